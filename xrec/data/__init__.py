@@ -1,0 +1,1 @@
+"""From events to split interactions: sources, cleaning, splits, cache."""

@@ -1,0 +1,133 @@
+"""Content-addressed arrays on disk: written to a temporary name and renamed when whole, read memory-mapped.
+
+A cache that cannot be written (read-only, full disk) costs speed, never a number: the value is computed and a warning says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+log = logging.getLogger(__name__)
+
+#: Raised whenever stored arrays change their meaning, so that old entries are never read as new ones.
+FORMAT = 1
+
+
+def digest(key: Any) -> str:
+    """sha256 of a JSON-able key."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+class ArrayCache:
+    """Named folders of arrays, keyed by everything that shaped them.
+
+    Args:
+        root: folder of the cache; it is made when first written to.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def array(self, name: str, key: dict[str, Any], build: Callable[[], np.ndarray]) -> np.ndarray:
+        """The array stored under (name, key), memory-mapped read-only; `build()` makes it when it is not there."""
+        return self.folder(name, key, lambda: ({"array": build()}, {}))[0]["array"]
+
+    def folder(
+        self, name: str, key: dict[str, Any], build: Callable[[], tuple[dict[str, np.ndarray], dict[str, Any]]]
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Several arrays and a JSON document stored together."""
+        target = self.root / f"{name}-{digest([FORMAT, key])[:24]}"
+        found = _read(target)
+        if found is not None:
+            return found
+        arrays, document = build()
+        try:
+            self._write(target, arrays, document)
+        except OSError as error:
+            log.warning("cache %s cannot be written (%s): going on without it; set paths.cache to a writable folder", self.root, error)
+            return arrays, document
+        stored = _read(target)
+        return stored if stored is not None else (arrays, document)
+
+    def _write(self, target: Path, arrays: dict[str, np.ndarray], document: dict[str, Any]) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=self.root))
+        try:
+            for key, value in arrays.items():
+                np.save(temporary / f"{key}.npy", value, allow_pickle=False)
+            entry = {"arrays": sorted(arrays), "document": document}
+            (temporary / "entry.json").write_text(json.dumps(entry))
+            if target.exists():  # torn, or another process was faster: move it away in one step
+                shutil.rmtree(target, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another process was faster: its entry is the same
+                os.replace(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    """A whole entry, or None for one that is missing or torn."""
+    try:
+        entry = json.loads((folder / "entry.json").read_text())
+        arrays = {k: np.load(folder / f"{k}.npy", mmap_mode="r", allow_pickle=False) for k in entry["arrays"]}
+    except (OSError, ValueError, KeyError):
+        return None
+    return arrays, entry["document"]
+
+
+class SourceDigests:
+    """sha256 of source files, remembered by (path, size, modification time) so that a large file is hashed once."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.path = Path(root) / "source-digests.json"
+
+    def of(self, files: list[Path]) -> list[str]:
+        known = self._load()
+        digests = []
+        for file in files:
+            stat = file.stat()
+            key = f"{file.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+            if key not in known:
+                known[key] = file_digest(file)
+                self._save(known)
+            digests.append(known[key])
+        return digests
+
+    def _load(self) -> dict[str, str]:
+        try:
+            return json.loads(self.path.read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def _save(self, known: dict[str, str]) -> None:
+        with contextlib.suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+            temporary.write_text(json.dumps(known))
+            os.replace(temporary, self.path)
+
+
+@contextlib.contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Log how long a step took, in seconds."""
+    start = time.perf_counter()
+    yield
+    log.info("%s: %.1f s", what, time.perf_counter() - start)

@@ -1,0 +1,97 @@
+"""Clean, split interactions: histories as of any moment, targets of any span, item statistics as of any moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xrec.data.split import TemporalSplit
+from xrec.types import HALF_LIVES, Catalogue, Floats, HistoryTable, Ints, TargetTable
+
+STATISTIC_SPANS = (1, 2, 4, 8, 16, 52)
+STATISTIC_NAMES = (*(f"log_users_{s}" for s in STATISTIC_SPANS), "repeat_rate", "log_age", "log_since_last")
+
+
+@dataclass(frozen=True)
+class SplitInteractions:
+    """Events sorted by (user, item, period), one per triple; internal ids are 0 .. n - 1 in the order of the catalogue.
+
+    Implements `xrec.types.Dataset`. `card` is the data card: sizes, and every row that was dropped, by step.
+    """
+
+    user: Ints
+    item: Ints
+    time: Ints
+    strength: Floats
+    kind: Ints
+    catalogue: Catalogue
+    split: TemporalSplit
+    fingerprint: str
+    card: dict[str, Any]
+
+    @property
+    def train_end(self) -> int:
+        return self.split.train_end
+
+    def period(self, part: str) -> tuple[int, int]:
+        return self.split.period(part)
+
+    def histories(self, moment: int) -> HistoryTable:
+        """All users' histories of periods < `moment`, one entry per (user, item)."""
+        before = self.time < moment
+        user, item, time = self.user[before], self.item[before], self.time[before]
+        strength, kind = self.strength[before].astype(np.float64), self.kind[before]
+        new_pair = np.ones(len(user), dtype=bool)
+        new_pair[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
+        first = np.flatnonzero(new_pair)
+        last = np.append(first[1:], len(user)) - 1
+        age = (moment - time).astype(np.float64)
+
+        def total(values: np.ndarray) -> Floats:
+            return (np.add.reduceat(values, first) if len(first) else values).astype(np.float32)
+
+        decayed = [total(strength * 0.5 ** (age / h)) for h in HALF_LIVES]
+        counts = np.bincount(user[first], minlength=self.catalogue.n_users)
+        return HistoryTable(
+            moment=moment,
+            indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            item=item[first],
+            age=age[last].astype(np.float32),
+            first_age=age[first].astype(np.float32),
+            strength=total(strength),
+            n_periods=(last - first + 1).astype(np.float32),
+            kind=kind[last],
+            decayed=np.stack(decayed, axis=1) if len(first) else np.zeros((0, len(HALF_LIVES)), dtype=np.float32),
+        )
+
+    def targets(self, start: int, end: int) -> TargetTable:
+        """Distinct items per user in periods start .. end, both included."""
+        inside = (self.time >= start) & (self.time <= end)
+        pair = np.unique(self.user[inside] * self.catalogue.n_items + self.item[inside])
+        counts = np.bincount(pair // self.catalogue.n_items, minlength=self.catalogue.n_users)
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return TargetTable(start, end, indptr, pair % self.catalogue.n_items)
+
+    def item_statistics(self, moment: int) -> Floats:
+        """[n_items, 9] as of just before `moment`: log(1 + distinct users) in the last 1, 2, 4, 8, 16, 52 periods, repeat
+        rate, log(1 + periods since the first sale), log(1 + periods since the last sale). Never-sold items: zeros and the
+        largest recency."""
+        n_items = self.catalogue.n_items
+        before = self.time < moment
+        user, item, time = self.user[before], self.item[before], self.time[before]
+        columns = []
+        for span in STATISTIC_SPANS:
+            recent = time >= moment - span
+            pair = np.unique(user[recent] * n_items + item[recent])
+            columns.append(np.log1p(np.bincount(pair % n_items, minlength=n_items)))
+        pair, n_times = np.unique(user * n_items + item, return_counts=True)
+        buyers = np.bincount(pair % n_items, minlength=n_items)
+        repeaters = np.bincount(pair % n_items, weights=n_times > 1, minlength=n_items)
+        first = np.full(n_items, moment)
+        last = np.full(n_items, min(int(time.min(initial=moment)), moment) - 1)
+        np.minimum.at(first, item, time)
+        np.maximum.at(last, item, time)
+        columns += [repeaters / np.maximum(buyers, 1), np.log1p(moment - first), np.log1p(moment - last)]
+        return np.stack(columns, axis=1).astype(np.float32)

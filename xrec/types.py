@@ -1,0 +1,194 @@
+"""Frozen types that cross package borders. numpy only: no torch, no polars, nothing else of xrec.
+
+Times are counted in *periods* (weeks on Complete Journey). A *moment* is the first period that is being predicted;
+a history at moment t holds periods < t only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+#: Half-lives, in periods, of the decayed event weights that every history carries.
+HALF_LIVES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One categorical attribute of an entity.
+
+    `codes` [n] index into `levels`; missing values have a level of their own ("(missing)"), rare ones are pooled in "(rare)".
+    """
+
+    name: str
+    codes: Ints
+    levels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What is known about items (and users) apart from who bought what. Row i describes internal id i."""
+
+    item_ids: tuple[str, ...]
+    item_names: tuple[str, ...]
+    item_fields: tuple[Field, ...]
+    user_ids: tuple[str, ...]
+    user_fields: tuple[Field, ...] = ()
+
+    @property
+    def n_items(self) -> int:
+        return len(self.item_ids)
+
+    @property
+    def n_users(self) -> int:
+        return len(self.user_ids)
+
+
+@dataclass(frozen=True)
+class HistoryTable:
+    """The histories of all users at one moment, as compressed rows.
+
+    Row u holds entries `indptr[u]:indptr[u + 1]`, one per distinct item, sorted by item. Channels, each [nnz]:
+    `item`; `age` periods since the last event (>= 1); `first_age` periods since the first; `strength` summed event
+    weight; `n_periods` distinct periods with an event; `kind` of the last event; `decayed` [nnz, len(HALF_LIVES)]
+    event weights halved every half-life.
+    """
+
+    moment: int
+    indptr: Ints
+    item: Ints
+    age: Floats
+    first_age: Floats
+    strength: Floats
+    n_periods: Floats
+    kind: Ints
+    decayed: Floats
+
+    @property
+    def n_users(self) -> int:
+        return len(self.indptr) - 1
+
+    def lengths(self) -> Ints:
+        """[n_users] number of distinct items in each history."""
+        return np.diff(self.indptr)
+
+
+@dataclass(frozen=True)
+class TargetTable:
+    """The distinct items of each user's events in periods [start, end], as compressed rows sorted by item."""
+
+    start: int
+    end: int
+    indptr: Ints
+    item: Ints
+
+    def row(self, user: int) -> Ints:
+        return self.item[self.indptr[user] : self.indptr[user + 1]]
+
+
+class Dataset(Protocol):
+    """Split interactions, as models and stages see them (`xrec.data.interactions.SplitInteractions`)."""
+
+    @property
+    def catalogue(self) -> Catalogue: ...
+    @property
+    def train_end(self) -> int:
+        """The last period that parameters may be fitted on."""
+        ...
+
+    def period(self, part: str) -> tuple[int, int]:
+        """(first, last) period of 'validation' or 'test'."""
+        ...
+
+    def histories(self, moment: int) -> HistoryTable: ...
+    def targets(self, start: int, end: int) -> TargetTable: ...
+    def item_statistics(self, moment: int) -> Floats:
+        """[n_items, n_statistics] what every item looks like just before `moment` (popularity by recency, ...)."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over the data and everything that shaped it."""
+        ...
+
+
+class Cache(Protocol):
+    """Content-addressed arrays on disk (`xrec.data.cache.ArrayCache`)."""
+
+    def array(self, name: str, key: dict[str, Any], build: Any) -> np.ndarray:
+        """The array stored under (name, key), memory-mapped read-only; `build()` makes it when it is not there."""
+        ...
+
+
+class Progress(Protocol):
+    """Wraps an iterable in a progress bar with time left."""
+
+    def __call__(self, iterable: Any, *, total: int | None = None, description: str = "") -> Iterator[Any]: ...
+
+
+@dataclass(frozen=True)
+class Case:
+    """One recommendation to be explained: why `target` stood at `position` of the list of `user`.
+
+    Internal ids, with the external ones beside them; `group` is 'new' (target not in the history) or 'repeat'.
+    `index` numbers the cases of a run and never changes; random numbers are keyed by the external ids.
+    """
+
+    index: int
+    part: str
+    user: int
+    target: int
+    group: str
+    position: int
+    user_id: str
+    item_id: str
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """One explainer's answer for B cases over up to P players (rows padded with NaN beyond `n_players`).
+
+    values [B, P]: larger means more supportive of the target (if `signed`, negative values oppose it).
+    baseline [B]: the value of the empty history, where the explainer knows it (NaN elsewhere).
+    n_forwards [B]: masked copies scored; seconds [B]: wall time. standard_error [B, P] of sampling, or None.
+    `complete`: promises that values sum to f(x) - f(empty). `queries_evaluator`: looked at the fidelity metric (an oracle).
+    selected [B, P]: for explainers that answer with a set, else None.
+    """
+
+    explainer: str
+    cases: tuple[Case, ...]
+    player_ids: tuple[tuple[str, ...], ...]
+    values: Doubles
+    output: str
+    masker: str
+    signed: bool
+    complete: bool
+    baseline: Doubles
+    n_forwards: Ints
+    seconds: Doubles
+    standard_error: Doubles | None = None
+    queries_evaluator: bool = False
+    selected: Bools | None = None
+
+    @property
+    def n_players(self) -> Ints:
+        return np.array([len(p) for p in self.player_ids], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class TopN:
+    """Recommendation lists: items [U, N] internal ids (best first, -1 beyond the candidates) and their scores [U, N]."""
+
+    users: Ints
+    items: Ints
+    scores: Floats
+    group: str = field(default="all")
