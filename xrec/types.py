@@ -43,6 +43,7 @@ class Catalogue:
     item_fields: tuple[Field, ...]
     user_ids: tuple[str, ...]
     user_fields: tuple[Field, ...] = ()
+    event_kinds: tuple[str, ...] = ("purchase",)
 
     @property
     def n_items(self) -> int:

@@ -87,7 +87,7 @@ def _read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     """A whole entry, or None for one that is missing or torn."""
     try:
         entry = json.loads((folder / "entry.json").read_text())
-        arrays = {k: np.load(folder / f"{k}.npy", mmap_mode="r", allow_pickle=False) for k in entry["arrays"]}
+        arrays = {k: np.load(folder / f"{k}.npy", mmap_mode="c", allow_pickle=False) for k in entry["arrays"]}
     except (OSError, ValueError, KeyError):
         return None
     return arrays, entry["document"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class History:
-    """B histories padded to L items. Channels [B, L] as in `HistoryTable` (decayed [B, L, H]); moment [B].
+    """B histories padded to L items. Channels [B, L] as in `HistoryTable` (decayed [B, L, H]); `moment` is shared.
 
     `presence` [B, L] is 1 for a real item and 0 for padding. Everything that perturbs a history changes presence and
     nothing else.
@@ -42,7 +42,7 @@ class History:
     kind: Tensor
     decayed: Tensor
     presence: Tensor
-    moment: Tensor
+    moment: int
 
     @classmethod
     def from_table(cls, table: HistoryTable, users: Sequence[int] | np.ndarray, device: torch.device | str = "cpu") -> History:
@@ -70,7 +70,7 @@ class History:
             kind=channel(table.kind),
             decayed=channel(table.decayed),
             presence=torch.from_numpy(real.astype(np.float32)).to(device),
-            moment=torch.full((len(rows),), table.moment, dtype=torch.int64, device=device),
+            moment=table.moment,
         )
 
     def __len__(self) -> int:
@@ -78,13 +78,15 @@ class History:
 
     def rows(self, index: Tensor | Sequence[int] | slice) -> History:
         """The histories `index`, with the same padding."""
-        return replace(self, **{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        return replace(self, **{name: getattr(self, name)[index] for name in CHANNELS})
 
     def without(self, keep: Tensor) -> History:
         """One history (B = 1) with only the items where `keep` [L] is true: really removed, not masked."""
         chosen = keep.bool() & (self.presence[0] > 0)
-        kept = {f.name: getattr(self, f.name)[:, chosen] for f in fields(self) if f.name != "moment"}
-        return replace(self, **kept)
+        return replace(self, **{name: getattr(self, name)[:, chosen] for name in CHANNELS})
+
+
+CHANNELS = ("item", "age", "first_age", "strength", "n_periods", "kind", "decayed", "presence")
 
 
 @dataclass
@@ -173,7 +175,9 @@ class AdditiveRecommender(Recommender):
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
         present = context.presence(presence)
         if targets is None:  # kept: the same catalogue-wide table serves every masked copy
-            table = context.tables.setdefault("catalogue", self.contributions(context)) if "catalogue" not in context.tables else context.tables["catalogue"]
+            if "catalogue" not in context.tables:
+                context.tables["catalogue"] = self.contributions(context)
+            table = context.tables["catalogue"]
         else:
             table = self.contributions(context, targets)
         return self.prior(context, targets).unsqueeze(-2) + present @ table

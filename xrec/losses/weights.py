@@ -1,0 +1,53 @@
+"""The one weighted sum of loss terms."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class LossError(ValueError):
+    """Loss terms and weights that do not match, or a loss that is no longer a number."""
+
+
+def wanted_terms(weights: Mapping[str, float]) -> set[str]:
+    """Names of the terms to compute: those with a weight other than 0."""
+    return {name for name, weight in weights.items() if weight != 0}
+
+
+def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> tuple[Tensor, dict[str, float]]:
+    """The total loss, and what to log: `loss/raw/<term>`, `loss/weighted/<term>`, `loss/off/<term>` = 1 for weight 0.
+
+    Raises:
+        LossError: a weight without its term or a term without its weight; a term that is NaN or infinite.
+    """
+    wanted = wanted_terms(weights)
+    if set(terms) != wanted:
+        raise LossError(_mismatch(set(terms), wanted))
+    logged: dict[str, float] = {f"loss/off/{name}": 1.0 for name in sorted(set(weights) - wanted)}
+    total: Tensor | None = None
+    for name in sorted(terms):
+        raw = terms[name]
+        if not torch.isfinite(raw):
+            raise LossError(f"loss term {name!r} is {float(raw.detach())}")
+        weighted = weights[name] * raw
+        logged[f"loss/raw/{name}"] = float(raw.detach())
+        logged[f"loss/weighted/{name}"] = float(weighted.detach())
+        total = weighted if total is None else total + weighted
+    if total is None:
+        raise LossError("every entry of loss.weights is 0: there is nothing to train on")
+    logged["loss/total"] = float(total.detach())
+    return total, logged
+
+
+def _mismatch(produced: set[str], wanted: set[str]) -> str:
+    lines = []
+    for name in sorted(wanted - produced):
+        close = difflib.get_close_matches(name, sorted(produced), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        lines.append(f"loss.weights.{name} has no term: the model produces {', '.join(sorted(produced)) or 'none'}{hint}")
+    lines += [f"loss term {name!r} has no weight: add loss.weights.{name}" for name in sorted(produced - wanted)]
+    return "; ".join(lines)

@@ -1,0 +1,1 @@
+"""Recommenders behind one seam (`base.py`): the composed model and its parts, and the baselines."""

@@ -1,0 +1,1 @@
+"""Attention over the history: gates [B, L, T] and values [B, L, T]. One file per variant."""

@@ -1,0 +1,17 @@
+"""Control: every history item has the same weight."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from xrec.models.attention.base import AttentionTables, HistoryAttention, against
+from xrec.models.base import History
+
+
+class Mean(HistoryAttention):
+    def __init__(self, embedding_size: int, n_kinds: int) -> None:
+        super().__init__()
+        self.value = nn.Linear(embedding_size, embedding_size, bias=False)
+
+    def tables(self, history: History, features: Tensor, target_features: Tensor) -> AttentionTables:
+        return AttentionTables(history.presence.unsqueeze(-1), against(self.value(features), target_features), normalised=True)

@@ -1,0 +1,1 @@
+"""Baselines; closed form, fitted on training periods only."""

@@ -1,0 +1,61 @@
+"""EASE (Steck, WWW 2019) on binary histories: score(u, i) = sum over history items j of B[j, i]."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from xrec.models.base import AdditiveRecommender, Context, FitData
+from xrec.models.closed_form import Ease, dense_histories
+from xrec.types import Catalogue
+
+
+def ease_weights(data: FitData, regularization: float) -> Tensor:
+    """B [I, I] fitted on the training periods; cached, and memory-mapped when it is."""
+    dataset = data.dataset
+    key = {"data": dataset.fingerprint, "regularization": regularization, "before": dataset.train_end + 1}
+
+    def solve():
+        table = dataset.histories(dataset.train_end + 1)
+        return Ease.solve(dense_histories(table, dataset.catalogue.n_items), regularization).weights().numpy()
+
+    return torch.from_numpy(data.cache.array("ease", key, solve)).to(data.device)
+
+
+def gathered(weights: Tensor, items: Tensor, targets: Tensor | None) -> Tensor:
+    """weights [I, I] at rows items [B, L] and columns targets [B, T] -> [B, L, T] (None: all columns)."""
+    return weights[items] if targets is None else weights[items.unsqueeze(-1), targets.unsqueeze(1)]
+
+
+class EASE(AdditiveRecommender):
+    """Args:
+    regularization: lambda of the ridge; larger shrinks more.
+    """
+
+    def __init__(self, catalogue: Catalogue, regularization: float = 500.0) -> None:
+        super().__init__()
+        if regularization <= 0:
+            raise ValueError(f"ease: regularization must be above 0, got {regularization}")
+        self.n_items = catalogue.n_items
+        self.regularization = regularization
+        self.weights: Tensor
+
+    def fit(self, data: FitData) -> None:
+        self.register_buffer("weights", ease_weights(data, self.regularization), persistent=False)
+
+    def prior(self, context: Context, targets: Tensor | None) -> Tensor:
+        return self.weights.new_zeros(1, 1)
+
+    def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
+        return gathered(self.weights, context.history.item, targets)
+
+    def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
+        if presence is None and targets is None:  # one copy: no [B, L, I] table is needed
+            return summed_rows(self.weights, context.history.item, context.history.presence).unsqueeze(1)
+        return super().score(context, presence, targets)
+
+
+def summed_rows(weights: Tensor, items: Tensor, amounts: Tensor) -> Tensor:
+    """sum_j amounts[b, j] * weights[items[b, j]] -> [B, I], without gathering the rows."""
+    return functional.embedding_bag(items, weights, mode="sum", per_sample_weights=amounts)

@@ -1,0 +1,54 @@
+"""Personal frequency: what a user buys often and lately, backfilled by recent popularity."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xrec.models.base import AdditiveRecommender, Context, FitData
+from xrec.types import HALF_LIVES, Catalogue, Dataset
+
+
+class PersonalFrequency(AdditiveRecommender):
+    """score(u, i) = baskets of u with item i, halved every `half_life` periods, + a share of recent popularity below any of them.
+
+    Args:
+        half_life: in periods, one of `xrec.types.HALF_LIVES`.
+        backfill_periods: popularity of the last so many periods before the scored moment orders items never bought.
+    Raises:
+        ValueError: a half-life that histories do not carry.
+    """
+
+    def __init__(self, catalogue: Catalogue, half_life: float = 16.0, backfill_periods: int = 8) -> None:
+        super().__init__()
+        if half_life not in HALF_LIVES:
+            raise ValueError(f"personal_frequency: half_life must be one of {HALF_LIVES}, got {half_life}")
+        self.n_items = catalogue.n_items
+        self.channel = HALF_LIVES.index(half_life)
+        self.backfill_periods = backfill_periods
+        self._dataset: Dataset | None = None
+        self._backfill: dict[int, Tensor] = {}
+
+    def fit(self, data: FitData) -> None:
+        self._dataset, self._backfill = data.dataset, {}
+
+    def prior(self, context: Context, targets: Tensor | None) -> Tensor:
+        moment = context.history.moment
+        if moment not in self._backfill:
+            assert self._dataset is not None, "fit comes first"
+            recent = self._dataset.targets(moment - self.backfill_periods, moment - 1)
+            counts = np.bincount(recent.item, minlength=self.n_items)
+            self._backfill[moment] = torch.from_numpy((1e-6 * counts).astype(np.float32)).to(context.history.age.device)
+        backfill = self._backfill[moment]
+        return backfill.unsqueeze(0) if targets is None else backfill[targets]
+
+    def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
+        return at_own_item(context.history.item, context.history.decayed[..., self.channel], targets, self.n_items)
+
+
+def at_own_item(item: Tensor, value: Tensor, targets: Tensor | None, n_items: int) -> Tensor:
+    """[B, L, T] holding value [B, L] where the target is the history item itself, 0 elsewhere."""
+    if targets is not None:
+        return value.unsqueeze(-1) * (item.unsqueeze(-1) == targets.unsqueeze(1))
+    return value.new_zeros(*item.shape, n_items).scatter_(2, item.unsqueeze(-1), value.unsqueeze(-1))

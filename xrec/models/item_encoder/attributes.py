@@ -1,0 +1,25 @@
+"""Control: a plain MLP on the item's attributes; two items with the same attributes share their feature."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from xrec.models.item_encoder.base import AttributeCodes, AttributeSum, ItemEncoder
+from xrec.types import Catalogue
+
+
+class Attributes(ItemEncoder):
+    """Raises: ValueError, when the dataset has no item attributes."""
+
+    cold_items = True
+
+    def __init__(self, catalogue: Catalogue, embedding_size: int, hidden_size: int = 64) -> None:
+        super().__init__()
+        self.codes = AttributeCodes(catalogue)
+        self.codes.require_some("attributes")
+        self.first = AttributeSum(self.codes.n_columns, hidden_size)
+        self.second = nn.Linear(hidden_size, embedding_size)
+
+    def features(self, generator: torch.Generator | None = None) -> Tensor:
+        return self.second(torch.nn.functional.leaky_relu(self.first(self.codes.columns), 0.2))

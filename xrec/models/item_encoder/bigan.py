@@ -1,0 +1,123 @@
+"""BiGAN over item attributes (Donahue et al., ICLR 2017): it generates attribute vectors and encodes them.
+
+E(x) -> z, G(z) -> x, and a joint discriminator D(x, z) tells (x, E(x)) from (G(z), z). x is the concatenation of one
+one-hot per attribute field; G answers with one softmax per field.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xrec.losses.adversarial import AdversarialLoss
+from xrec.models.item_encoder.base import AttributeCodes, AttributeSum, ItemEncoder
+from xrec.types import Catalogue
+
+
+class BiGAN(ItemEncoder):
+    """An item's feature is a linear map of E(x), plus a free row that is dropped at random in training so that the
+    attribute part alone is a usable feature.
+
+    Args:
+        adversarial: the adversarial loss (`loss/adversarial`).
+        latent_size, hidden_size: of E, G and D.
+        batch_size: items per adversarial step.
+        free_dropout: probability that an item's free row is dropped in a training step.
+    Raises:
+        ValueError: no item attributes, or a probability outside [0, 1).
+    """
+
+    cold_items = True
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        embedding_size: int,
+        adversarial: AdversarialLoss,
+        latent_size: int = 32,
+        hidden_size: int = 64,
+        batch_size: int = 512,
+        free_dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        if not 0 <= free_dropout < 1:
+            raise ValueError(f"bigan: free_dropout must be in [0, 1), got {free_dropout}")
+        self.codes = AttributeCodes(catalogue)
+        self.codes.require_some("bigan")
+        self.adversarial = adversarial
+        self.latent_size, self.batch_size, self.free_dropout = latent_size, batch_size, free_dropout
+        self.encoder_first = AttributeSum(self.codes.n_columns, hidden_size)
+        self.encoder_second = nn.Linear(hidden_size, latent_size)
+        self.generator = nn.Sequential(
+            nn.Linear(latent_size, hidden_size), nn.LeakyReLU(0.2), nn.Linear(hidden_size, self.codes.n_columns)
+        )
+        self.discriminator = _JointDiscriminator(self.codes.n_columns, latent_size, hidden_size)
+        self.projection = nn.Linear(latent_size, embedding_size)
+        self.free = nn.Embedding(catalogue.n_items, embedding_size)
+        nn.init.normal_(self.free.weight, std=0.05)
+
+    def encode(self, columns: Tensor) -> Tensor:
+        """E(x): attribute columns [N, F] -> latents [N, latent_size]."""
+        return self.encoder_second(functional.leaky_relu(self.encoder_first(columns), 0.2))
+
+    def generate(self, latents: Tensor) -> Tensor:
+        """G(z): latents [N, latent_size] -> attribute shares [N, n_columns], summing to 1 within each field."""
+        return torch.cat([part.softmax(-1) for part in self._logits(latents)], dim=-1)
+
+    def _logits(self, latents: Tensor) -> tuple[Tensor, ...]:
+        return self.generator(latents).split(self.codes.sizes, dim=-1)
+
+    def features(self, generator: torch.Generator | None = None) -> Tensor:
+        free = self.free.weight
+        if generator is not None and self.free_dropout > 0:
+            keep = torch.rand(len(free), 1, generator=generator, device=free.device) >= self.free_dropout
+            free = free * keep
+        return self.projection(self.encode(self.codes.columns)) + free
+
+    def _draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A batch of real attribute columns, and one of latents from the prior."""
+        device = self.codes.columns.device
+        rows = torch.randint(len(self.codes.columns), (self.batch_size,), generator=generator, device=device)
+        latents = torch.randn(self.batch_size, self.latent_size, generator=generator, device=device)
+        return self.codes.columns[rows], latents
+
+    def terms(self, wanted: set[str], generator: torch.Generator) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = {}
+        if not wanted & {"adversarial", "item_reconstruction"}:
+            return terms
+        columns, latents = self._draw(generator)
+        encoded = self.encode(columns)
+        if "adversarial" in wanted:
+            real = self.discriminator.on_items(columns, encoded)
+            fake = self.discriminator.on_shares(self.generate(latents), latents)
+            terms["adversarial"] = self.adversarial.generator_loss(real, fake)
+        if "item_reconstruction" in wanted:
+            offsets = torch.tensor([0, *self.codes.sizes[:-1]], device=columns.device).cumsum(0)
+            fields = zip(self._logits(encoded), (columns - offsets).unbind(-1), strict=True)
+            terms["item_reconstruction"] = torch.stack([functional.cross_entropy(lg, c) for lg, c in fields]).mean()
+        return terms
+
+    def discriminator_loss(self, generator: torch.Generator) -> Tensor:
+        columns, latents = self._draw(generator)
+        with torch.no_grad():
+            encoded, shares = self.encode(columns), self.generate(latents)
+        return self.adversarial.discriminator_loss(
+            self.discriminator.on_items(columns, encoded), self.discriminator.on_shares(shares, latents)
+        )
+
+
+class _JointDiscriminator(nn.Module):
+    """D(x, z) -> logit [N]."""
+
+    def __init__(self, n_columns: int, latent_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.item = AttributeSum(n_columns, hidden_size)
+        self.latent = nn.Linear(latent_size, hidden_size, bias=False)
+        self.head = nn.Sequential(nn.LeakyReLU(0.2), nn.Linear(hidden_size, hidden_size), nn.LeakyReLU(0.2), nn.Linear(hidden_size, 1))
+
+    def on_items(self, columns: Tensor, latents: Tensor) -> Tensor:
+        return self.head(self.item(columns) + self.latent(latents)).squeeze(-1)
+
+    def on_shares(self, shares: Tensor, latents: Tensor) -> Tensor:
+        return self.head(self.item.dense(shares) + self.latent(latents)).squeeze(-1)

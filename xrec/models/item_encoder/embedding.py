@@ -1,0 +1,19 @@
+"""Control: a free table, one row per item; knows nothing of attributes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from xrec.models.item_encoder.base import ItemEncoder
+from xrec.types import Catalogue
+
+
+class Embedding(ItemEncoder):
+    def __init__(self, catalogue: Catalogue, embedding_size: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(catalogue.n_items, embedding_size)
+        nn.init.normal_(self.table.weight, std=0.1)
+
+    def features(self, generator: torch.Generator | None = None) -> Tensor:
+        return self.table.weight
