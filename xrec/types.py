@@ -96,6 +96,16 @@ class TargetTable:
         return self.item[self.indptr[user] : self.indptr[user + 1]]
 
 
+def membership(indptr: Ints, item: Ints, rows: Ints, n_items: int) -> Bools:
+    """[B, I] which items the compressed rows hold."""
+    lengths = indptr[rows + 1] - indptr[rows]
+    row = np.repeat(np.arange(len(rows)), lengths)
+    offset = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    result = np.zeros((len(rows), n_items), dtype=bool)
+    result[row, item[np.repeat(indptr[rows], lengths) + offset]] = True
+    return result
+
+
 class Dataset(Protocol):
     """Split interactions, as models and stages see them (`xrec.data.interactions.SplitInteractions`)."""
 

@@ -129,34 +129,33 @@ class Composed(Recommender):
 
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
         if presence is None or targets is not None or self.switched_off:
-            return torch.stack(list(self.parts(context, presence, targets).values())).sum(0)
+            return _sum(list(self.parts(context, presence, targets).values()))
         return self._score_catalogue(context, context.presence(presence))
 
     def _score_catalogue(self, context: Context, present: Tensor) -> Tensor:
         """The whole catalogue for many masked copies: one table of everything additive, kept in the context."""
-        normalised = self.attention is not None and self._attention(context, None).normalised
-        if "additive" not in context.tables:
-            parts = [] if normalised else self._attention_summands(context, None)
-            if self.linear is not None:
-                parts.append(self.linear.contributions(context.history, None))
-            if self.repeat is not None:
-                parts.append(self._repeat_table(context, None))
+        tables = context.tables
+        if "additive" not in tables:
+            attention = self._attention(context, None) if self.attention is not None else None
+            summands = []
+            if attention is not None and attention.normalised:
+                tables["gate"] = attention.gate.expand_as(attention.value)
+                tables["gated"] = attention.gate * attention.value
+            elif attention is not None:
+                summands.append(attention.contributions(context.history.presence) * self.scale)
+            summands += self._wide_summands(context, None)
             empty = present.new_zeros(*context.history.item.shape, self.n_items)
-            context.tables["additive"] = torch.stack(parts).sum(0) if parts else empty
-            if not normalised:  # its gates and values are in the table now
-                context.tables.pop("gate", None), context.tables.pop("value", None)
-        score = self.prior(self.statistics(context.history.moment), None).unsqueeze(-2) + present @ context.tables["additive"]
-        if normalised:
-            score = score + self._attention(context, None).score(present) * self.scale
+            tables["additive"] = _sum(summands) if summands else empty
+        score = self.prior(self.statistics(context.history.moment), None).unsqueeze(-2) + present @ tables["additive"]
+        if "gate" in tables:
+            score = score + present @ tables["gated"] / (present @ tables["gate"]).clamp_min(1e-12) * self.scale
         return score if self.user_encoder is None else score + self._user(context, present, None)
 
     def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
-        parts = self._attention_summands(context, targets)
-        if self.linear is not None:
-            parts.append(self.linear.contributions(context.history, targets))
-        if self.repeat is not None:
-            parts.append(self._repeat_table(context, targets))
-        return torch.stack(parts).sum(0) if parts else super().contributions(context, targets)
+        summands = self._wide_summands(context, targets)
+        if self.attention is not None:
+            summands.append(self._attention(context, targets).contributions(context.history.presence) * self.scale)
+        return _sum(summands) if summands else super().contributions(context, targets)
 
     def attention_weights(self, context: Context, targets: Tensor | None = None) -> Tensor:
         if self.attention is None:
@@ -164,10 +163,13 @@ class Composed(Recommender):
         tables = self._attention(context, targets)
         return tables.weights(context.history.presence).expand_as(tables.value)
 
-    def _attention_summands(self, context: Context, targets: Tensor | None) -> list[Tensor]:
-        if self.attention is None:
-            return []
-        return [self._attention(context, targets).contributions(context.history.presence) * self.scale]
+    def _wide_summands(self, context: Context, targets: Tensor | None) -> list[Tensor]:
+        summands = []
+        if self.linear is not None:
+            summands.append(self.linear.contributions(context.history, targets))
+        if self.repeat is not None:
+            summands.append(self._repeat_table(context, targets))
+        return summands
 
     def _attention(self, context: Context, targets: Tensor | None) -> AttentionTables:
         assert self.attention is not None
@@ -249,3 +251,10 @@ class Composed(Recommender):
         view.__dict__.update(self.__dict__)
         view.switched_off = self.switched_off | set(parts)
         return view
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total

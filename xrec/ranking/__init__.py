@@ -1,0 +1,1 @@
+"""Full-catalogue ranking and its metrics: per user first, averages last."""

@@ -1,0 +1,1 @@
+"""Fitting a trainable model: examples, the loop, checkpoints."""

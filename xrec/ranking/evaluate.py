@@ -1,0 +1,116 @@
+"""Rank the full catalogue for every user with a target, and measure. Knows no model: it is handed scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xrec.ranking import metrics
+from xrec.types import Bools, Doubles, HistoryTable, Ints, TargetTable, TopN, membership
+
+#: users [B] -> scores [B, I] of the whole catalogue
+ScoreUsers = Callable[[Ints], Tensor]
+
+
+@dataclass(frozen=True)
+class RankingSettings:
+    """`conf/ranking`: cut-offs of each metric."""
+
+    ndcg: tuple[int, ...] = (10, 20, 100)
+    recall: tuple[int, ...] = (10, 20, 50)
+    map: tuple[int, ...] = (10,)
+    coverage: tuple[int, ...] = (10,)
+
+    @property
+    def depth(self) -> int:
+        return max(*self.ndcg, *self.recall, *self.map, *self.coverage)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One group's lists and metrics. values: (metric, k) -> per user [U]; totals: (metric, k) -> one number."""
+
+    top: TopN
+    values: dict[tuple[str, int | None], Doubles]
+    totals: dict[tuple[str, int | None], float]
+
+
+def evaluate(
+    score: ScoreUsers,
+    chunks: Iterable[Ints],
+    table: HistoryTable,
+    targets: TargetTable,
+    popularity: Doubles,
+    groups: Iterable[str],
+    settings: RankingSettings,
+) -> dict[str, Ranking]:
+    """Metrics per group: 'all' ranks the whole catalogue; 'new' masks the full history and counts only targets outside it.
+
+    Args:
+        chunks: users to rank, in pieces that are scored together; users without a target in a group have no value there.
+        popularity: [I] share of users per item, for novelty.
+    """
+    collected: dict[str, list[tuple[Ints, Ints, Tensor, Bools, Ints, Ints]]] = {group: [] for group in groups}
+    for users in chunks:
+        scores = score(users)
+        known = membership(table.indptr, table.item, users, scores.shape[1])
+        wanted = membership(targets.indptr, targets.item, users, scores.shape[1])
+        for group, pieces in collected.items():
+            relevant = wanted & ~known if group == "new" else wanted
+            some = relevant.any(1)
+            masked = scores.masked_fill(torch.from_numpy(known).to(scores.device), -torch.inf) if group == "new" else scores
+            rows = torch.from_numpy(np.flatnonzero(some))
+            pieces.append(_measure(users[some], masked[rows], relevant[some], settings.depth))
+    return {group: _join(group, pieces, len(popularity), popularity, settings) for group, pieces in collected.items()}
+
+
+def _measure(users: Ints, scores: Tensor, relevant: Bools, depth: int) -> tuple[Ints, Ints, Tensor, Bools, Ints, Ints]:
+    top, values = top_items(scores, depth)
+    items = top.cpu().numpy()
+    hits = np.take_along_axis(relevant, items, axis=1)
+    return users, items, values, hits, relevant.sum(1), best_rank(scores, torch.from_numpy(relevant).to(scores.device)).cpu().numpy()
+
+
+def top_items(scores: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+    """The best `depth` items per row and their scores; ties go to the lower id, also at the cut."""
+    depth = min(depth, scores.shape[1])
+    values, items = scores.topk(depth, dim=1)
+    items, order = items.sort(dim=1)
+    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+    items = items.gather(1, order)
+    last = values[:, -1:]
+    torn = (scores == last).sum(1) > (values == last).sum(1)  # more items tie at the cut than fit: choose by id
+    if torn.any():
+        sorted_values, sorted_items = scores[torn].sort(dim=1, descending=True, stable=True)
+        values[torn], items[torn] = sorted_values[:, :depth], sorted_items[:, :depth]
+    return items, values
+
+
+def best_rank(scores: Tensor, relevant: Tensor) -> Tensor:
+    """Rank (1 = top) of each row's best-ranked relevant item; ties go to the lower id."""
+    best = scores.masked_fill(~relevant, -torch.inf).amax(1, keepdim=True)
+    ids = torch.arange(scores.shape[1], device=scores.device)
+    first = torch.where(relevant & (scores == best), ids, scores.shape[1]).amin(1, keepdim=True)
+    return 1 + (scores > best).sum(1) + ((scores == best) & (ids < first)).sum(1)
+
+
+def _join(group: str, pieces: list, n_items: int, popularity: Doubles, settings: RankingSettings) -> Ranking:
+    users, items, scores, hits, n_targets, first = (
+        torch.cat(column).cpu().numpy() if isinstance(column[0], Tensor) else np.concatenate(column)
+        for column in zip(*pieces, strict=True)
+    )
+    values: dict[tuple[str, int | None], Doubles] = {("mrr", None): metrics.reciprocal_rank(first)}
+    values |= {("ndcg", k): metrics.ndcg_at_k(hits, n_targets, k) for k in settings.ndcg}
+    values |= {("recall", k): metrics.recall_at_k(hits, n_targets, k) for k in settings.recall}
+    values |= {("map", k): metrics.map_at_k(hits, n_targets, k) for k in settings.map}
+    recommended = np.where(np.isneginf(scores), -1, items)
+    totals: dict[tuple[str, int | None], float] = {}
+    for k in settings.coverage:
+        totals[("coverage", k)] = metrics.coverage(recommended[:, :k], n_items)
+        totals[("gini", k)] = metrics.gini(recommended[:, :k], n_items)
+        totals[("novelty", k)] = float(metrics.novelty(recommended[:, :k], popularity).mean())
+    return Ranking(TopN(users, recommended, scores, group), values, totals)
