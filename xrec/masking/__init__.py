@@ -1,0 +1,1 @@
+"""Players, maskers, and the batched value function of a case."""

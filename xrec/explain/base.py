@@ -1,0 +1,90 @@
+"""What an explainer is, and the keyed random numbers that make sharding and resuming change nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from xrec.masking.value import ValueFunction
+from xrec.types import Attribution, Case, Doubles, Floats
+
+
+def case_seed(seed: int, case: Case, explainer: str, draw: int = 0) -> int:
+    """A 64-bit seed from (seed, case, explainer, draw): the same wherever and whenever the case is explained."""
+    key = f"{seed}|{case.part}|{case.user_id}|{case.item_id}|{case.group}|{explainer}|{draw}"
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
+
+
+@contextlib.contextmanager
+def numpy_global_seed(seed: int) -> Iterator[None]:
+    """Seed numpy's global state for a library that knows no generators (shap), and put it back afterwards."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
+@dataclass
+class Request:
+    """What an explainer is given: the cases' value function, and where its random numbers come from."""
+
+    value: ValueFunction
+    seed: int
+    name: str
+    draw: int = 0
+
+    def generator(self, row: int) -> np.random.Generator:
+        """The generator of one case."""
+        return np.random.default_rng(case_seed(self.seed, self.value.cases[row], self.name, self.draw))
+
+
+class Explainer(ABC):
+    """`signed`: negative values oppose the target; `complete`: values promise to sum to f(x) - f(empty);
+    `n_draws`: how often a random control is drawn, its fidelity being the mean."""
+
+    signed: bool = True
+    complete: bool = False
+    n_draws: int = 1
+
+    def attribute(self, value: ValueFunction, seed: int, name: str, draw: int = 0) -> Attribution:
+        """Attribution of every case of `value`; forwards and seconds are counted per case."""
+        before, started = value.forwards.copy(), time.perf_counter()
+        values = np.array(self.values(Request(value, seed, name, draw)), dtype=np.float64)
+        seconds = (time.perf_counter() - started) / max(1, len(value))
+        values[np.arange(values.shape[1]) >= value.n_players[:, None]] = np.nan
+        if not np.isfinite(values[~np.isnan(values)]).all() or np.isnan(values).sum() != _padding(value):
+            raise FloatingPointError(f"explainer {name} gave values that are not numbers for cases {_where(values, value)}")
+        return Attribution(
+            explainer=name,
+            cases=value.cases,
+            player_ids=value.player_ids,
+            values=values,
+            output=value.output,
+            masker=value.settings.masker.name,
+            signed=self.signed,
+            complete=self.complete,
+            baseline=np.full(len(value), np.nan),
+            n_forwards=value.forwards - before,
+            seconds=np.full(len(value), seconds),
+        )
+
+    @abstractmethod
+    def values(self, request: Request) -> Doubles | Floats:
+        """[B, P]; what stands beyond a case's players is ignored."""
+
+
+def _padding(value: ValueFunction) -> int:
+    return int((value.width - value.n_players).sum())
+
+
+def _where(values: Doubles, value: ValueFunction) -> list[int]:
+    real = np.arange(values.shape[1]) < value.n_players[:, None]
+    return [value.cases[i].index for i in np.flatnonzero((~np.isfinite(values) & real).any(1))]

@@ -1,0 +1,38 @@
+"""Gradients with respect to presence, by Captum."""
+
+from __future__ import annotations
+
+import torch
+from captum.attr import IntegratedGradients as CaptumIntegratedGradients
+from torch import Tensor
+
+from xrec.explain.base import Explainer, Request
+from xrec.types import Floats
+
+
+class IntegratedGradients(Explainer):
+    """Integrated gradients (Sundararajan et al., ICML 2017) from the empty history to the whole one, Gauss-Legendre.
+
+    Args:
+        n_steps: points on the path, each one forward and one backward.
+    """
+
+    complete = True
+
+    def __init__(self, n_steps: int = 32) -> None:
+        if n_steps < 1:
+            raise ValueError(f"explainer.integrated_gradients.n_steps must be at least 1, got {n_steps}")
+        self.n_steps = n_steps
+
+    def values(self, request: Request) -> Floats:
+        value, n_cases = request.value, len(request.value)
+
+        def forward(present: Tensor) -> Tensor:  # [steps * B, P], the steps outermost
+            by_case = present.unflatten(0, (-1, n_cases)).transpose(0, 1)
+            return value.score(by_case).transpose(0, 1).flatten()
+
+        inputs = value.history.presence.clone().requires_grad_()
+        method = CaptumIntegratedGradients(forward)
+        result = method.attribute(inputs, baselines=torch.zeros_like(inputs), n_steps=self.n_steps)
+        assert isinstance(result, Tensor)
+        return result.detach().float().cpu().numpy()

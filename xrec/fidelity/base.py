@@ -1,0 +1,92 @@
+"""What a fidelity metric is, and the removals that several of them measure."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from xrec.masking.value import ValueFunction
+from xrec.types import Attribution, Bools, Doubles, Ints
+
+FRACTIONS = tuple(round(0.1 * i, 1) for i in range(1, 10))
+DISCRETE = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric's values per case [B]; NaN where a case is left out. `step` and `k` where they apply."""
+
+    metric: str
+    values: Doubles
+    k: int | None = None
+    step: float | None = None
+
+
+def step_sizes(n_players: Ints, shares: tuple[float, ...]) -> tuple[Ints, Bools]:
+    """Players removed at each share, n = floor(q P + 1/2) clipped to 1 .. P - 1: [B, S], and which are no repetition."""
+    sizes = np.floor(np.asarray(shares) * n_players[:, None] + 0.5 + 1e-9).astype(np.int64)
+    sizes = np.clip(sizes, 1, np.maximum(n_players[:, None] - 1, 1))
+    fresh = np.ones(sizes.shape, dtype=bool)
+    fresh[:, 1:] = sizes[:, 1:] != sizes[:, :-1]
+    return sizes, fresh
+
+
+def mean_over(values: np.ndarray, chosen: Bools) -> Doubles:
+    """Mean of values [B, S] over the chosen steps of each row; NaN for a row without any."""
+    n = chosen.sum(1)
+    return np.where(n > 0, np.where(chosen, values, 0.0).sum(1) / np.maximum(n, 1), np.nan)
+
+
+class Removal:
+    """The players of each case in order of support, and masks that remove or keep the first n of them.
+
+    Signed, most supportive first; ties are broken by one seeded permutation per case.
+    """
+
+    def __init__(self, value: ValueFunction, attribution: Attribution, seeds: list[int]) -> None:
+        self.value, self.attribution = value, attribution
+        self.n_players = value.n_players
+        self.position = np.full(attribution.values.shape, np.iinfo(np.int64).max, dtype=np.int64)
+        for row, n in enumerate(self.n_players.tolist()):
+            tie = np.random.default_rng(seeds[row]).permutation(n)
+            order = np.lexsort((tie, -attribution.values[row, :n]))
+            self.position[row, order] = np.arange(n)
+        self.whole, self.empty = value.ends()
+
+    def without_top(self, sizes: Ints) -> Bools:
+        """Masks [B, S, P] with the `sizes` [B, S] most supportive players removed."""
+        return (self.position[:, None, :] >= sizes[:, :, None]) & self._real()
+
+    def only_top(self, sizes: Ints) -> Bools:
+        """Masks [B, S, P] with only the most supportive players there."""
+        return self.position[:, None, :] < sizes[:, :, None]
+
+    def without_bottom(self, sizes: Ints) -> Bools:
+        """Masks [B, S, P] with the least supportive players removed."""
+        return self.only_top(self.n_players[:, None] - sizes)
+
+    def _real(self) -> Bools:
+        return (np.arange(self.position.shape[1]) < self.n_players[:, None])[:, None, :]
+
+    def discrete(self) -> tuple[Ints, Bools]:
+        """Exactly 1 .. 5 players [B, 5]; a case with no more players than that is left out of that size."""
+        sizes = np.broadcast_to(np.asarray(DISCRETE), (len(self.n_players), len(DISCRETE)))
+        return np.minimum(sizes, np.maximum(self.n_players[:, None] - 1, 1)), sizes < self.n_players[:, None]
+
+    def scale(self) -> Doubles:
+        """f(x) - f(empty) [B]; NaN for flagged cases, where it is below 1e-6 of the score's spread."""
+        effect = self.whole - self.empty
+        return np.where(np.abs(effect) < 1e-6 * self.value.spread(), np.nan, effect)
+
+
+class FidelityMetric(ABC):
+    """A family of metrics measured on one attribution."""
+
+    #: metric name -> +1 when higher is better, -1 when lower is
+    directions: dict[str, int]
+
+    @abstractmethod
+    def measure(self, removal: Removal) -> list[Measured]:
+        """Values per case."""

@@ -1,0 +1,32 @@
+"""Comprehensiveness and sufficiency (DeYoung et al., ACL 2020)."""
+
+from __future__ import annotations
+
+from xrec.fidelity.base import FidelityMetric, Measured, Removal, mean_over, step_sizes
+
+
+class Eraser(FidelityMetric):
+    """Mean over the shares r of f(x) - f(x without the top r), and of f(x) - f(only the top r).
+
+    Args:
+        shares: of the players, each in (0, 1).
+    """
+
+    directions = {"comprehensiveness": 1, "sufficiency": -1}
+
+    def __init__(self, shares: list[float]) -> None:
+        if not shares or not all(0 < s < 1 for s in shares):
+            raise ValueError(f"fidelity.eraser.shares must lie in (0, 1), got {list(shares)}")
+        self.shares = tuple(sorted(shares))
+
+    def measure(self, removal: Removal) -> list[Measured]:
+        sizes, fresh = step_sizes(removal.n_players, self.shares)
+        whole, scale = removal.whole[:, None], removal.scale()
+        lost = mean_over(whole - removal.value.values(removal.without_top(sizes)), fresh)
+        missing = mean_over(whole - removal.value.values(removal.only_top(sizes)), fresh)
+        return [
+            Measured("comprehensiveness", lost),
+            Measured("sufficiency", missing),
+            Measured("comprehensiveness_normalised", lost / scale),
+            Measured("sufficiency_normalised", missing / scale),
+        ]

@@ -1,0 +1,36 @@
+"""What is explained: which players a history has, and which channels each of them holds."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from xrec.models.base import History
+
+
+class PlayerMap(Protocol):
+    """Sparse players x channels."""
+
+    name: str
+
+    def ids(self, history: History, item_ids: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        """External ids of each history's players."""
+        ...
+
+    def expand(self, masks: Tensor) -> Tensor:
+        """Players present [B, M, P] -> channels present [B, M, L], differentiable."""
+        ...
+
+
+class Items:
+    """Every history item is a player."""
+
+    name = "items"
+
+    def ids(self, history: History, item_ids: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        lengths = history.presence.sum(1).long().tolist()
+        return tuple(tuple(item_ids[i] for i in row[:n]) for row, n in zip(history.item.tolist(), lengths, strict=True))
+
+    def expand(self, masks: Tensor) -> Tensor:
+        return masks
