@@ -76,9 +76,14 @@ class Removal:
         return np.minimum(sizes, np.maximum(self.n_players[:, None] - 1, 1)), sizes < self.n_players[:, None]
 
     def scale(self) -> Doubles:
-        """f(x) - f(empty) [B]; NaN for flagged cases, where it is below 1e-6 of the score's spread."""
-        effect = self.whole - self.empty
-        return np.where(np.abs(effect) < 1e-6 * self.value.spread(), np.nan, effect)
+        """f(x) - f(empty) [B]; NaN for flagged cases."""
+        return effect(self.value)
+
+
+def effect(value: ValueFunction) -> Doubles:
+    """f(x) - f(empty) [B]; NaN for flagged cases, where it is below 1e-6 of the score's spread over the candidates."""
+    whole, empty = value.ends()
+    return np.where(np.abs(whole - empty) < 1e-6 * value.spread(), np.nan, whole - empty)
 
 
 class FidelityMetric(ABC):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,12 @@ from torch import Tensor
 from xrec.ranking import metrics
 from xrec.types import Bools, Doubles, HistoryTable, Ints, TargetTable, TopN, membership
 
-#: users [B] -> scores [B, I] of the whole catalogue
-ScoreUsers = Callable[[Ints], Tensor]
+#: users [B] -> scores [B, I] of the whole catalogue, by the name of the model (several are ranked in one pass)
+ScoreUsers = Callable[[Ints], Mapping[str, Tensor]]
+
+
+#: users, items, scores, hits, number of targets, rank of the best target
+_Piece = tuple[Ints, Ints, Tensor, Bools, Ints, Ints]
 
 
 @dataclass(frozen=True)
@@ -47,28 +51,35 @@ def evaluate(
     popularity: Doubles,
     groups: Iterable[str],
     settings: RankingSettings,
-) -> dict[str, Ranking]:
-    """Metrics per group: 'all' ranks the whole catalogue; 'new' masks the full history and counts only targets outside it.
+) -> dict[str, dict[str, Ranking]]:
+    """Metrics by model and group: 'all' ranks the whole catalogue; 'new' masks the full history and counts only targets
+    outside it.
 
     Args:
         chunks: users to rank, in pieces that are scored together; users without a target in a group have no value there.
         popularity: [I] share of users per item, for novelty.
     """
-    collected: dict[str, list[tuple[Ints, Ints, Tensor, Bools, Ints, Ints]]] = {group: [] for group in groups}
+    collected: dict[tuple[str, str], list[_Piece]] = {}
+    groups = tuple(groups)
     for users in chunks:
-        scores = score(users)
-        known = membership(table.indptr, table.item, users, scores.shape[1])
-        wanted = membership(targets.indptr, targets.item, users, scores.shape[1])
-        for group, pieces in collected.items():
+        by_model = score(users)
+        n_items = len(popularity)
+        known = membership(table.indptr, table.item, users, n_items)
+        wanted = membership(targets.indptr, targets.item, users, n_items)
+        for group in groups:
             relevant = wanted & ~known if group == "new" else wanted
-            some = relevant.any(1)
-            masked = scores.masked_fill(torch.from_numpy(known).to(scores.device), -torch.inf) if group == "new" else scores
-            rows = torch.from_numpy(np.flatnonzero(some))
-            pieces.append(_measure(users[some], masked[rows], relevant[some], settings.depth))
-    return {group: _join(group, pieces, len(popularity), popularity, settings) for group, pieces in collected.items()}
+            some = np.flatnonzero(relevant.any(1))
+            for name, scores in by_model.items():
+                ranked = scores.masked_fill(torch.from_numpy(known).to(scores.device), -torch.inf) if group == "new" else scores
+                piece = _measure(users[some], ranked[torch.from_numpy(some)], relevant[some], settings.depth)
+                collected.setdefault((name, group), []).append(piece)
+    result: dict[str, dict[str, Ranking]] = {}
+    for (name, group), pieces in collected.items():
+        result.setdefault(name, {})[group] = _join(group, pieces, len(popularity), popularity, settings)
+    return result
 
 
-def _measure(users: Ints, scores: Tensor, relevant: Bools, depth: int) -> tuple[Ints, Ints, Tensor, Bools, Ints, Ints]:
+def _measure(users: Ints, scores: Tensor, relevant: Bools, depth: int) -> _Piece:
     top, values = top_items(scores, depth)
     items = top.cpu().numpy()
     hits = np.take_along_axis(relevant, items, axis=1)
@@ -98,7 +109,7 @@ def best_rank(scores: Tensor, relevant: Tensor) -> Tensor:
     return 1 + (scores > best).sum(1) + ((scores == best) & (ids < first)).sum(1)
 
 
-def _join(group: str, pieces: list, n_items: int, popularity: Doubles, settings: RankingSettings) -> Ranking:
+def _join(group: str, pieces: list[_Piece], n_items: int, popularity: Doubles, settings: RankingSettings) -> Ranking:
     users, items, scores, hits, n_targets, first = (
         torch.cat(column).cpu().numpy() if isinstance(column[0], Tensor) else np.concatenate(column)
         for column in zip(*pieces, strict=True)

@@ -1,0 +1,40 @@
+"""Run a saved run again from its own config and compare: `python experiments/rerun.py RUN`.
+
+Exit status: 0 identical, 1 equal within the tolerance, 2 different, 3 could not be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run directory")
+    parser.add_argument("--tolerance", type=float, default=1e-6, help="largest relative difference that counts as equal (default 1e-6)")
+    parser.add_argument("--keep", type=Path, help="where to keep the second run (default: a temporary folder)")
+    arguments = parser.parse_args()
+    from xrec import pipeline
+    from xrec.config.prepass import validate_job
+    from xrec.errors import USER_ERRORS
+    from xrec.rerun import compare
+
+    try:
+        config = pipeline.restore(arguments.run)
+        validate_job(config)
+        with tempfile.TemporaryDirectory() as temporary:
+            second = arguments.keep or Path(temporary) / "rerun"
+            pipeline.run(config, second, (), group="rerun")
+            verdict = compare(arguments.run, second, arguments.tolerance)
+    except USER_ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 3
+    print(verdict.text)
+    return verdict.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

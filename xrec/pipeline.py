@@ -1,0 +1,158 @@
+"""The composition root: one run from config to report, top to bottom, one call a stage."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from threadpoolctl import threadpool_limits
+
+from xrec.config.instantiate import instantiate
+from xrec.data.build import build
+from xrec.data.cache import ArrayCache
+from xrec.models.base import Recommender
+from xrec.stages.explain import explain
+from xrec.stages.fidelity import fidelity
+from xrec.stages.fit import fit_model, load_model
+from xrec.stages.rank import rank
+from xrec.stages.report import objectives, report, show
+from xrec.stages.run import Run
+from xrec.tracking.results import canonical_hash, read_results
+from xrec.tracking.store import RunError, RunStore, describe_environment
+
+log = logging.getLogger(__name__)
+STAGES = ("fit", "rank", "explain", "fidelity", "report")
+
+
+def run(config: DictConfig, directory: Path, overrides: Sequence[str] = (), *, resume: bool = False, group: str | None = None) -> dict[str, float]:
+    """Run the chosen stages into `directory` and return the run's objectives by name.
+
+    Args:
+        overrides: what was asked for on the command line; kept beside the resolved config.
+        resume: go on with the run that is there: finished stages are not repeated, fit goes on after its last epoch.
+        group: W&B group (a multirun or a study).
+    Raises:
+        RunError, DataError, CheckpointError, LossError: each names the place and the fix.
+    """
+    source = _source(config)
+    store = RunStore(directory, resume=resume)
+    _make_repeatable(config)
+    current = _prepare(config, store, source, overrides)
+    current.tracker.start(store.directory, _plain(config), store.directory.name, group or config.get("experiment", {}).get("name"), _job_type(config))
+    try:
+        _stages(current, source)
+    except BaseException:
+        current.tracker.finish(failed=True)
+        raise
+    current.tracker.finish()
+    return objectives(current)
+
+
+def _stages(current: Run, source: Path | None) -> None:
+    config, store = current.config, current.store
+    todo = [s for s in STAGES if s in config.stages and s not in store.done()]
+    model: Recommender | None = None
+    with threadpool_limits(int(config.threads)):
+        if "fit" in todo:
+            with current.costed("fit"):
+                model = fit_model(current)
+            store.mark_done("fit")
+        elif set(todo) - {"report"}:
+            model = load_model(current, source if source is not None and "fit" not in store.done() else store.directory)
+        for stage in [s for s in todo if s not in ("fit", "report")]:
+            assert model is not None
+            with current.costed(stage):
+                if stage == "rank":
+                    rank(current, model)
+                elif stage == "explain":
+                    explain(current, model)
+                else:
+                    explained_here = "explain" in store.done() or source is None
+                    fidelity(current, model, store.directory if explained_here else source)  # type: ignore[arg-type]
+            store.mark_done(stage)
+        results = read_results(store.path("results.parquet"))
+        store.environment(results_sha256=canonical_hash(results))
+        if "report" in config.stages:
+            with current.costed("report"):
+                report(current)
+            store.mark_done("report")
+    show(current)
+
+
+def _prepare(config: DictConfig, store: RunStore, source: Path | None, overrides: Sequence[str]) -> Run:
+    cache = ArrayCache(config.paths.cache)
+    dataset = build(
+        instantiate(config.data.source),
+        instantiate(config.split),
+        cache,
+        min_item_users=config.data.min_item_users,
+        min_user_items=config.data.min_user_items,
+        min_level_count=config.data.min_level_count,
+    )
+    store.write_config(OmegaConf.to_yaml(config, resolve=True), list(overrides))
+    store.environment(**describe_environment(), data_sha256=dataset.fingerprint, from_run=str(source) if source else None, threads=config.threads)
+    store.path("data_card.json").write_text(json.dumps(dataset.card, indent=1))
+    tracker = instantiate(config.tracking)
+    return Run(config, store, tracker, dataset, cache, torch.device(config.device))
+
+
+def _source(config: DictConfig) -> Path | None:
+    """The saved run that left-out stages are taken from."""
+    chosen = [s for s in STAGES if s in config.stages]
+    if config.from_run is None:
+        if "fit" not in chosen and chosen != ["report"]:
+            raise RunError(f"stages={chosen} leaves out fit: add it, or give from_run=<run directory> to take the model from")
+        return None
+    source = Path(config.from_run)
+    if not (source / "config.yaml").is_file():
+        raise RunError(f"from_run={source} is not a run directory: it has no config.yaml")
+    if "fit" not in chosen:
+        saved = OmegaConf.load(source / "config.yaml")
+        for key in ("data", "split", "model", "loss"):
+            OmegaConf.update(config, key, saved.get(key), force_add=True)
+        log.info("data, split and model are those of %s", source)
+    return source
+
+
+def _make_repeatable(config: DictConfig) -> None:
+    """Threads and deterministic algorithms; every random number comes from generators seeded by the config."""
+    torch.set_num_threads(int(config.threads))
+    torch.use_deterministic_algorithms(True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(k): v for k, v in plain.items()}
+
+
+def _job_type(config: DictConfig) -> str:
+    return "run" if len(config.stages) == len(STAGES) else "+".join(config.stages)
+
+
+def restore(directory: Path) -> DictConfig:
+    """The resolved config of a saved run.
+
+    Raises:
+        RunError: not a run directory.
+    """
+    path = directory / "config.yaml"
+    if not path.is_file():
+        raise RunError(f"{directory} is not a run directory: it has no config.yaml")
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def fail(error: Exception) -> None:
+    """Print an error that names its place and fix, without a traceback, and exit with status 1."""
+    print(f"\nerror: {error}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,1 @@
+"""One file per stage of a run; `xrec.pipeline` calls them top to bottom."""

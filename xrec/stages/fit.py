@@ -1,0 +1,114 @@
+"""Stage fit: build the model, train it if it is trainable, save it; or load a saved one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+
+from xrec.config.instantiate import instantiate
+from xrec.models.base import Recommender
+from xrec.models.composed import Composed
+from xrec.ranking.evaluate import RankingSettings, evaluate
+from xrec.stages.run import Run, by_length, score_users
+from xrec.tracking.files import write_json
+from xrec.training.checkpoint import CheckpointError, load_state, load_tensors, save_tensors, weights_digest
+from xrec.training.fit import TrainingSettings, fit
+
+
+def build(run: Run, node: Any) -> Recommender:
+    """The model a config node describes, with fresh weights drawn from the run's seed."""
+    arguments: dict[str, Any] = {"catalogue": run.dataset.catalogue}
+    if "user_encoder" in node or "item_encoder" in node:
+        arguments["reconstruction"] = instantiate(run.config.loss.reconstruction)
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator: seed it, and put it back
+        torch.manual_seed(run.seed)
+        return instantiate(node, **arguments).to(run.device)
+
+
+def fit_model(run: Run) -> Recommender:
+    """Fit, and write model.safetensors, model.json and result rows of the stage."""
+    model = build(run, run.config.model)
+    rows = run.rows("fit")
+    if isinstance(model, Composed):
+        settings = TrainingSettings(**OmegaConf.to_container(run.config.training))  # type: ignore[arg-type]
+        folder = run.store.path("checkpoint")
+        run.store.trim_log(_epochs_done(folder))
+        weights, anneal = dict(run.config.loss.weights), dict(run.config.loss.anneal)
+
+        def log(row: dict[str, float]) -> None:
+            run.store.log(row)
+            run.tracker.log(row)
+
+        reached = fit(model, run.fit_data(), settings, weights, anneal, folder, _validation(run), log)
+        for name, value in reached.items():
+            rows.add(name, value)
+    else:
+        model.fit(run.fit_data())
+    model.eval()
+    save_tensors(run.store.path("model.safetensors"), model.state_dict())
+    digest = weights_digest(model)
+    write_json(run.store.path("model.json"), _description(run, digest))
+    run.store.environment(weights_sha256=digest)
+    run.save("fit", rows)
+    return model
+
+
+def load_model(run: Run, source: Path) -> Recommender:
+    """The model saved in the run directory `source`.
+
+    Raises:
+        CheckpointError: missing, damaged, of another model, or fitted on other data.
+    """
+    try:
+        described = json.loads((source / "model.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{source} holds no fitted model ({error}): run its stage fit first") from error
+    if described["data_fingerprint"] != run.dataset.fingerprint:
+        raise CheckpointError(f"the model in {source} was fitted on other data or another split than this run's; use the same data and split settings")
+    model = build(run, OmegaConf.create(described["model"]))
+    model.fit(run.fit_data())
+    load_state(model, load_tensors(source / "model.safetensors"), source / "model.safetensors")
+    if weights_digest(model) != described["weights_sha256"]:
+        raise CheckpointError(f"{source}/model.safetensors does not match the sha256 in model.json; it was changed after it was written")
+    model.eval()
+    return model
+
+
+def _description(run: Run, digest: str) -> dict[str, Any]:
+    return {
+        "model": OmegaConf.to_container(run.config.model, resolve=True),
+        "data_fingerprint": run.dataset.fingerprint,
+        "weights_sha256": digest,
+    }
+
+
+def _epochs_done(folder: Path) -> int:
+    for name in ("last", ".last.old"):
+        if (folder / name / "state.json").is_file():
+            return int(json.loads((folder / name / "state.json").read_text())["epoch"])
+    return 0
+
+
+def _validation(run: Run) -> Any:
+    """A function measuring NDCG@10 of `all` and `new` on a fixed sample of validation users."""
+    first, last = run.dataset.period("validation")
+    table, targets = run.dataset.histories(first), run.dataset.targets(first, last)
+    users = np.flatnonzero(np.diff(targets.indptr) > 0)
+    sample = np.sort(run.numpy_generator(2).permutation(users)[: run.config.training.validation_users])
+    chunks = by_length(sample, table.lengths(), run.config.ranking.chunk_size)
+    settings = RankingSettings(ndcg=(10,), recall=(10,), map=(10,), coverage=(10,))
+    popularity = run.popularity()
+
+    def validate(model: Recommender) -> dict[str, float]:
+        def score(chunk: np.ndarray) -> dict[str, torch.Tensor]:
+            return {"model": score_users(model, table, chunk, run.device)}
+
+        ranked = evaluate(score, chunks, table, targets, popularity, ("all", "new"), settings)["model"]
+        return {f"validation/ndcg_at_10/{g}": float(r.values[("ndcg", 10)].mean()) for g, r in ranked.items()}
+
+    return validate

@@ -1,0 +1,76 @@
+"""Stage rank: the model, its ablations and the baselines on the full catalogue, in one pass over the users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from xrec.models.base import History, Recommender
+from xrec.models.composed import Composed
+from xrec.ranking.evaluate import Ranking, RankingSettings, evaluate
+from xrec.stages.fit import build
+from xrec.stages.run import Run, by_length, progress
+from xrec.tracking.results import Rows
+from xrec.types import Ints
+
+
+def rank(run: Run, model: Recommender) -> None:
+    """Write per-user values and totals for every part of `ranking.parts`."""
+    models: dict[str, Recommender] = {str(run.config.model.name): model}
+    for node in (run.config.get("baselines") or {}).values():
+        if node.name not in models:
+            models[node.name] = build(run, node)
+            models[node.name].fit(run.fit_data())
+    rows = run.rows("rank")
+    for part in run.config.ranking.parts:
+        for name, groups in rank_part(run, models, part).items():
+            for group, ranking in groups.items():
+                _add(run, rows, part, name, group, ranking)
+    run.save("rank", rows)
+
+
+
+
+def rank_part(run: Run, models: Mapping[str, Recommender], part: str) -> dict[str, dict[str, Ranking]]:
+    """Rankings of one part by model name and group."""
+    first, last = run.dataset.period(part)
+    table, targets = run.dataset.histories(first), run.dataset.targets(first, last)
+    users = np.flatnonzero(np.diff(targets.indptr) > 0)
+    ranking = run.config.ranking
+    chunks = by_length(users, table.lengths(), ranking.chunk_size)
+    settings = RankingSettings(
+        **{name: tuple(OmegaConf.to_container(ranking[name])) for name in ("ndcg", "recall", "map", "coverage")}  # type: ignore[arg-type]
+    )
+
+    def score(chunk: Ints) -> dict[str, Tensor]:
+        history = History.from_table(table, chunk, run.device)
+        scores: dict[str, Tensor] = {}
+        with torch.no_grad():
+            for name, model in models.items():
+                scores |= _scores(name, model, history, ablate=ranking.ablations)
+        return scores
+
+    bar = progress(chunks, total=len(chunks), description=f"rank {part}")
+    return evaluate(score, bar, table, targets, run.popularity(), tuple(ranking.groups), settings)
+
+
+def _scores(name: str, model: Recommender, history: History, *, ablate: bool) -> dict[str, Tensor]:
+    """The model's scores [B, I] and, for a composed model, those with each part switched off."""
+    context = model.prepare(history)
+    if not (ablate and isinstance(model, Composed)):
+        return {name: model.score(context)[:, 0]}
+    parts = {part: values[:, 0] for part, values in model.parts(context).items()}
+    whole = torch.stack(list(parts.values())).sum(0)
+    return {name: whole} | {f"{name} -{part}": whole - values for part, values in parts.items()}
+
+
+def _add(run: Run, rows: Rows, part: str, name: str, group: str, ranking: Ranking) -> None:
+    ids = np.array(run.dataset.catalogue.user_ids, dtype=object)[ranking.top.users].tolist()
+    for (metric, k), values in ranking.values.items():
+        rows.add(metric, values, part=part, model=name, group=group, k=k, user=ids)
+    for (metric, k), value in ranking.totals.items():
+        rows.add(metric, value, part=part, model=name, group=group, k=k)

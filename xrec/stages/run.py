@@ -1,0 +1,99 @@
+"""What every stage is handed: config, data, cache, store, tracker, and where its random numbers come from."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from xrec.data.cache import ArrayCache
+from xrec.data.interactions import SplitInteractions
+from xrec.models.base import FitData, History, Recommender
+from xrec.tracking.base import Tracker
+from xrec.tracking.results import Rows, read_results, write_results
+from xrec.tracking.store import RunStore
+from xrec.types import Doubles, Ints
+
+
+@dataclass
+class Run:
+    config: DictConfig
+    store: RunStore
+    tracker: Tracker
+    dataset: SplitInteractions
+    cache: ArrayCache
+    device: torch.device
+
+    @property
+    def seed(self) -> int:
+        return int(self.config.seed)
+
+    def generator(self, purpose: int = 0) -> torch.Generator:
+        """A torch generator of its own for a purpose, so that one stage's draws never shift another's."""
+        return torch.Generator(device="cpu").manual_seed(self.seed * 1000 + purpose)
+
+    def numpy_generator(self, purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, purpose])
+
+    def fit_data(self) -> FitData:
+        return FitData(self.dataset, self.cache, self.generator(1), progress, self.device)
+
+    def popularity(self) -> Doubles:
+        """[I] share of users who have an item in training, at least that of one user."""
+        counts = np.bincount(self.dataset.histories(self.dataset.train_end + 1).item, minlength=self.dataset.catalogue.n_items)
+        return np.maximum(counts, 1) / self.dataset.catalogue.n_users
+
+    def rows(self, stage: str, **common: Any) -> Rows:
+        """An empty collection of result rows of a stage."""
+        config = self.config
+        return Rows(data=self.dataset.card["name"], split="temporal", fold=0, model=config.model.name, seed=self.seed, stage=stage, **common)
+
+    def save(self, stage: str, rows: Rows) -> None:
+        """Replace a stage's rows in results.parquet; `cost` rows are replaced per stage that wrote them (column output)."""
+        import polars as pl
+
+        path, new = self.store.path("results.parquet"), rows.frame()
+        old = read_results(path)
+        if old.height:
+            same = pl.col("stage") == stage
+            if stage == "cost":
+                same &= pl.col("output").is_in(new["output"].unique().to_list())
+            old = old.filter(~same)
+        write_results(path, pl.concat([old, new]))
+
+    @contextlib.contextmanager
+    def costed(self, stage: str) -> Iterator[None]:
+        """Measure a stage: wall and CPU seconds, and the process's peak memory so far in MB."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        cost = self.rows("cost", output=stage)
+        cost.add("wall_seconds", time.perf_counter() - wall)
+        cost.add("cpu_seconds", time.process_time() - cpu)
+        cost.add("peak_memory_mb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        self.save("cost", cost)
+
+
+def progress(iterable: Any, *, total: int | None = None, description: str = "") -> Iterator[Any]:
+    """A progress bar with time left, on the terminal's error stream; quiet for short work."""
+    yield from tqdm(iterable, total=total, desc=description, file=sys.stderr, mininterval=1.0, delay=1.0, leave=False, dynamic_ncols=True)
+
+
+def by_length(users: Ints, lengths: Ints, chunk_size: int) -> list[Ints]:
+    """Users in chunks of similar history length, so that padding stays small."""
+    order = users[np.argsort(lengths[users], kind="stable")]
+    return [order[i : i + chunk_size] for i in range(0, len(order), chunk_size)]
+
+
+def score_users(model: Recommender, table: Any, users: Ints, device: torch.device) -> torch.Tensor:
+    """[B, I] scores of the whole catalogue for whole histories."""
+    with torch.no_grad():
+        return model.score(model.prepare(History.from_table(table, users, device)))[:, 0]
