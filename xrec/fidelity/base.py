@@ -83,7 +83,7 @@ class Removal:
 def effect(value: ValueFunction) -> Doubles:
     """f(x) - f(empty) [B]; NaN for flagged cases, where it is below 1e-6 of the score's spread over the candidates."""
     whole, empty = value.ends()
-    return np.where(np.abs(whole - empty) < 1e-6 * value.spread(), np.nan, whole - empty)
+    return np.where(np.abs(whole - empty) <= 1e-6 * value.spread(), np.nan, whole - empty)
 
 
 class FidelityMetric(ABC):

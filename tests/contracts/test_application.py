@@ -1,0 +1,143 @@
+"""The application as people run it: a subprocess, killed and resumed, run twice, run again, swept."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from tests.small_journey import SMALL
+
+ROOT = Path(__file__).resolve().parents[2]
+EXPLAINERS = "explainer=[random,leave_one_out,permutation_shap]"
+
+
+def command(journey: Path, cache: Path, *overrides: str) -> list[str]:
+    base = [f"data.source.path={journey}", f"paths.cache={cache}", *SMALL, EXPLAINERS]
+    return [sys.executable, str(ROOT / "experiments" / "run.py"), *base, *overrides]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'xrec/sweep/plugin'}", "WANDB_MODE": "offline"}
+
+
+def execute(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(arguments, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300)
+
+
+def hashes(run: Path) -> tuple[str, str]:
+    known = json.loads((run / "environment.json").read_text())
+    return known["weights_sha256"], known["results_sha256"]
+
+
+def kill_when(arguments: list[str], cwd: Path, ready: Callable[[], bool]) -> None:
+    """Start, wait until `ready`, kill -9."""
+    process = subprocess.Popen(arguments, cwd=cwd, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not ready():
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(journey: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    done = execute(command(journey, folder / "cache", f"hydra.run.dir={folder / 'a'}"), folder)
+    assert done.returncode == 0, done.stderr
+    assert "report:" in done.stdout
+    return folder, folder / "a"
+
+
+def test_the_same_command_twice_gives_the_same_hashes(journey: Path, undisturbed: tuple[Path, Path]) -> None:
+    folder, first = undisturbed
+    assert execute(command(journey, folder / "cache", f"hydra.run.dir={folder / 'b'}"), folder).returncode == 0
+    assert hashes(folder / "b") == hashes(first)
+
+
+def test_another_seed_gives_other_weights(journey: Path, undisturbed: tuple[Path, Path]) -> None:
+    folder, first = undisturbed
+    execute(command(journey, folder / "cache", f"hydra.run.dir={folder / 's'}", "seed=1", "stages=[fit]"), folder)
+    assert hashes(folder / "s")[0] != hashes(first)[0]
+
+
+@pytest.mark.parametrize("where", ["training", "explaining"])
+def test_killed_and_resumed_gives_the_same_hashes(where: str, journey: Path, undisturbed: tuple[Path, Path]) -> None:
+    folder, first = undisturbed
+    run = folder / where
+    ready = {"training": run / "checkpoint" / "last" / "state.json", "explaining": run / "shards" / "00001.parquet"}[where]
+    kill_when(command(journey, folder / "cache", f"hydra.run.dir={run}"), folder, ready.exists)
+    assert "explain" not in json.loads((run / "stages.json").read_text() if (run / "stages.json").exists() else '{"done": []}')["done"]
+    done = execute([sys.executable, str(ROOT / "experiments" / "run.py"), f"resume={run}"], folder)
+    assert done.returncode == 0, done.stderr
+    assert hashes(run) == hashes(first)
+
+
+def test_rerun_says_identical_and_different(undisturbed: tuple[Path, Path]) -> None:
+    folder, first = undisturbed
+    script = [sys.executable, str(ROOT / "experiments" / "rerun.py")]
+    done = execute([*script, str(first)], folder)
+    assert (done.returncode, done.stdout.splitlines()[-3]) == (0, "identical"), done.stdout + done.stderr
+    config = (first / "config.yaml").read_text()
+    other = folder / "tampered"
+    other.mkdir()
+    for name in ("environment.json", "results.parquet"):
+        (other / name).write_bytes((first / name).read_bytes())
+    (other / "config.yaml").write_text(config.replace("seed: 0", "seed: 5", 1))
+    done = execute([*script, str(other)], folder)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "different" in done.stdout
+
+
+def test_errors_have_no_traceback(journey: Path, tmp_path: Path) -> None:
+    done = execute(command(journey, tmp_path / "cache", "training.windows=[42]"), tmp_path)
+    assert done.returncode == 1
+    assert "training.windows: the window at 42" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_directory_of_another_run_is_refused(journey: Path, undisturbed: tuple[Path, Path]) -> None:
+    folder, first = undisturbed
+    done = execute(command(journey, folder / "cache", f"hydra.run.dir={first}"), folder)
+    assert done.returncode == 1
+    assert "already holds a run" in done.stderr
+
+
+def test_multirun_goes_into_one_folder(journey: Path, tmp_path: Path) -> None:
+    overrides = ["-m", "seed=0,1", "stages=[fit,rank]", f"hydra.sweep.dir={tmp_path / 'both'}"]
+    done = execute(command(journey, tmp_path / "cache", *overrides), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert hashes(tmp_path / "both" / "0")[0] != hashes(tmp_path / "both" / "1")[0]
+
+
+@pytest.mark.slow
+def test_sweep_killed_half_way_ends_with_its_total(journey: Path, tmp_path: Path) -> None:
+    study = tmp_path / "runs" / "lambda_weights"
+    overrides = ["-m", "sweep=lambda_weights", "hydra.sweeper.n_trials=12", f"paths.runs={tmp_path / 'runs'}", "training.epochs=1"]
+    arguments = command(journey, tmp_path / "cache", *overrides)
+    kill_when(arguments, tmp_path, (study / "5" / "config.yaml").exists)
+    done = execute(arguments, tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = yaml.safe_load((study / "optimization_results.yaml").read_text())
+    reached = {p.parent.name: json.loads(p.read_text()) for p in study.glob("*/objectives.json")}
+    assert len(reached) == 12
+    assert len({json.dumps(v, sort_keys=True) for v in reached.values()}) >= 2
+    assert len(summary["front"]) >= 1
+    weights = [yaml.safe_load((study / n / "config.yaml").read_text())["loss"]["weights"] for n in reached]
+    assert len({json.dumps(w, sort_keys=True) for w in weights}) == 12
+    best = study / str(summary["front"][0]["directory"])
+    done = execute([sys.executable, str(ROOT / "experiments" / "rerun.py"), str(best)], tmp_path)
+    assert done.returncode == 0, done.stdout
+    frame = pl.read_parquet(best / "results.parquet")
+    assert set(frame.filter(pl.col("stage") == "rank")["part"].unique()) == {"validation"}

@@ -1,0 +1,76 @@
+"""Every yaml under conf/ composes, trains, saves, loads, explains and is measured, the moment it exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from tests.contracts.conftest import CONF
+from xrec import pipeline
+from xrec.config.prepass import validate_job
+from xrec.tracking.results import read_results
+
+SWITCHES = ("model.linear_path=false", "model.repeat_features=false", "model.attention.normaliser=softmax", "cases.part=validation")
+NEEDS_SWEEP = ("sweep", "experiment", "hydra")
+
+
+def options() -> list[str]:
+    found = []
+    for path in sorted(CONF.rglob("*.yaml")):
+        group, name = str(path.parent.relative_to(CONF)), path.stem
+        if group in (".", "data") or group.split("/")[0] in NEEDS_SWEEP:
+            continue
+        multiple = group in ("baselines", "explainer", "fidelity")
+        found.append(f"{group}=[{name}]" if multiple else f"{group}={name}")
+    return found
+
+
+def applicable(override: str) -> list[str]:
+    """Explainers that the chosen model can answer; a single baseline model has no attention."""
+    if override.startswith("model=") and override != "model=composed":
+        return ["explainer=[random,popularity,leave_one_out,additive,integrated_gradients,permutation_shap,kernel_shap]"]
+    if override == "explainer=[random]" or override.startswith("explainer="):
+        return []
+    return ["explainer=[random,leave_one_out,attention,additive]"]
+
+
+@pytest.mark.parametrize("override", [*options(), *SWITCHES])
+def test_option_runs_from_fit_to_report(override, configured, tmp_path: Path) -> None:
+    config = configured(override, *applicable(override))
+    validate_job(config)
+    reached = pipeline.run(config, tmp_path / "run")
+    results = read_results(tmp_path / "run" / "results.parquet")
+    assert {"rank", "fidelity", "cost"} <= set(results["stage"].unique())
+    measured = results.filter(pl.col("stage") == "fidelity")["explainer"].drop_nulls().unique().to_list()
+    assert set(config.explainer) <= set(measured)
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    assert any(name.endswith("ndcg_at_10_new") for name in reached)
+    assert results["value"].is_finite().all()
+
+
+@pytest.mark.parametrize("override", ["model=composed", "model=ease", "model/user_encoder=none"])
+def test_saved_model_loads_to_the_same_scores(override, configured, tmp_path: Path) -> None:
+    explainers = "explainer=[random,leave_one_out]"
+    config = configured(override, explainers, "stages=[fit,rank,explain,fidelity]")
+    pipeline.run(config, tmp_path / "first")
+    again = configured(explainers, "stages=[rank,explain,fidelity]", f"from_run={tmp_path / 'first'}")
+    pipeline.run(again, tmp_path / "second")
+    stages = pl.col("stage").is_in(["rank", "fidelity"])
+    one, two = (read_results(tmp_path / n / "results.parquet").filter(stages) for n in ("first", "second"))
+    assert one.equals(two)
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+def test_fidelity_stage_takes_attributions_from_a_saved_run(configured, tmp_path: Path) -> None:
+    explainers = "explainer=[random,leave_one_out]"
+    pipeline.run(configured(explainers, "stages=[fit,explain,fidelity]"), tmp_path / "first")
+    again = configured(explainers, "stages=[fidelity]", f"from_run={tmp_path / 'first'}")
+    pipeline.run(again, tmp_path / "second")
+    one, two = (
+        read_results(tmp_path / n / "results.parquet").filter(pl.col("stage") == "fidelity") for n in ("first", "second")
+    )
+    assert one.height > 0
+    assert one.equals(two)
