@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="where to keep the second run (default: a temporary folder)")
     arguments = parser.parse_args()
     from xrec import pipeline
-    from xrec.config.prepass import validate_job
+    from xrec.config.validate import validate_job
     from xrec.errors import USER_ERRORS
     from xrec.rerun import compare
 

@@ -1,6 +1,5 @@
 """The Hydra application: one run, a multirun, or a sweep. `python experiments/run.py --help`."""
 
-import logging
 import sys
 from pathlib import Path
 
@@ -14,30 +13,26 @@ CONF = str(Path(__file__).resolve().parent.parent / "conf")
 
 @hydra.main(config_path=CONF, config_name="config", version_base="1.3")
 def main(config: DictConfig) -> list[float] | float | None:
-    from xrec.config.prepass import validate_job  # heavy imports only once there is something to run
-
-    validate_job(config)
-    from xrec import pipeline
+    from xrec import pipeline  # heavy imports only once there is something to run
+    from xrec.config.validate import validate_job
     from xrec.errors import USER_ERRORS
 
     settings = HydraConfig.get()
     directory = Path(settings.runtime.output_dir)
-    resume = config.resume is not None
-    if resume:
-        config = pipeline.restore(directory)
-    group = Path(settings.sweep.dir).name if settings.mode == RunMode.MULTIRUN else None
+    multirun = settings.mode == RunMode.MULTIRUN
+    # a trial that is asked again after a kill finds its own directory, and goes on there
+    resume = config.resume is not None or (multirun and (directory / "config.yaml").exists())
     names = list(config.objectives)
-    overrides = list(settings.overrides.task)
-    # a trial that is asked again after a kill finds its own directory: it goes on there
-    resume = resume or (group is not None and (directory / "config.yaml").exists())
     try:
-        reached = pipeline.run(config, directory, overrides, resume=resume, group=group)
+        if config.resume is not None:
+            config = pipeline.restore(directory)
+        validate_job(config)
+        group = Path(settings.sweep.dir).name if multirun else None
+        reached = pipeline.run(config, directory, list(settings.overrides.task), resume=resume, group=group)
     except USER_ERRORS as error:
-        if settings.mode == RunMode.MULTIRUN:
+        if multirun:  # the sweeper or launcher records it
             raise
-        logging.getLogger(__name__).debug("traceback", exc_info=True)
         pipeline.fail(error)
-        return None
     missing = [name for name in names if name not in reached]
     if missing:
         raise ValueError(f"objectives {missing} were not measured; measured are: {', '.join(sorted(reached))}")

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -152,7 +152,7 @@ def restore(directory: Path) -> DictConfig:
     return config
 
 
-def fail(error: Exception) -> None:
+def fail(error: Exception) -> NoReturn:
     """Print an error that names its place and fix, without a traceback, and exit with status 1."""
     print(f"\nerror: {error}", file=sys.stderr)
     sys.exit(1)

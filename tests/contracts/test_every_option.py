@@ -10,7 +10,7 @@ import torch
 
 from tests.contracts.conftest import CONF
 from xrec import pipeline
-from xrec.config.prepass import validate_job
+from xrec.config.validate import validate_job
 from xrec.tracking.results import read_results
 
 SWITCHES = ("model.linear_path=false", "model.repeat_features=false", "model.attention.normaliser=softmax", "cases.part=validation")
@@ -29,10 +29,8 @@ def options() -> list[str]:
 
 
 def applicable(override: str) -> list[str]:
-    """Explainers that the chosen model can answer; a single baseline model has no attention."""
-    if override.startswith("model=") and override != "model=composed":
-        return ["explainer=[random,popularity,leave_one_out,additive,integrated_gradients,permutation_shap,kernel_shap]"]
-    if override == "explainer=[random]" or override.startswith("explainer="):
+    """Few explainers, but every one of them for the models that stand alone."""
+    if override.startswith(("explainer=", "model=")):
         return []
     return ["explainer=[random,leave_one_out,attention,additive]"]
 

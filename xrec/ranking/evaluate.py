@@ -83,7 +83,11 @@ def _measure(users: Ints, scores: Tensor, relevant: Bools, depth: int) -> _Piece
     top, values = top_items(scores, depth)
     items = top.cpu().numpy()
     hits = np.take_along_axis(relevant, items, axis=1)
-    return users, items, values, hits, relevant.sum(1), best_rank(scores, torch.from_numpy(relevant).to(scores.device)).cpu().numpy()
+    best = best_rank(scores, torch.from_numpy(relevant).to(scores.device)).cpu().numpy()
+    short = max(0, depth - scores.shape[1])  # a catalogue smaller than the deepest cut-off: empty places
+    items, hits = np.pad(items, ((0, 0), (0, short))), np.pad(hits, ((0, 0), (0, short)))
+    values = torch.nn.functional.pad(values, (0, short), value=-torch.inf)
+    return users, items, values, hits, relevant.sum(1), best
 
 
 def top_items(scores: Tensor, depth: int) -> tuple[Tensor, Tensor]:

@@ -21,9 +21,9 @@ from xrec.types import Attribution
 
 
 def explainers(run: Run) -> dict[str, Explainer]:
-    """The chosen explainers by name; `requires` is for the config check and no argument."""
+    """The chosen explainers by name."""
     nodes = run.config.get("explainer") or {}
-    return {str(name): instantiate({k: v for k, v in node.items() if k != "requires"}) for name, node in nodes.items()}
+    return {str(name): instantiate(node) for name, node in nodes.items()}
 
 
 def explain(run: Run, model: Recommender) -> None:

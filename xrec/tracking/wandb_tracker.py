@@ -64,5 +64,5 @@ class WandbTracker:
 
     def finish(self, failed: bool = False) -> None:
         if self._run is not None:
-            self._run.finish(exit_code=1 if failed else 0, quiet=True)
+            self._run.finish(exit_code=1 if failed else 0)
             self._run = None

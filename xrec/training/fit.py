@@ -34,6 +34,7 @@ class TrainingSettings:
     learning_rate_scale: Mapping[str, float] = field(default_factory=dict)
     patience: int = 2
     monitor: str = "validation/ndcg_at_10/all"
+    validation_users: int = 400
     log_every: int = 10
     max_loss: float = 1e6
 

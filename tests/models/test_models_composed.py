@@ -1,0 +1,340 @@
+"""The exactness claims of the composed model, over its variants."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.toys import fit_data, fitted_composed, histories, toy_composed
+from xrec.models.base import CHANNELS
+from xrec.models.closed_form import Ease
+from xrec.models.parts import pair_features
+
+VARIANTS = {
+    "sigmoid": {},
+    "softmax": {"normaliser": "softmax"},
+    "mean": {"attention": "mean"},
+    "no attention": {"attention": None},
+    "no user encoder": {"user_encoder": False},
+    "softmax, no user encoder": {"normaliser": "softmax", "user_encoder": False},
+    "vae only": {"attention": None, "linear_path": False, "repeat_features": False},
+    "prior only": {"attention": None, "linear_path": False, "repeat_features": False, "user_encoder": False},
+    "embedding": {"item_encoder": "embedding"},
+    "attributes": {"item_encoder": "attributes"},
+}
+ADDITIVE = {
+    "sigmoid": {"user_encoder": False},
+    "softmax": {"user_encoder": False, "normaliser": "softmax"},
+    "mean": {"user_encoder": False, "attention": "mean"},
+    "linear": {"user_encoder": False, "attention": None, "repeat_features": False},
+    "repeat": {"user_encoder": False, "attention": None, "linear_path": False},
+}
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+@pytest.fixture(params=sorted(VARIANTS))
+def model(request, toy, tmp_path):
+    return fitted_composed(toy, tmp_path, **VARIANTS[request.param])
+
+
+def masks(n: int, length: int, share: float = 0.5) -> torch.Tensor:
+    return torch.rand(n, length, generator=torch.Generator().manual_seed(n)) < share
+
+
+@torch.no_grad()
+def test_masking_is_removing(model, toy):
+    history = histories(toy, [3])
+    keep = masks(6, history.item.shape[1])
+    targets = torch.tensor([[0, 4, 4, 9]])
+    context = model.prepare(history)
+    presence = keep.float().unsqueeze(0)
+    masked, some = model.score(context, presence)[0], model.score(context, presence, targets)[0]
+    for row, kept in enumerate(keep):
+        removed = model.prepare(history.without(kept))
+        torch.testing.assert_close(masked[row], model.score(removed)[0, 0], rtol=1e-6, atol=2e-6)
+        torch.testing.assert_close(some[row], model.score(removed, None, targets)[0, 0], rtol=1e-6, atol=2e-6)
+
+
+@torch.no_grad()
+def test_softmax_masking_is_removing_even_when_one_item_took_all_the_weight(toy, tmp_path):
+    model = fitted_composed(toy, tmp_path, normaliser="softmax", user_encoder=False)
+    model.attention.decay.fill_(20.0)
+    history = histories(toy, [3])
+    age = torch.full_like(history.age, 10.0)
+    age[0, strongest := 2] = 1.0  # its logit is 34 above that of all others
+    history = replace(history, age=age, first_age=age + 9)
+    keep = torch.ones(history.item.shape[1])
+    keep[strongest] = 0
+    masked = model.score(model.prepare(history), keep.reshape(1, 1, -1))[0, 0]
+    torch.testing.assert_close(masked, model.score(model.prepare(history.without(keep)))[0, 0], rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_score_of_targets_is_the_catalogue_s(model, toy):
+    context, targets = model.prepare(histories(toy, [0, 3])), torch.tensor([[1, 2, 7], [0, 5, 5]])
+    for presence in (None, torch.rand(2, 4, context.history.item.shape[1])):
+        whole = model.score(context, presence)
+        wanted = whole.gather(2, targets.unsqueeze(1).expand(-1, whole.shape[1], -1))
+        torch.testing.assert_close(model.score(context, presence, targets), wanted, **CLOSE)
+
+
+@torch.no_grad()
+def test_parts_sum_to_the_score(model, toy):
+    context = model.prepare(histories(toy, [0, 3]))
+    for presence in (None, torch.rand(2, 4, context.history.item.shape[1])):
+        parts = model.parts(context, presence)
+        assert tuple(parts) == model.part_names
+        torch.testing.assert_close(sum(parts.values()), model.score(context, presence), **CLOSE)
+        for name, part in parts.items():
+            rest = model.without(name).score(context, presence)
+            torch.testing.assert_close(rest, model.score(context, presence) - part, **CLOSE)
+
+
+@torch.no_grad()
+def test_no_part_is_silent(model, toy):
+    for name, part in model.parts(model.prepare(histories(toy, [0, 3]))).items():
+        assert part.std() > 1e-3, name
+
+
+@torch.no_grad()
+def test_an_empty_history_gives_the_prior(model, toy):
+    history = histories(toy, [3, 5])
+    context = model.prepare(history)
+    parts = model.parts(context, torch.zeros(2, 1, history.item.shape[1]))
+    for name, part in parts.items():
+        if name not in ("prior", "user_encoder"):
+            assert (part == 0).all(), name
+    prior = parts["prior"] + parts.get("user_encoder", 0.0)
+    torch.testing.assert_close(model.score(context, torch.zeros(2, 1, history.item.shape[1])), prior, **CLOSE)
+    torch.testing.assert_close(prior[0], prior[1], **CLOSE)
+
+
+@torch.no_grad()
+def test_a_history_with_no_columns_gives_the_prior(model, toy):
+    history = histories(toy, [3])
+    nothing = history.without(torch.zeros(history.item.shape[1]))
+    wanted = model.score(model.prepare(history), torch.zeros(1, 1, history.item.shape[1]))
+    torch.testing.assert_close(model.score(model.prepare(nothing)), wanted, **CLOSE)
+
+
+@torch.no_grad()
+def test_padding_never_changes_a_score(model, toy):
+    alone, together = model.prepare(histories(toy, [7])), model.prepare(histories(toy))
+    length = alone.history.item.shape[1]
+    torch.testing.assert_close(model.score(together)[7], model.score(alone)[0], **CLOSE)
+    everything = torch.ones(len(together.history), 1, together.history.item.shape[1])
+    torch.testing.assert_close(model.score(together, everything)[7], model.score(alone)[0], **CLOSE)
+    if model.capabilities.additive:
+        assert (model.contributions(together)[7, length:] == 0).all()
+
+
+@torch.no_grad()
+def test_the_order_of_history_items_changes_nothing(model, toy):
+    history = histories(toy, [2])
+    order = torch.randperm(history.item.shape[1], generator=torch.Generator().manual_seed(0))
+    shuffled = replace(history, **{name: getattr(history, name)[:, order] for name in CHANNELS})
+    torch.testing.assert_close(model.score(model.prepare(shuffled)), model.score(model.prepare(history)), **CLOSE)
+
+
+def test_fractional_presence_is_differentiable_and_finite_down_to_zero(model, toy):
+    context = model.prepare(histories(toy, [2]))
+    length = context.history.item.shape[1]
+    for value in (0.0, 0.3, 1.0):
+        presence = torch.full((1, 1, length), value, requires_grad=True)
+        score = model.score(context, presence, torch.tensor([[0, 5]]))
+        assert torch.isfinite(score).all()
+        if score.requires_grad and len(model.part_names) > 1:
+            (gradient,) = torch.autograd.grad(score.sum(), presence)
+            assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "no attention", "vae only"])
+def test_the_gradient_is_the_slope(toy, tmp_path, name):
+    model = fitted_composed(toy, tmp_path, **VARIANTS[name]).double()
+    history = histories(toy, [2])
+    history = replace(history, **{c: getattr(history, c).double() for c in CHANNELS if c not in ("item", "kind")})
+    model._statistics._tables = {history.moment: model.statistics(history.moment).double()}
+    context = model.prepare(history)
+    presence = torch.full((1, 1, history.item.shape[1]), 0.4, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda p: model.score(context, p, torch.tensor([[0, 5]])), presence)
+
+
+@pytest.mark.parametrize("variant", sorted(ADDITIVE))
+@torch.no_grad()
+def test_prior_and_contributions_sum_to_the_score(toy, tmp_path, variant):
+    model = fitted_composed(toy, tmp_path, **ADDITIVE[variant])
+    context, targets = model.prepare(histories(toy, [0, 3])), torch.tensor([[1, 2, 7], [0, 5, 5]])
+    assert model.capabilities.additive
+    for wanted in (None, targets):
+        total = model.parts(context, None, wanted)["prior"].squeeze(1) + model.contributions(context, wanted).sum(1)
+        torch.testing.assert_close(total, model.score(context, None, wanted).squeeze(1), atol=1e-5, rtol=1e-6)
+
+
+def deletion_error(model, toy) -> float:
+    """Largest difference between an item's contribution and what deleting it takes from the score."""
+    context = model.prepare(histories(toy, [3]))
+    length = context.history.item.shape[1]
+    effects = model.score(context)[0] - model.score(context, (1 - torch.eye(length)).unsqueeze(0))[0]
+    return float((effects - model.contributions(context)[0]).abs().max())
+
+
+@torch.no_grad()
+def test_with_sigmoid_gates_a_contribution_is_the_deletion_effect(toy, tmp_path):
+    assert deletion_error(fitted_composed(toy, tmp_path, user_encoder=False), toy) < 1e-5
+
+
+@torch.no_grad()
+def test_with_softmax_gates_a_contribution_is_no_deletion_effect(toy, tmp_path):
+    assert deletion_error(fitted_composed(toy, tmp_path, user_encoder=False, normaliser="softmax"), toy) > 1e-3
+
+
+@torch.no_grad()
+def test_contributions_leave_out_parts_that_are_switched_off(toy, tmp_path):
+    model = fitted_composed(toy, tmp_path, user_encoder=False)
+    context = model.prepare(histories(toy, [3]))
+    for name in ("linear", "repeat", "attention"):
+        view = model.without(name)
+        total = view.parts(context)["prior"].squeeze(1) + view.contributions(context).sum(1)
+        torch.testing.assert_close(total, view.score(context).squeeze(1), **CLOSE)
+
+
+def test_switching_off_leaves_the_model_itself_alone(toy, tmp_path):
+    model = fitted_composed(toy, tmp_path)
+    model.without("linear")
+    assert model.switched_off == frozenset()
+    assert model.without("linear").without("repeat").switched_off == {"linear", "repeat"}
+    with pytest.raises(ValueError, match="no part .*'nothing'.*parts are prior, linear"):
+        model.without("nothing")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("normaliser", ["sigmoid", "softmax"])
+def test_target_attention_equals_its_formula(toy, tmp_path, normaliser):
+    model = fitted_composed(toy, tmp_path, normaliser=normaliser)
+    context, own = model.prepare(histories(toy, [3])), model.attention
+    history, features = context.history, context.tables["features"]
+    rows = features[history.item[0]]
+    logits = own.key(rows) @ own.query(features).T / 8**0.5
+    logits += (own.bias - own.decay * torch.log(1 + history.age[0]) + own.kind_bias[history.kind[0]]).unsqueeze(1)
+    gate = logits.sigmoid() if normaliser == "sigmoid" else logits.softmax(0)
+    torch.testing.assert_close(model.attention_weights(context)[0], gate, **CLOSE)
+    wanted = (gate * (own.value(rows) @ features.T)).sum(0) / 8**0.5
+    torch.testing.assert_close(model.parts(context)["attention"][0, 0], wanted, **CLOSE)
+
+
+@torch.no_grad()
+def test_the_linear_path_is_a_learned_mix_of_three_views_times_ease(toy, tmp_path):
+    model = fitted_composed(toy, tmp_path)
+    context = model.prepare(histories(toy, [3]))
+    history, mix = context.history, model.linear.mix
+    slow, fast = (torch.log(1 + history.decayed[0, :, channel]) for channel in (4, 2))
+    wanted = (mix[0] + mix[1] * slow + mix[2] * fast) @ model.linear.weights[history.item[0]]
+    torch.testing.assert_close(model.parts(context)["linear"][0, 0], wanted, **CLOSE)
+
+
+@torch.no_grad()
+def test_repeat_features_touch_the_item_itself_only(toy, tmp_path):
+    model = fitted_composed(toy, tmp_path)
+    context = model.prepare(histories(toy, [3]))
+    touched = model.parts(context)["repeat"][0, 0] != 0
+    assert touched.nonzero().squeeze(1).tolist() == sorted(context.history.item[0].tolist())
+
+
+@torch.no_grad()
+def test_the_prior_knows_the_moment(toy, tmp_path):
+    model = fitted_composed(toy, tmp_path)
+    priors = [model.parts(model.prepare(histories(toy, [3], part)))["prior"] for part in ("validation", "test")]
+    assert not torch.allclose(*priors)
+    reference = toy.item_statistics(toy.train_end + 1)
+    standard = (toy.item_statistics(11) - reference.mean(0)) / (reference.std(0) + 1e-6)
+    statistics = torch.from_numpy(standard)
+    wanted = model.prior.bias + model.prior.level + statistics @ model.prior.statistics
+    torch.testing.assert_close(priors[1][0, 0], wanted, **CLOSE)
+
+
+def test_pair_features_on_a_hand_made_pair(toy):
+    history = histories(toy, [0])
+    one = torch.tensor([[3.0]])
+    pair = replace(
+        history,
+        age=one,
+        first_age=torch.tensor([[11.0]]),
+        n_periods=torch.tensor([[5.0]]),
+        strength=torch.tensor([[7.0]]),
+        decayed=torch.ones(1, 1, 6),
+    )
+    e, log = np.exp, np.log1p
+    wanted = [log(7), log(5), log(3), log(11), log(2), 3 / 3, 5 / 11, 0.0, e(-3 / 4), e(-3 / 16), *[log(1)] * 6]
+    np.testing.assert_allclose(pair_features(pair)[0, 0].numpy(), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("moment", [5, 7])
+def test_a_window_s_weights_are_fitted_on_events_before_it(toy, tmp_path, moment):
+    model = fitted_composed(toy, tmp_path)
+    binary, slow, fast = (np.zeros((toy.catalogue.n_users, toy.catalogue.n_items)) for _ in range(3))
+    for user, item, time, strength in zip(toy.user, toy.item, toy.time, toy.strength, strict=True):
+        if time < moment:
+            binary[user, item] = 1.0
+            slow[user, item] += strength * 0.5 ** ((moment - time) / 16)
+            fast[user, item] += strength * 0.5 ** ((moment - time) / 4)
+    inverse = np.linalg.inv(binary.T @ binary + 5.0 * np.eye(binary.shape[1]))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0.0)
+    found = model.linear._window(moment)
+    for view, matrix in enumerate((binary, np.log1p(slow), np.log1p(fast))):
+        np.testing.assert_allclose(found[:, view].astype(np.float64), matrix @ weights, atol=2e-3)
+    users, targets = torch.tensor([0, 4]), torch.tensor([[1, 2], [3, 3]])
+    total = model.linear.window_total(moment, users, targets)
+    views = np.stack([binary, np.log1p(slow), np.log1p(fast)])
+    mixed = np.tensordot(model.linear.mix.detach().numpy(), views, 1) @ weights
+    np.testing.assert_allclose(total.detach().numpy(), mixed[users.numpy()[:, None], targets.numpy()], atol=1e-2)
+
+
+def test_events_inside_a_window_do_not_change_its_inputs(toy, tmp_path):
+    past = toy.time < 7
+    cut = replace(
+        toy, **{c: getattr(toy, c)[past] for c in ("user", "item", "time", "strength", "kind")}, fingerprint="cut"
+    )
+    whole, short = fitted_composed(toy, tmp_path), toy_composed(toy)
+    short.linear.fit(fit_data(cut, tmp_path / "cut"))
+    np.testing.assert_array_equal(whole.linear._window(7), short.linear._window(7))
+    assert not np.array_equal(whole.linear.weights, short.linear.weights)
+
+
+def test_solving_for_a_window_forms_the_same_weights(toy):
+    from xrec.models.closed_form import dense_histories
+
+    binary = dense_histories(toy.histories(7), toy.catalogue.n_items)
+    solved = Ease.solve(binary, 5.0)
+    torch.testing.assert_close(solved.apply(binary), binary @ solved.weights(), **CLOSE)
+
+
+def test_capabilities_follow_the_parts(toy):
+    assert not toy_composed(toy, attention=None).capabilities.attention
+    assert not toy_composed(toy, **VARIANTS["vae only"]).capabilities.additive
+    assert not toy_composed(toy, item_encoder="embedding").capabilities.cold_items
+    with pytest.raises(TypeError, match="no attention over the history"):
+        toy_composed(toy, attention=None).attention_weights(None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"embedding_size": 0}, "embedding_size must be at least 1, got 0"),
+        ({"normaliser": "sotfmax"}, "must be 'sigmoid' or 'softmax', got 'sotfmax'"),
+    ],
+)
+def test_bad_arguments_are_named(toy, changes, message):
+    with pytest.raises(ValueError, match=message):
+        toy_composed(toy, **changes)
+
+
+def test_every_parameter_is_in_exactly_one_group(toy):
+    model = toy_composed(toy)
+    groups = model.parameter_groups()
+    grouped = [id(p) for parameters in groups.values() for p in parameters]
+    assert sorted(grouped) == sorted(id(p) for p in model.parameters())
+    assert {id(p) for p in groups["discriminator"]} == {id(p) for p in model.item_encoder.discriminator.parameters()}

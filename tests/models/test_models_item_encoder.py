@@ -1,0 +1,130 @@
+"""Item encoders: attributes in, features out; BiGAN's two players."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.toys import toy_composed, toy_raw
+from xrec.losses.adversarial import Nonsaturating
+from xrec.models.item_encoder.attributes import Attributes
+from xrec.models.item_encoder.base import AttributeCodes, AttributeSum
+from xrec.models.item_encoder.bigan import BiGAN
+
+
+@pytest.fixture
+def bigan(toy) -> BiGAN:
+    torch.manual_seed(0)
+    return BiGAN(toy.catalogue, 8, Nonsaturating(), latent_size=4, hidden_size=8, batch_size=16)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def reached(model: torch.nn.Module) -> set[str]:
+    """The parts of a model that have a gradient other than 0."""
+    graded = {n.split(".")[0]: p.grad for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    return set(graded)
+
+
+def test_codes_of_different_fields_share_no_column(toy):
+    codes = AttributeCodes(toy.catalogue)
+    start = 0
+    for index, field in enumerate(toy.catalogue.item_fields):
+        assert (codes.columns[:, index].numpy() == field.codes + start).all()
+        start += len(field.levels)
+    assert codes.n_columns == start
+
+
+def test_the_attribute_sum_is_a_linear_layer_on_one_hots(toy):
+    codes, layer = AttributeCodes(toy.catalogue), AttributeSum(AttributeCodes(toy.catalogue).n_columns, 5)
+    dense = torch.zeros(toy.catalogue.n_items, codes.n_columns).scatter_(1, codes.columns, 1.0)
+    torch.testing.assert_close(layer(codes.columns), layer.dense(dense))
+
+
+def test_generated_shares_sum_to_one_within_each_field(bigan):
+    shares = bigan.generate(torch.randn(6, 4, generator=generator()))
+    for part in shares.split(bigan.codes.sizes, dim=-1):
+        torch.testing.assert_close(part.sum(-1), torch.ones(6))
+        assert (part > 0).all()
+
+
+def test_an_undecided_discriminator_costs_two_log_two(bigan):
+    with torch.no_grad():
+        bigan.discriminator.head[-1].weight.zero_()
+        bigan.discriminator.head[-1].bias.zero_()
+    assert bigan.discriminator_loss(generator()).item() == pytest.approx(2 * math.log(2), rel=1e-6)
+    assert bigan.terms({"adversarial"}, generator())["adversarial"].item() == pytest.approx(2 * math.log(2), rel=1e-6)
+
+
+def test_the_discriminator_s_step_moves_the_discriminator_only(bigan):
+    bigan.discriminator_loss(generator()).backward()
+    moved = reached(bigan)
+    assert moved == {"discriminator"}
+
+
+def test_the_adversarial_term_reaches_encoder_and_generator(bigan):
+    bigan.terms({"adversarial"}, generator())["adversarial"].backward()
+    moved = reached(bigan)
+    assert {"encoder_first", "encoder_second", "generator"} <= moved
+
+
+def test_item_reconstruction_is_the_mean_cross_entropy_of_the_fields(bigan):
+    found = bigan.terms({"item_reconstruction"}, generator())["item_reconstruction"]
+    rows = torch.randint(len(bigan.codes.columns), (16,), generator=generator())
+    columns = bigan.codes.columns[rows]
+    log_shares = bigan.generate(bigan.encode(columns)).log()
+    wanted = -torch.stack([log_shares.gather(1, columns[:, [f]]) for f in range(columns.shape[1])]).mean()
+    torch.testing.assert_close(found, wanted)
+
+
+BOTH = {"adversarial", "item_reconstruction"}
+
+
+@pytest.mark.parametrize("wanted", [set(), {"adversarial"}, {"item_reconstruction"}, BOTH])
+def test_only_wanted_terms_are_computed(bigan, wanted):
+    assert set(bigan.terms(wanted | {"reconstruction"}, generator())) == wanted
+
+
+def test_features_do_not_flicker(bigan):
+    torch.testing.assert_close(bigan.features(), bigan.features(), rtol=0, atol=0)
+    assert not torch.equal(bigan.features(generator()), bigan.features())
+
+
+def test_dropping_the_free_row_leaves_the_attribute_part(bigan):
+    attribute_part = bigan.features() - bigan.free.weight
+    dropped = (bigan.features(generator()) - attribute_part).abs().sum(1) < 1e-6
+    assert 0 < dropped.sum() < len(dropped)
+
+
+def test_items_with_the_same_attributes_share_their_feature(toy):
+    encoder = Attributes(toy.catalogue, 4, 8)
+    features, columns = encoder.features(), encoder.codes.columns
+    same = (columns.unsqueeze(0) == columns.unsqueeze(1)).all(-1)
+    close = (features.unsqueeze(0) - features.unsqueeze(1)).abs().amax(-1) < 1e-6
+    assert (same & ~close).sum() == 0 and (same.sum() > len(same))
+
+
+def test_an_item_without_attributes_is_legal(toy):
+    item = toy.catalogue.item_ids.index(str(toy_raw().items.height))
+    assert all(f.levels[f.codes[item]] == "(missing)" for f in toy.catalogue.item_fields)
+    assert torch.isfinite(toy_composed(toy).item_encoder.features()[item]).all()
+
+
+@pytest.mark.parametrize("variant", ["bigan", "attributes"])
+def test_a_dataset_without_attributes_is_refused_with_a_way_out(toy, variant):
+    bare = replace(toy, catalogue=replace(toy.catalogue, item_fields=()))
+    way_out = f"item_encoder={variant} needs item attributes.*use model/item_encoder=embedding"
+    with pytest.raises(ValueError, match=way_out):
+        toy_composed(bare, item_encoder=variant)
+    toy_composed(bare, item_encoder="embedding")
+
+
+@pytest.mark.parametrize("share", [1.0, -0.1])
+def test_an_impossible_dropout_is_refused(toy, share):
+    with pytest.raises(ValueError, match="free_dropout must be in"):
+        BiGAN(toy.catalogue, 8, Nonsaturating(), free_dropout=share)

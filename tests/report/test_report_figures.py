@@ -1,0 +1,193 @@
+"""Figures: the same bytes twice, the numbers they are given, nothing where there is nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import polars as pl
+import pytest
+import synthetic
+
+from xrec.report.figures import accuracy_fidelity_front, fidelity_forest, learning_curves, removal_curves, switched_off
+from xrec.report.plot import CSS, SERIES, figure_svg, looks, new_figure, save_figure, spread, style
+from xrec.report.read import ReportError, Study, read_metrics, read_study
+
+N_EPOCHS, STEPS = 6, 20
+
+
+def test_removal_curves_draw_the_means(results: pl.DataFrame) -> None:
+    figure = removal_curves(results, "new")
+    assert figure is not None
+    deletion = figure.axes[0]
+    curves = [line.get_ydata() for line in deletion.lines if len(np.asarray(line.get_xdata())) == 9]
+    assert len(curves) == len(synthetic.EXPLAINERS)
+    rows = results.filter((pl.col("metric") == "deletion_curve") & (pl.col("group") == "new"))
+    for name, curve in zip(sorted(synthetic.EXPLAINERS), curves, strict=True):
+        means = rows.filter(pl.col("explainer") == name).group_by("step").agg(pl.col("value").mean()).sort("step")
+        np.testing.assert_allclose(np.asarray(curve), means["value"].to_numpy())
+    words = [text.get_text() for text in deletion.texts]
+    assert sorted(words) == sorted(name.replace("_", " ") for name in synthetic.EXPLAINERS)
+    assert len(deletion.collections) == len(synthetic.EXPLAINERS), "a band for each"
+
+
+def test_learning_curves_one_panel_each(run_directory: Path) -> None:
+    metrics = read_metrics(run_directory)
+    figure = learning_curves(metrics)
+    assert figure is not None
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == [
+        "loss, total", "loss, reconstruction (weighted)", "loss, kl (weighted)", "discriminator's own loss",
+        "validation NDCG@10 new", "validation NDCG@10 all",
+    ]  # fmt: skip
+    thin, thick = figure.axes[0].lines
+    assert len(np.asarray(thin.get_xdata())) == N_EPOCHS * STEPS
+    logged = [entry["loss/total"] for entry in metrics]
+    np.testing.assert_allclose(np.asarray(thick.get_ydata()), np.reshape(logged, (N_EPOCHS, STEPS)).mean(axis=1))
+    assert switched_off(metrics) == ["adversarial"]
+
+
+def test_forest_puts_intervals_where_the_table_has_them(results: pl.DataFrame) -> None:
+    from xrec.report.tables import fidelity_table
+
+    figure = fidelity_forest(results, "new", ("deletion",))
+    assert figure is not None
+    table = fidelity_table(results, "new", ("deletion",), cost=False)
+    bars = [
+        line for line in figure.axes[0].lines if len(np.asarray(line.get_xdata())) == 2 and line.get_linewidth() == 1.3
+    ]
+    np.testing.assert_allclose([np.asarray(b.get_xdata()) for b in bars], table.select("low", "high").to_numpy())
+
+
+def test_front(study_directory: Path) -> None:
+    figure = accuracy_fidelity_front(read_study(study_directory))
+    axes = figure.axes[0]
+    (line,) = axes.lines
+    assert np.asarray(line.get_xdata()).tolist() == [0.060, 0.065, 0.070]
+    assert np.asarray(line.get_ydata()).tolist() == [0.40, 0.35, 0.20]
+    assert line.get_drawstyle() == "steps-pre"
+    assert [text.get_text() for text in axes.texts] == ["1", "4", "3"]
+    assert len(axes.collections[0].get_offsets()) == 2  # pyright: ignore[reportArgumentType]
+    assert axes.get_xlabel() == "validation NDCG@10 new (higher is better)"
+
+
+def test_front_needs_two_objectives() -> None:
+    study = Study("s", ["a"], ["maximize"], [], {0: {"a": 1.0}}, [])
+    with pytest.raises(ReportError, match="single objective 'a'"):
+        accuracy_fidelity_front(study)
+
+
+def test_same_input_same_bytes(results: pl.DataFrame, tmp_path: Path) -> None:
+    written = []
+    for folder in ("one", "two"):
+        figure = removal_curves(results, "new")
+        assert figure is not None
+        written.append(save_figure(figure, tmp_path / folder / "removal"))
+    for first, second in zip(*written, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+    pdf, png = written[0]
+    assert (pdf.name, png.name) == ("removal.pdf", "removal.png")
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert b"CreationDate" not in pdf.read_bytes()
+    assert sorted(path.name for path in pdf.parent.iterdir()) == ["removal.pdf", "removal.png"]
+    from PIL import Image
+
+    with Image.open(png) as image:
+        assert image.info["dpi"][0] == pytest.approx(200, abs=0.1)
+
+
+def test_a_users_matplotlibrc_changes_nothing(results: pl.DataFrame, tmp_path: Path) -> None:
+    import matplotlib
+
+    plain, odd = (fidelity_forest(results, "new"), None)
+    assert plain is not None
+    first = save_figure(plain, tmp_path / "plain")[1].read_bytes()
+    with matplotlib.rc_context({"font.size": 20.0, "axes.facecolor": "red", "lines.linewidth": 9.0}):
+        odd = fidelity_forest(results, "new")
+        assert odd is not None
+        second = save_figure(odd, tmp_path / "odd")[1].read_bytes()
+        assert matplotlib.rcParams["font.size"] == 20.0
+    assert first == second
+
+
+def test_svg_is_safe_themed_and_unique(results: pl.DataFrame) -> None:
+    hostile = results.with_columns(
+        pl.col("explainer").replace({"attention": synthetic.SCRIPT, "additive": "$\\frac{x$"})
+    )
+    figure = removal_curves(hostile, "new")
+    assert figure is not None
+    svg = str(figure_svg(figure, "removal", 'a "quoted" <label>'))
+    root = ElementTree.fromstring(svg)
+    assert root.get("aria-label") == 'a "quoted" <label>'
+    assert not [element for element in root.iter() if element.tag.endswith("script")]
+    texts = ["".join(element.itertext()) for element in root.iter() if element.tag.endswith("text")]
+    assert synthetic.SCRIPT in texts
+    assert "$\\frac{x$" in texts
+    ids = re.findall(r'\sid="([^"]*)"', svg)
+    assert ids
+    assert len(set(ids)) == len(ids)
+    assert all(name.startswith("removal-") for name in ids)
+    references = set(re.findall(r"url\(#([^)]*)\)", svg)) | set(re.findall(r'href="#([^"]*)"', svg))
+    assert references <= set(ids)
+    for colour, variable in CSS.items():
+        assert colour not in svg, variable
+    assert "var(--series-1)" in svg
+
+
+def test_nothing_to_draw() -> None:
+    empty = synthetic.results_frame([])
+    assert learning_curves([]) is None
+    assert removal_curves(empty) is None
+    assert fidelity_forest(empty) is None
+    assert learning_curves([{"step": 0, "seconds": 1.0, "loss/total": float("nan")}]) is None
+
+
+def test_a_validation_key_without_epochs_is_drawn_as_logged() -> None:
+    figure = learning_curves([{"step": s, "validation/ndcg_at_10/new": 0.1 * s} for s in range(3)])
+    assert figure is not None
+    (line,) = figure.axes[0].lines
+    np.testing.assert_allclose(np.asarray(line.get_ydata()), [0.0, 0.1, 0.2])
+
+
+def test_labels_move_apart_no_further_than_needed() -> None:
+    assert spread([0.0, 5.0, 9.0], 1.0, -1, 10) == [0.0, 5.0, 9.0]
+    np.testing.assert_allclose(spread([5.0, 5.0, 5.0], 1.0, 0, 10), [4.0, 5.0, 6.0])
+    np.testing.assert_allclose(spread([9.9, 9.8], 1.0, 0, 10), [10.0, 9.0])
+    np.testing.assert_allclose(spread([0.0, 0.1], 1.0, 0, 10), [0.0, 1.0])
+    placed = sorted(spread(list(np.random.default_rng(0).uniform(4, 6, 9)), 0.5, 0, 10))
+    assert min(np.diff(placed)) >= 0.5 - 1e-9
+
+
+def test_explainers_look_different() -> None:
+    names = [*synthetic.EXPLAINERS, *(f"more_{i}" for i in range(8))]
+    styles = looks(names)
+    assert len({(look["color"], str(look["linestyle"])) for look in styles.values()}) == len(names)
+    assert styles["random"]["color"] not in SERIES
+
+
+def test_no_global_state() -> None:
+    import matplotlib
+
+    # The backend is chosen lazily, by the first look at it.
+    before = {name: value for name, value in matplotlib.rcParams.copy().items() if name != "backend"}
+    with style():
+        new_figure(1, 1)
+    after = {name: value for name, value in matplotlib.rcParams.items() if name != "backend"}
+    assert after == before
+
+
+def test_metrics_jsonl_of_a_resumed_and_killed_run(tmp_path: Path) -> None:
+    lines = [
+        {"step": 0, "loss/total": 9.0},
+        {"step": 1, "loss/total": 8.0},
+        {"step": 1, "loss/total": 7.0},
+        {"step": 1, "x": 1},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n\n{"step": 2, "lo')
+    assert read_metrics(tmp_path) == [{"step": 0, "loss/total": 9.0}, {"step": 1, "loss/total": 7.0, "x": 1}]
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n{"step"\n{"step": 2}\n')
+    with pytest.raises(ReportError, match="line 2"):
+        read_metrics(tmp_path)

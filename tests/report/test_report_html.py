@@ -1,0 +1,231 @@
+"""The report: complete, inert whatever names hold, and calm about what a run does not have."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import polars as pl
+import pytest
+import synthetic
+
+from xrec.report.cards import user_cards
+from xrec.report.html import write_report
+from xrec.report.read import ReportError, read_results, read_study
+from xrec.report.render import clean
+
+VOID = {"meta", "br", "link", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Checks that tags are closed in order; keeps tags, ids and attributes, and the text of each section."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.ids: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.sections: dict[str, str] = {}
+        self.section = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        if tag == "section":
+            self.section = dict(attrs)["id"] or ""
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        if tag == "section":
+            self.section = ""
+
+    def handle_data(self, data: str) -> None:
+        self.sections[self.section] = self.sections.get(self.section, "") + data
+
+
+SECTIONS = ("data", "learning", "ranking", "parts", "fidelity", "users", "cost", "glossary")
+
+
+@pytest.fixture(scope="module")
+def page(run_directory: Path) -> Page:
+    return Page(write_report(run_directory).read_text(encoding="utf-8"))
+
+
+def test_every_section_is_there(page: Page) -> None:
+    assert [name for name in page.sections if name] == list(SECTIONS)
+    assert "Not part of this run" not in " ".join(page.sections.values())
+    for section, words in {
+        "": "python experiments/run.py experiment=quickstart seed=0",
+        "data": "1,469,307",
+        "learning": "Switched off (weight 0): adversarial",
+        "ranking": "NDCG@10 of composed is",
+        "parts": "NDCG@10 lost, new",
+        "fidelity": "Cases: repeat",
+        "cost": "2 threads",
+        "glossary": "Higher is better.",
+    }.items():
+        assert words in page.sections[section]
+
+
+def test_nothing_in_it_runs_or_loads(page: Page, run_directory: Path) -> None:
+    assert not {"script", "iframe", "object", "link", "img", "form", "base"} & page.tags
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    targets = [value or "" for name, value in page.attributes if name in ("href", "src", "xlink:href", "action")]
+    assert all(target.startswith("#") for target in targets), targets
+    text = (run_directory / "report.html").read_text()
+    assert "default-src 'none'" in text
+    assert not re.search(r"url\((?!#)", text)
+    assert "@import" not in text
+
+
+def test_hostile_names_are_shown_as_they_are(page: Page) -> None:
+    for name in synthetic.HOSTILE:
+        assert clean(name) in page.sections["users"]
+    assert synthetic.SCRIPT in page.sections["data"]
+    assert synthetic.SCRIPT in page.sections[""], "the folded configuration"
+    assert "{{ 7 * 7 }}" in page.sections["users"]
+    text = "".join(page.sections.values())
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+
+
+def test_ids_are_unique_and_links_lead_somewhere(page: Page) -> None:
+    assert len(set(page.ids)) == len(page.ids)
+    links = {value[1:] for name, value in page.attributes if name in ("href", "xlink:href") and value}
+    assert links <= set(page.ids)
+    assert set(SECTIONS) <= links
+
+
+def test_same_files_same_bytes(run_directory: Path) -> None:
+    first = write_report(run_directory).read_bytes()
+    assert write_report(run_directory).read_bytes() == first
+    assert not list(run_directory.glob(".report*")), "the temporary file is gone"
+
+
+def test_a_run_that_only_ranked(tmp_path: Path) -> None:
+    run = synthetic.write_run(tmp_path / "run", n_users=6, stages=("rank",))
+    for name in ("metrics.jsonl", "cases.parquet", "attributions.parquet", "data_card.json", "overrides.yaml"):
+        (run / name).unlink()
+    page = Page(write_report(run).read_text())
+    absent = [name for name in SECTIONS if "Not part of this run" in page.sections[name]]
+    assert absent == ["data", "learning", "fidelity", "users", "cost"]
+
+
+def test_a_run_with_a_config_only(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    page = Page(write_report(tmp_path).read_text())
+    assert all("Not part of this run" in page.sections[name] for name in SECTIONS)
+
+
+def test_hostile_model_and_explainer_names(run_directory: Path, tmp_path: Path) -> None:
+    names = {"attention": synthetic.SCRIPT, "ease": "<img src=x onerror=alert(1)>"}
+    run = tmp_path / "run"
+    shutil.copytree(run_directory, run)
+    frame = pl.read_parquet(run / "results.parquet")
+    frame = frame.with_columns(
+        pl.col("explainer", "model").replace(names), pl.col("data").replace({"toy": synthetic.SCRIPT})
+    )
+    frame = frame.with_columns(pl.col("group").replace({"repeat": '"><script>'}))
+    frame.write_parquet(run / "results.parquet")
+    page = Page(write_report(run).read_text())
+    assert not {"script", "img"} & page.tags
+    assert names["ease"] in page.sections["ranking"]
+    assert 'Cases: "><script>' in page.sections["fidelity"]
+
+
+def test_cards_show_the_first_users_and_their_weightiest_reasons(run_directory: Path) -> None:
+    cards = user_cards(run_directory)
+    assert [card["user"] for card in cards] == ["u0", "u1", "u2", "u3", "u4"]
+    first = cards[0]
+    assert (first["explainer"], first["group"], first["n_history"]) == ("additive", "new", 12)
+    ages = [item["age"] for item in first["recent"]]
+    assert ages == sorted(ages)
+    strengths = [item["strength"] for item in first["strong"]]
+    assert strengths == sorted(strengths, reverse=True)
+    assert [r["position"] for r in first["recommendations"]] == [1, 2, 3]
+    attributions = pl.read_parquet(run_directory / "attributions.parquet").filter(pl.col("explainer") == "additive")
+    cases = pl.read_parquet(run_directory / "cases.parquet")
+    for recommendation in first["recommendations"]:
+        case = cases.filter(pl.col("item") == recommendation["item"])["case"][0]
+        own = sorted(attributions.filter(pl.col("case") == case)["value"].to_list(), key=abs, reverse=True)
+        assert [reason["value"] for reason in recommendation["reasons"]] == own[:6]
+        assert recommendation["rest"] == pytest.approx(sum(own[6:]))
+        assert recommendation["n_rest"] == 6
+    widths = [reason["width"] for r in first["recommendations"] for reason in r["reasons"]]
+    assert max(widths) == 100.0
+
+
+def test_cards_fall_back_on_what_is_there(run_directory: Path, tmp_path: Path) -> None:
+    frame = pl.read_parquet(run_directory / "attributions.parquet")
+    cases = pl.read_parquet(run_directory / "cases.parquet")
+    for present, chosen in (
+        (["permutation_shap", "random"], "permutation_shap"),
+        (["leave_one_out", "attention"], "leave_one_out"),
+        (["random", "kernel_shap"], "kernel_shap"),
+    ):
+        frame.filter(pl.col("explainer").is_in(present)).write_parquet(tmp_path / "attributions.parquet")
+        cases.filter(pl.col("group") == "repeat").with_columns(
+            pl.lit(None, pl.String).alias("item_name")
+        ).write_parquet(tmp_path / "cases.parquet")
+        card = user_cards(tmp_path)[0]
+        assert (card["explainer"], card["group"]) == (chosen, "repeat")
+        assert card["recommendations"][0]["name"] == card["recommendations"][0]["item"], "no name: the id"
+
+
+def test_what_is_wrong_is_named(run_directory: Path, tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="does not exist"):
+        write_report(tmp_path / "nowhere")
+    with pytest.raises(ReportError, match=r"holds none of results\.parquet"):
+        write_report(tmp_path)
+    half = tmp_path / "half"
+    shutil.copytree(run_directory, half)
+    whole = (half / "results.parquet").read_bytes()
+    (half / "results.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ReportError, match=r"results.parquet is not a whole parquet file.*resume="):
+        write_report(half)
+    pl.DataFrame({"value": [1.0]}).write_parquet(half / "results.parquet")
+    with pytest.raises(ReportError, match="lacks the columns data, split"):
+        write_report(half)
+    synthetic.results_frame([synthetic.row(metric="ndcg", value=float("nan"))]).write_parquet(half / "results.parquet")
+    with pytest.raises(ReportError, match=r"1 values are not finite \(metrics: ndcg\)"):
+        read_results(half)
+    (half / "results.parquet").write_bytes(whole)
+    (half / "attributions.parquet").write_text("PAR")
+    with pytest.raises(ReportError, match=r"attributions\.parquet is not a whole parquet file"):
+        write_report(half)
+
+
+def test_a_failed_report_leaves_the_old_one(run_directory: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(run_directory, run)
+    (run / "report.html").write_text("old")
+    (run / "data_card.json").write_text("{")
+    with pytest.raises(ReportError, match=r"data_card\.json is not JSON"):
+        write_report(run)
+    assert (run / "report.html").read_text() == "old"
+
+
+def test_study_errors(study_directory: Path) -> None:
+    (study_directory / "0" / "objectives.json").unlink()
+    study = read_study(study_directory)
+    assert sorted(study.trials) == [1, 2, 3, 4]
+    assert study.unfinished == [0, 5]
+    (study_directory / "optimization_results.yaml").write_text("study_name: x\n")
+    with pytest.raises(ReportError, match="lacks directions, objectives, front"):
+        read_study(study_directory)
+    (study_directory / "optimization_results.yaml").unlink()
+    with pytest.raises(ReportError, match="has not finished"):
+        read_study(study_directory)

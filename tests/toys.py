@@ -1,0 +1,196 @@
+"""A tiny dataset through the real build, tiny models on it, and tiny training runs. Everything is deterministic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from xrec.data.build import build
+from xrec.data.cache import ArrayCache
+from xrec.data.interactions import SplitInteractions
+from xrec.data.schema import EVENT_SCHEMA, RawData
+from xrec.data.split import TemporalSplit
+from xrec.losses.adversarial import Nonsaturating
+from xrec.losses.reconstruction import Bernoulli
+from xrec.models.attention.mean import Mean
+from xrec.models.attention.target import Target
+from xrec.models.base import FitData, History
+from xrec.models.composed import Composed
+from xrec.models.item_encoder.attributes import Attributes
+from xrec.models.item_encoder.bigan import BiGAN
+from xrec.models.item_encoder.embedding import Embedding
+from xrec.models.user_encoder.vae import VAE
+from xrec.training.fit import TrainingSettings, fit
+
+SPLIT = TemporalSplit(train_end=8, validation_end=10, test_end=12)
+WEIGHTS = {"reconstruction": 1.0, "item_bias": 0.01, "kl": 0.1, "adversarial": 0.1, "item_reconstruction": 0.1}
+MONITOR = "validation/toy"
+
+
+@dataclass
+class ToySource:
+    """A source in memory: it reads no files, so `settings` alone keys the cache."""
+
+    raw: RawData
+    settings: dict[str, Any] = field(default_factory=dict)
+    name: str = "toy"
+    loads: int = 0
+
+    def files(self) -> list[Path]:
+        return []
+
+    def load(self) -> RawData:
+        self.loads += 1
+        return self.raw
+
+
+def events_frame(rows: list[tuple[str, str, int, float]]) -> pl.DataFrame:
+    """(user, item, period, strength) rows as an event log of kind 0."""
+    return pl.DataFrame([(*row, 0) for row in rows], schema=EVENT_SCHEMA, orient="row")
+
+
+def random_events(seed: int = 0, n_users: int = 40, n_items: int = 30, n_periods: int = 12) -> pl.DataFrame:
+    """Users with tastes: a few items each are bought again and again, the others by popularity."""
+    rng = np.random.default_rng(seed)
+    popularity = 1.0 / np.arange(1, n_items + 1) ** 0.7
+    rows = []
+    for user in range(n_users):
+        taste = popularity * rng.gamma(0.3, 1.0, n_items) + 1e-3
+        for period in range(1, n_periods + 1):
+            if rng.random() < 0.7:
+                bought = rng.choice(n_items, size=min(n_items, 3), replace=False, p=taste / taste.sum())
+                rows += [(f"{user}", f"{item}", period, float(rng.integers(1, 4))) for item in sorted(bought)]
+    return events_frame(rows)
+
+
+def toy_raw(seed: int = 0, n_users: int = 40, n_items: int = 30, events: pl.DataFrame | None = None) -> RawData:
+    """Three item fields and one user field, each with missing values; the last item has no attribute row at all."""
+    rng = np.random.default_rng([seed, 1])
+    events = random_events(seed, n_users, n_items) if events is None else events
+
+    def some(values: list[str], n: int, missing: float) -> list[str | None]:
+        return [None if rng.random() < missing else values[int(rng.integers(len(values)))] for _ in range(n)]
+
+    n = n_items - 1
+    items = pl.DataFrame(
+        {
+            "item": [f"{i}" for i in range(n)],
+            "department": some(["dairy", "produce", "bakery"], n, 0.1),
+            "brand": some(["national", "private"], n, 0.2),
+            "size": some(["small", "large", "family", "huge"], n, 0.3),
+        },
+        schema={"item": pl.String, "department": pl.String, "brand": pl.String, "size": pl.String},
+    )
+    users = pl.DataFrame({"user": [f"{u}" for u in range(n_users)], "age": some(["young", "old"], n_users, 0.5)})
+    return RawData(events, items, users, {f"{i}": f"item {i}" for i in range(n)})
+
+
+def toy_dataset(
+    tmp_path: Path,
+    seed: int = 0,
+    n_users: int = 40,
+    n_items: int = 30,
+    events: pl.DataFrame | None = None,
+    split: TemporalSplit = SPLIT,
+    core: tuple[int, int] = (3, 3),
+) -> SplitInteractions:
+    """The toy through the real build. `events` replaces the random log; core: (min_item_users, min_user_items)."""
+    raw = toy_raw(seed, n_users, n_items, events)
+    source = ToySource(raw, {"events": raw.events.rows(), "seed": seed})
+    cache = ArrayCache(tmp_path / "cache")
+    return build(source, split, cache, min_item_users=core[0], min_user_items=core[1], min_level_count=2)
+
+
+def no_progress(iterable: Any, *, total: int | None = None, description: str = "") -> Iterator[Any]:
+    return iter(iterable)
+
+
+def fit_data(dataset: SplitInteractions, tmp_path: Path, seed: int = 0) -> FitData:
+    return FitData(dataset, ArrayCache(tmp_path / "cache"), torch.Generator().manual_seed(seed), no_progress)
+
+
+def toy_composed(
+    dataset: SplitInteractions,
+    normaliser: str = "sigmoid",
+    user_encoder: bool = True,
+    attention: str | None = "target",
+    item_encoder: str = "bigan",
+    linear_path: bool = True,
+    repeat_features: bool = True,
+    reconstruction: Any = None,
+    embedding_size: int = 8,
+    seed: int = 0,
+    noise: float = 0.3,
+) -> Composed:
+    """An unfitted composed model. `noise` on every parameter keeps any part of an untrained model from being silent."""
+    encoders = {
+        "bigan": partial(BiGAN, adversarial=Nonsaturating(), latent_size=4, hidden_size=8, batch_size=16),
+        "embedding": Embedding,
+        "attributes": partial(Attributes, hidden_size=8),
+    }
+    attentions = {None: None, "target": partial(Target, normaliser=normaliser), "mean": Mean}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Composed(
+            catalogue=dataset.catalogue,
+            reconstruction=Bernoulli() if reconstruction is None else reconstruction,
+            embedding_size=embedding_size,
+            item_encoder=encoders[item_encoder],
+            user_encoder=partial(VAE, hidden_size=8, dropout=0.2) if user_encoder else None,
+            attention=attentions[attention],
+            linear_path=linear_path,
+            repeat_features=repeat_features,
+            regularization=5.0,
+        )
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(noise * torch.randn(parameter.shape))
+    return model.eval()
+
+
+def fitted_composed(dataset: SplitInteractions, tmp_path: Path, **options: Any) -> Composed:
+    """`toy_composed` with its closed-form parts fitted; nothing is trained."""
+    model = toy_composed(dataset, **options)
+    model.fit(fit_data(dataset, tmp_path))
+    return model
+
+
+def histories(dataset: SplitInteractions, users: list[int] | None = None, part: str = "test") -> History:
+    """Histories before the first period of `part` (None: all users)."""
+    chosen = range(dataset.catalogue.n_users) if users is None else users
+    return History.from_table(dataset.histories(dataset.period(part)[0]), list(chosen))
+
+
+def toy_settings(**changes: Any) -> TrainingSettings:
+    values = {"epochs": 2, "learning_rate": 0.02, "batch_size": 16, "windows": [5, 7], "horizon": 2, "n_negatives": 12}
+    return TrainingSettings(**{**values, "monitor": MONITOR, "log_every": 1, **changes})
+
+
+def constant_validation(model: Composed) -> dict[str, float]:
+    """A metric that improves every time the weights change; cheap, deterministic."""
+    return {MONITOR: float(sum(p.detach().abs().sum() for p in model.parameters()))}
+
+
+def train(
+    dataset: SplitInteractions,
+    tmp_path: Path,
+    seed: int = 0,
+    model: Composed | None = None,
+    weights: dict[str, float] | None = None,
+    validate: Callable[[Composed], dict[str, float]] = constant_validation,
+    log: Callable[[dict[str, float]], None] = lambda row: None,
+    **changes: Any,
+) -> tuple[Composed, dict[str, float]]:
+    """A short run with checkpoints in tmp_path / 'checkpoint', which it resumes from."""
+    model = toy_composed(dataset, seed=seed, noise=0.0) if model is None else model
+    data = fit_data(dataset, tmp_path, seed)
+    settings = toy_settings(**changes)
+    summary = fit(model, data, settings, weights or WEIGHTS, {"kl": 4}, tmp_path / "checkpoint", validate, log)
+    return model, summary

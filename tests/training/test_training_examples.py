@@ -1,0 +1,113 @@
+"""Windows, batches and sampled targets against slow references."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from xrec.losses.reconstruction import Bernoulli
+from xrec.training.examples import epoch_batches, make_batch, windows
+
+CPU = torch.device("cpu")
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_window_s_users_have_a_history_and_a_target(toy):
+    (window,) = windows(toy, [4], 2)
+    events = list(zip(toy.user.tolist(), toy.item.tolist(), toy.time.tolist(), strict=True))
+    with_history, with_target = {u for u, _, t in events if t < 4}, {u for u, _, t in events if 4 <= t <= 5}
+    assert window.users.tolist() == sorted(with_history & with_target)
+    assert (window.targets.start, window.targets.end, window.table.moment) == (4, 5, 4)
+
+
+def test_the_last_training_period_may_be_reached_but_not_passed(toy):
+    windows(toy, [toy.train_end - 1], 2)
+    with pytest.raises(ValueError, match="window at 8 with horizon 2 reaches period 9, past the last .* 8"):
+        windows(toy, [5, toy.train_end], 2)
+
+
+def test_a_window_without_examples_is_refused(toy):
+    with pytest.raises(ValueError, match="no user has both a history before 1"):
+        windows(toy, [1], 2)
+
+
+def test_no_windows_at_all_are_refused(toy):
+    with pytest.raises(ValueError, match="training.windows"):
+        windows(toy, [], 2)
+
+
+@pytest.mark.parametrize(("batch_size", "max_pairs"), [(7, 10**9), (16, 3000), (4, 1)])
+def test_an_epoch_covers_every_example_once_within_its_limits(toy, batch_size, max_pairs):
+    examples = windows(toy, [4, 6], 2)
+    batches = epoch_batches(examples, batch_size, max_pairs, 12, generator())
+    found = sorted((window.moment, user) for window, users in batches for user in users.tolist())
+    assert found == sorted((window.moment, user) for window in examples for user in window.users.tolist())
+    for window, users in batches:
+        longest = int(window.table.lengths()[users].max())
+        assert len(users) == 1 or (len(users) <= batch_size and len(users) * longest * (longest + 12) <= max_pairs)
+
+
+def test_epochs_differ_and_repeat_with_the_seed(toy):
+    examples = windows(toy, [4, 6], 2)
+
+    def order(g):
+        return [users.tolist() for _, users in epoch_batches(examples, 8, 10**9, 12, g)]
+
+    g = generator()
+    first = order(g)
+    assert first == order(generator()) != order(g)
+
+
+def test_labels_and_weights_equal_a_slow_reference(toy):
+    (window,), n_items = windows(toy, [6], 2), toy.catalogue.n_items
+    users = window.users[:9]
+    batch = make_batch(window, users, n_items, 10, 16, generator(), CPU)
+    drawn = set(torch.randint(n_items, (10,), generator=generator()).tolist())
+    for row, user in enumerate(users):
+        start, end = window.table.indptr[user : user + 2]
+        history, positive = set(window.table.item[start:end].tolist()), set(window.targets.row(user).tolist())
+        own, free = history | positive, drawn - history - positive
+        real = {}
+        for item, label, weight in zip(batch.targets[row], batch.labels[row], batch.log_weight[row], strict=True):
+            if weight > -math.inf:
+                assert int(item) not in real, "an item stands twice"
+                real[int(item)] = (float(label), float(weight))
+            else:
+                assert label == 0
+        represented = math.log((n_items - len(own)) / len(free))
+        assert set(real) == own | free
+        for item, (label, weight) in real.items():
+            assert label == (item in positive)
+            assert weight == pytest.approx(0.0 if item in own else represented, abs=1e-6)
+    assert batch.users.tolist() == users.tolist() and batch.full_size == 16
+    assert batch.history.moment == 6 and (batch.history.age[batch.history.presence > 0] >= 1).all()
+
+
+def test_the_sampled_bernoulli_loss_is_unbiased(toy):
+    (window,), n_items = windows(toy, [6], 2), toy.catalogue.n_items
+    users, g = window.users[:6], generator(3)
+    scores = 2 * torch.randn(len(users), n_items, generator=g)
+    labels = torch.zeros(len(users), n_items)
+    for row, user in enumerate(users):
+        labels[row, window.targets.row(user)] = 1.0
+    exact = Bernoulli()(scores, labels, torch.zeros_like(scores))
+    draws = []
+    for _ in range(1500):
+        batch = make_batch(window, users, n_items, 12, 16, g, CPU)
+        draws.append(Bernoulli()(scores.gather(1, batch.targets), batch.labels, batch.log_weight))
+    draws = torch.stack(draws)
+    error = draws.std(0) / math.sqrt(len(draws))
+    assert ((draws.mean(0) - exact).abs() < 4 * error + 1e-5).all()
+    assert (error > 0).any()
+
+
+def test_items_stand_for_the_whole_catalogue(toy):
+    (window,), n_items = windows(toy, [6], 2), toy.catalogue.n_items
+    batch = make_batch(window, window.users, n_items, 12, 16, generator(), CPU)
+    np.testing.assert_allclose(batch.log_weight.exp().sum(1).numpy(), n_items, rtol=1e-5)

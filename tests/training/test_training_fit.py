@@ -1,0 +1,175 @@
+"""Training: same seed same bits, resume after an interruption, early stopping, explosions."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.toys import MONITOR, WEIGHTS, fit_data, toy_composed, toy_settings, train
+from xrec.losses.weights import LossError
+from xrec.training.checkpoint import weights_digest
+from xrec.training.fit import fit
+
+
+def digest(toy, folder: Path, **changes) -> str:
+    return weights_digest(train(toy, folder, **changes)[0])
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(toy, tmp_path):
+    first, second, other = (digest(toy, tmp_path / str(i), seed=seed) for i, seed in enumerate((1, 1, 2)))
+    assert first == second != other
+
+
+def test_training_lowers_the_reconstruction_loss(toy, tmp_path):
+    rows = []
+    train(toy, tmp_path, log=rows.append, epochs=6)
+    losses = [r["loss/raw/reconstruction"] for r in rows if "loss/raw/reconstruction" in r]
+    assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+
+
+def test_training_moves_every_part(toy, tmp_path):
+    before = dict(toy_composed(toy, noise=0.0).named_parameters())
+    after, _ = train(toy, tmp_path, validate=lambda model: {MONITOR: 0.0}, epochs=1)
+    still = [n for n, p in after.named_parameters() if torch.equal(p, before[n]) and "kind_bias" not in n]
+    assert still == []
+
+
+class InterruptedRunError(Exception):
+    pass
+
+
+def interrupt_at(step: int):
+    def log(row):
+        if row["step"] == step:
+            raise InterruptedRunError
+
+    return log
+
+
+@pytest.mark.parametrize("step", [1, 7, 12, 17])
+@pytest.mark.parametrize("better", [1.0, -1.0], ids=["improving", "worsening"])
+def test_an_interrupted_run_ends_with_the_bits_of_an_undisturbed_one(toy, tmp_path, step, better):
+    def validate(model):
+        return {MONITOR: better * float(model.prior.bias.detach().abs().sum())}
+
+    run = partial(train, toy, validate=validate, epochs=4, decay=0.7)
+    with pytest.raises(InterruptedRunError):
+        run(tmp_path / "a", log=interrupt_at(step))
+    resumed, summary = run(tmp_path / "a")
+    undisturbed, expected = run(tmp_path / "b")
+    assert weights_digest(resumed) == weights_digest(undisturbed)
+    assert summary == expected
+
+
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    from tests.toys import toy_dataset, train
+
+    def log(row):
+        if row["epoch"] == 2 and "loss/total" in row:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    folder = Path(sys.argv[1])
+    import torch
+    torch.set_num_threads(1)
+    train(toy_dataset(folder), folder, epochs=3, log=log)
+"""
+
+
+def test_a_run_killed_with_sigkill_resumes_to_the_same_bits(toy, tmp_path):
+    root = str(Path(__file__).resolve().parents[2])
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([*os.environ.get("PYTHONPATH", "").split(os.pathsep), root]),
+    }
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "a")]
+    killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert (tmp_path / "a" / "checkpoint" / "last").is_dir()
+    assert digest(toy, tmp_path / "a", epochs=3) == digest(toy, tmp_path / "b", epochs=3)
+
+
+def test_a_finished_run_is_not_trained_again(toy, tmp_path):
+    first, rows = digest(toy, tmp_path), []
+    assert digest(toy, tmp_path, log=rows.append) == first
+    assert rows == []
+
+
+def test_early_stopping_leaves_the_best_epoch_s_weights(toy, tmp_path):
+    seen, values = [], iter([0.1, 0.5, 0.4, 0.3, 0.9])
+
+    def validate(model):
+        seen.append(weights_digest(model))
+        return {MONITOR: next(values)}
+
+    model, summary = train(toy, tmp_path, validate=validate, epochs=5, patience=2)
+    assert (summary["epochs"], summary["best_epoch"], summary[MONITOR]) == (4, 2, 0.5)
+    assert weights_digest(model) == seen[1] and len(set(seen)) == 4
+
+
+def test_an_unknown_monitor_lists_what_is_measured(toy, tmp_path):
+    with pytest.raises(ValueError, match="'nothing' is not measured; choose one of " + MONITOR):
+        train(toy, tmp_path, monitor="nothing")
+
+
+def test_a_validation_that_is_nan_is_not_silent(toy, tmp_path):
+    with pytest.raises(ValueError, match="nan"):
+        train(toy, tmp_path, validate=lambda model: {MONITOR: math.nan})
+
+
+def test_a_nan_names_its_term_and_step(toy, tmp_path):
+    model = toy_composed(toy, noise=0.0, reconstruction=lambda scores, labels, weight: scores.sum(1) * math.nan)
+    with pytest.raises(LossError, match=r"'reconstruction' is nan at step 0 \(epoch 1\)"):
+        train(toy, tmp_path, model=model)
+
+
+def test_an_exploding_term_names_its_term_and_step(toy, tmp_path):
+    with pytest.raises(LossError, match=r"loss/\S+ is \S+ at step \d+, beyond training.max_loss=1000"):
+        train(toy, tmp_path, learning_rate=1e3, max_loss=1e3, epochs=3)
+
+
+def test_weights_that_do_not_match_the_model_are_refused(toy, tmp_path):
+    with pytest.raises(LossError, match="loss.weights.adversarial has no term"):
+        train(toy, tmp_path, model=toy_composed(toy, item_encoder="embedding"))
+
+
+def test_a_weight_of_zero_switches_a_term_off_and_logs_it(toy, tmp_path):
+    rows = []
+    train(toy, tmp_path, weights={**WEIGHTS, "kl": 0.0, "adversarial": 0.0}, log=rows.append, epochs=1)
+    assert rows[0]["loss/off/kl"] == rows[0]["loss/off/adversarial"] == 1.0
+    assert not any("discriminator_loss" in row or "loss/raw/kl" in row for row in rows)
+
+
+def test_an_annealed_weight_grows_from_zero(toy, tmp_path):
+    rows = []
+    train(toy, tmp_path, log=rows.append)
+    shares = [r["loss/weighted/kl"] / (WEIGHTS["kl"] * r["loss/raw/kl"]) for r in rows if "loss/raw/kl" in r]
+    assert shares[:6] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 1.0], rel=1e-5)
+
+
+def test_a_learning_rate_scale_of_zero_freezes_its_group(toy, tmp_path):
+    before = {n: p.clone() for n, p in toy_composed(toy, noise=0.0).named_parameters()}
+    model, _ = train(toy, tmp_path, learning_rate_scale={"wide": 0.0}, epochs=1)
+    moved = {n.split(".")[0] for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {"item_encoder", "attention", "user_encoder"}
+
+
+def test_an_unknown_parameter_group_lists_the_groups(toy, tmp_path):
+    with pytest.raises(ValueError, match="no parameter group .*'wid'.*groups are wide, neural, discriminator"):
+        train(toy, tmp_path, learning_rate_scale={"wid": 0.0})
+
+
+def test_windows_past_the_training_periods_are_refused_before_training(toy, tmp_path):
+    settings = toy_settings(windows=[8])
+    with pytest.raises(ValueError, match="past the last training period 8"):
+        fit(toy_composed(toy), fit_data(toy, tmp_path), settings, WEIGHTS, {}, tmp_path, dict, print)

@@ -1,0 +1,39 @@
+"""Directories that the config names: a run to resume or read from, and the place where runs are written."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def run_directory_error(key: str, directory: object) -> str | None:
+    """Why `directory` cannot be a saved run, or None."""
+    path = Path(str(directory))
+    if path.is_dir() and (path / "config.yaml").is_file():
+        return None
+    why = "has no config.yaml" if path.is_dir() else "is no directory"
+    return f"{key}: got {str(directory)!r}, which {why}; takes a run directory, such as runs/quickstart/<date_time>"
+
+
+def runs_root_error(root: object) -> str | None:
+    """Why nothing can be written under `paths.runs`, or None. Makes the directory."""
+    path = Path(str(root))
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return f"paths.runs: got {str(root)!r}, which cannot be written to ({reason}); set paths.runs, or XREC_RUNS"
+    return None
+
+
+def directory_errors(config: Mapping[str, Any]) -> list[str]:
+    """What is wrong with `from_run` and `paths.runs` of a composed, resolved config."""
+    from_run, folders = config.get("from_run"), config.get("paths")
+    found = [run_directory_error("from_run", from_run)] if isinstance(from_run, str) else []
+    root = folders.get("runs") if isinstance(folders, Mapping) else None
+    found.append(runs_root_error(root) if isinstance(root, str) else None)
+    return [error for error in found if error is not None]

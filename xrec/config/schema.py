@@ -1,0 +1,215 @@
+"""Pass 1: a schema of everything in the composed config that is not an argument of a `_target_`. No heavy imports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xrec.config.allowed import foreign_targets
+from xrec.config.rules import (
+    Entries,
+    ListOf,
+    MapOf,
+    Node,
+    Section,
+    choice,
+    flag,
+    nullable,
+    number,
+    shown,
+    text,
+    whole,
+)
+from xrec.config.suggest import did_you_mean, listed
+
+STAGES = ("fit", "rank", "explain", "fidelity", "report")
+
+#: stage -> the stage whose result it needs, from this run or from `from_run`
+NEEDS = {"rank": "fit", "explain": "fit", "fidelity": "explain"}
+
+#: what an explainer may require; the fields of xrec.models.base.Capabilities
+CAPABILITIES = ("attention", "gradients", "fractional_presence", "additive", "cold_items", "likelihood", "trainable")
+
+#: how the one error about a broken interpolation begins
+UNRESOLVED = "the config does not resolve"
+
+_NAME = text("a name of letters, digits, '_', '-' and '.'", r"[\w.-]+")
+_CUTOFFS = ListOf(whole(1))
+_PART = choice("validation", "test")
+
+SCHEMA = Section(
+    {
+        "seed": whole(0, 2**32 - 1),
+        "threads": whole(1),
+        "device": text("a device such as cpu, cuda or cuda:0", r"cpu|mps|cuda(:\d+)?"),
+        "stages": ListOf(choice(*STAGES)),
+        "from_run": nullable(text("a run directory")),
+        "resume": nullable(text("a run directory")),
+        "objectives": ListOf(_NAME, may_be_empty=True),
+        "paths": Section({"runs": text("a directory"), "cache": text("a directory")}),
+        "cases": Section(
+            {
+                "part": _PART,
+                "n_users": whole(1),
+                "top_n": whole(1),
+                "groups": ListOf(choice("new", "repeat")),
+                "min_players": whole(1),
+                "few_players": whole(0),
+                "chunk_size": whole(1),
+                "mask_chunk": whole(1),
+            }
+        ),
+        "data": Section(
+            {
+                "source": Node("data"),
+                "min_item_users": whole(0),
+                "min_user_items": whole(0),
+                "min_level_count": whole(0),
+            }
+        ),
+        "split": Node("split"),
+        "model": Node("model", {"name": _NAME}),
+        "loss": Section(
+            {
+                "weights": MapOf(number(0)),
+                "anneal": MapOf(whole(0)),
+                "reconstruction": Node("loss/reconstruction", optional=True),
+                "adversarial": Node("loss/adversarial", optional=True),
+            },
+            others=Node("loss"),
+            optional=True,
+        ),
+        "baselines": Entries("baselines", {"name": _NAME}),
+        "training": Section(
+            {
+                "windows": ListOf(whole(1)),
+                "horizon": whole(1),
+                "epochs": whole(1),
+                "batch_size": whole(1),
+                "learning_rate": number(0, open_low=True),
+                "decay": number(0, 1, open_low=True),
+                "learning_rate_scale": MapOf(number(0), ("wide", "neural", "discriminator")),
+                "n_negatives": whole(1),
+                "max_pairs": whole(1),
+                "patience": whole(0),
+                "monitor": text("a metric such as validation/ndcg_at_10/all", r"validation/\w+/\w+"),
+                "validation_users": nullable(whole(1)),
+                "log_every": whole(1),
+                "max_loss": number(0, open_low=True),
+            }
+        ),
+        "ranking": Section(
+            {
+                "parts": ListOf(_PART),
+                "groups": ListOf(choice("all", "new")),
+                "ndcg": _CUTOFFS,
+                "recall": _CUTOFFS,
+                "map": _CUTOFFS,
+                "coverage": _CUTOFFS,
+                "chunk_size": whole(1),
+                "ablations": flag(),
+            }
+        ),
+        "masker": Node("masker"),
+        "players": Node("players"),
+        "explainer": Entries("explainer", {"requires": ListOf(choice(*CAPABILITIES), may_be_empty=True)}),
+        "fidelity": Entries("fidelity"),
+        "tracking": Node("tracking"),
+        "experiment": Section({"name": _NAME}, optional=True),
+        "sweep": Section({"name": _NAME}, optional=True),
+    }
+)
+
+
+class ConfigError(ValueError):
+    """Everything that is wrong with a config, in one message; `errors` holds the single ones."""
+
+    def __init__(self, errors: list[str]) -> None:
+        self.errors = list(errors)
+        super().__init__(report(self.errors))
+
+
+def report(errors: list[str]) -> str:
+    """All errors as one text, one a line."""
+    count = f"{len(errors)} error{'s' if len(errors) != 1 else ''} in the config"
+    return "\n".join([f"{count}:", *(f"  - {error}" for error in errors)])
+
+
+def check(cfg: Any) -> list[str]:
+    """All that pass 1 finds wrong with a composed config (a DictConfig or a plain mapping, without Hydra's own node).
+
+    Each error names the key, the value it got and the values it takes.
+    """
+    try:
+        config = plain(cfg)
+    except Exception as error:
+        if not type(error).__module__.startswith("omegaconf"):
+            raise
+        return [f"{UNRESOLVED}: {' '.join(str(error).split())}"]
+    config.pop("hydra", None)
+    found = [e for key in ("sweep", "experiment") if config.get(key, 0) is None for e in [_null(key)]]
+    return found + SCHEMA.errors("", config) + _cross(config) + foreign_targets(config)
+
+
+def plain(cfg: Any) -> dict[str, Any]:
+    """The config as dicts and lists, with interpolations resolved."""
+    from omegaconf import DictConfig, OmegaConf
+
+    if not isinstance(cfg, DictConfig):
+        return dict(cfg)
+    if "hydra" in cfg:  # has interpolations of its own, which resolve inside a job only
+        cfg = OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"])
+    container = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(container, dict)
+    return {str(k): v for k, v in container.items()}
+
+
+def _null(key: str) -> str:
+    return f"{key}: got null; leave it out, or write ~{key}"
+
+
+def _cross(config: Mapping[str, Any]) -> list[str]:
+    """Rules between keys. Each stands aside when a key it reads is itself wrong."""
+    return [*_stages(config), *_anneal(config), *_windows(config)]
+
+
+def _stages(config: Mapping[str, Any]) -> list[str]:
+    stages = config.get("stages")
+    if not isinstance(stages, list) or config.get("from_run") is not None or config.get("resume") is not None:
+        return []
+    found = []
+    for stage, needed in NEEDS.items():
+        if stage in stages and needed not in stages:
+            found.append(f"stages: got {shown(stages)}: {stage} needs {needed}; add it, or give from_run=RUN")
+    if stages == ["report"]:
+        found.append("stages: got ['report'], which has nothing to report on; add stages, or give from_run=RUN")
+    return found
+
+
+def _anneal(config: Mapping[str, Any]) -> list[str]:
+    loss = config.get("loss")
+    if not isinstance(loss, Mapping):
+        return []
+    weights, anneal = loss.get("weights"), loss.get("anneal")
+    if not isinstance(weights, Mapping) or not isinstance(anneal, Mapping):
+        return []
+    return [
+        f"loss.anneal.{name}: no loss.weights.{name}{did_you_mean(str(name), weights)} (weights: {listed(weights)})"
+        for name in anneal
+        if name not in weights
+    ]
+
+
+def _windows(config: Mapping[str, Any]) -> list[str]:
+    training, split = config.get("training"), config.get("split")
+    if not isinstance(training, Mapping) or not isinstance(split, Mapping):
+        return []
+    windows, horizon, end = training.get("windows"), training.get("horizon"), split.get("train_end")
+    if not isinstance(windows, list) or not isinstance(horizon, int) or not isinstance(end, int):
+        return []
+    return [
+        f"training.windows: got {w}, which with training.horizon={horizon} reaches period {w + horizon - 1}; "
+        f"takes at most {end - horizon + 1}, so that windows end by split.train_end={end}"
+        for w in windows
+        if isinstance(w, int) and w + horizon - 1 > end
+    ]

@@ -1,0 +1,225 @@
+"""How figures look and how they are written: one style, colours that colour-blind readers can tell apart, fixed bytes.
+
+Figures are drawn in named colours; on paper they print as they are, in the report they become CSS variables, so that
+the same drawing reads on light and dark screens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xrec.report.metrics import kind_of
+from xrec.report.render import clean
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID, PAGE = "#1a1a1b", "#6b6b6c", "#dcdcdd", "#fffffe"
+#: Okabe and Ito's palette without its yellow (invisible on white) and black (the ink).
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+CSS = {INK: "currentColor", MUTED: "var(--muted)", GRID: "var(--grid)", PAGE: "var(--page)"} | {
+    c: f"var(--series-{i})" for i, c in enumerate(SERIES, 1)
+}
+_STYLE: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8.0,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.major.size": 3.0,
+    "ytick.major.size": 3.0,
+    "text.color": INK,
+    "lines.linewidth": 1.5,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "xrec",
+    "savefig.dpi": 200,
+    "text.parse_math": False,
+    "figure.constrained_layout.use": False,
+    "path.simplify": True,
+    "axes.unicode_minus": True,
+}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """matplotlib with this module's style, whatever the user's own matplotlibrc says."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        parameters: Any = matplotlib.rcParams
+        parameters.update(_STYLE)
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, inches; no pyplot, hence no global state and no window."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height))
+
+
+def save_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Write `<stem>.pdf` (vector) and `<stem>.png` (200 dpi), each to a temporary name first; returns both paths.
+
+    The same figure gives the same bytes: no date, no version in the files.
+    """
+    written = []
+    # The creation date would change every file; the other entries would change with matplotlib's version.
+    fixed: dict[str, dict[str, Any]] = {
+        "pdf": {"CreationDate": None, "Creator": "xrec", "Producer": "xrec"},
+        "png": {"Software": None},
+    }
+    for kind, metadata in fixed.items():
+        path = stem.with_name(f"{stem.name}.{kind}")
+        buffer = io.BytesIO()
+        with style():
+            figure.savefig(
+                buffer, format=kind, metadata=metadata, facecolor="white", bbox_inches="tight", pad_inches=0.03
+            )
+        write_whole(path, buffer.getvalue())
+        written.append(path)
+    return written
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write to a temporary name beside `path` and rename, so that a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def figure_svg(figure: Figure, name: str, description: str) -> Markup:
+    """The figure as inline `<svg>`: text stays text, colours are CSS variables, ids start with `name`."""
+    from markupsafe import Markup, escape
+
+    buffer = io.StringIO()
+    with style():
+        figure.savefig(
+            buffer,
+            format="svg",
+            metadata={"Date": None, "Creator": None},
+            transparent=True,
+            bbox_inches="tight",
+            pad_inches=0.03,
+        )
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg ") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    for colour, variable in CSS.items():
+        svg = svg.replace(colour, variable)
+    # Several drawings share one page: their ids must not meet.
+    svg = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(
+        r'<svg ([^>]*?)width="([\d.]+)pt" height="[\d.]+pt"',
+        r'<svg \1style="width: \2pt"',
+        svg.replace("\n", " ", 1),
+        count=1,
+    )
+    label = escape(description)
+    return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))
+
+
+def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Line style of each explainer: controls grey and broken, the others by colour in alphabetical order, then dash."""
+    controls = [name for name in sorted(names) if kind_of(name) == "control"]
+    others = [name for name in sorted(names) if name not in controls]
+    dashes = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
+    styles: dict[str, dict[str, Any]] = {}
+    for i, name in enumerate(others):
+        styles[name] = {"color": SERIES[i % len(SERIES)], "linestyle": dashes[i // len(SERIES) % len(dashes)]}
+    for i, name in enumerate(controls):
+        styles[name] = {"color": MUTED, "linestyle": (dashes[1], dashes[2], "-")[i % 3]}
+    return styles
+
+
+def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move labels apart until neighbours are `gap` apart, as little as it takes, within [low, high] if they fit.
+
+    Returns positions in the order given.
+    """
+    order = sorted(range(len(positions)), key=lambda i: positions[i])
+    # Clusters of touching labels, each centred on the mean of what it labels: (sum of wanted starts, count).
+    clusters: list[tuple[float, int]] = []
+    for i in order:
+        clusters.append((positions[i], 1))
+        while len(clusters) > 1 and _start(clusters[-1], gap) < _start(clusters[-2], gap) + clusters[-2][1] * gap:
+            total, count = clusters.pop()
+            before, n_before = clusters.pop()
+            clusters.append((before + total, n_before + count))
+    placed = [_start(cluster, gap) + j * gap for cluster in clusters for j in range(cluster[1])]
+    for i in range(len(placed)):
+        placed[i] = max(placed[i], low + i * gap)
+    for i in reversed(range(len(placed))):
+        placed[i] = min(placed[i], high - (len(placed) - 1 - i) * gap)
+    answer = [0.0] * len(positions)
+    for i, position in zip(order, placed, strict=True):
+        answer[i] = float(position)
+    return answer
+
+
+def label_ends(axes: Axes, ends: dict[str, float], x: float, styles: dict[str, dict[str, Any]]) -> None:
+    """Write each curve's name beside its right end at x, moved apart where they overlap, with a line to the end."""
+    names = list(ends)
+    low, high = axes.get_ylim()
+    inches = axes.get_position().height * axes.figure.get_figheight()  # pyright: ignore[reportAttributeAccessIssue]
+    gap = (high - low) * 0.135 / inches
+    left, right = axes.get_xlim()
+    text_x = right + (right - left) * 0.07
+    for name, y in zip(names, spread([ends[n] for n in names], gap, low, high), strict=True):
+        axes.plot([x, text_x - (right - left) * 0.015], [ends[name], y], **styles[name], linewidth=0.9, clip_on=False)
+        # Words in ink: the lighter colours carry a line, but not small letters.
+        axes.text(
+            text_x, y, clean(name.replace("_", " ")), color=INK, va="center", ha="left", fontsize=7.5, clip_on=False
+        )
+    axes.set_xlim(left, right)
+    axes.set_ylim(low, high)
+
+
+def padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
+    """Axis limits around values, with a margin; never of zero height."""
+    low, high = float(np.min(values)), float(np.max(values))
+    margin = (high - low) * share or max(abs(high), 1.0) * share
+    return low - margin, high + margin
+
+
+def _start(cluster: tuple[float, int], gap: float) -> float:
+    """Where the first label of a cluster goes, so that the cluster is centred on the mean of its targets."""
+    total, count = cluster
+    return total / count - (count - 1) * gap / 2

@@ -1,0 +1,270 @@
+"""Tables of a run as tidy frames (`xrec.report.cells`), from the rows of results.parquet: ranking, parts, cost.
+
+The fidelity table and those of data cards and studies have files of their own and are offered here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from xrec.report.cells import (
+    INTERVAL_NOTE,
+    counted,
+    mark_best,
+    one_data_set,
+    only,
+    paired_differences,
+    sample_words,
+    summarise,
+    table_of,
+)
+from xrec.report.fidelity import fidelity_table as fidelity_table
+from xrec.report.metrics import describe, label, title_of
+from xrec.report.records import data_card_table as data_card_table
+from xrec.report.records import data_facts_table as data_facts_table
+from xrec.report.records import front_table as front_table
+from xrec.stats.bootstrap import bootstrap_mean, generator_for
+from xrec.stats.paired import holm, wilcoxon_p
+
+#: The columns that fit a terminal; None (the default of `ranking_table`) takes every metric.
+RANKING_SUMMARY = ("ndcg", "recall", "mrr")
+PRIMARY = ("ndcg", 10)
+_MAIN_MODEL = "composed"
+_PARTS = ("test", "validation", "train")
+_GROUPS = ("all", "new", "repeat")
+
+
+def ranking_table(
+    results: pl.DataFrame, metrics: Sequence[str] | None = None, part: str | None = None, main: str | None = None
+) -> pl.DataFrame:
+    """Models by ranking metrics, a block per target group: mean over users with its interval.
+
+    The last two columns compare NDCG@10 of the main model with each baseline on the same users: mean paired
+    difference (main minus baseline) with its interval, and Wilcoxon's p, Holm-corrected over the baselines of a group.
+
+    Args:
+        metrics: names to show in this order; None takes all there are.
+        part: 'test' or 'validation'; None takes test where there is one.
+        main: the model under study; None takes 'composed', else the first model.
+
+    Returns:
+        A table of `CELL_SCHEMA`; empty when the run ranked nothing.
+
+    Raises:
+        ReportError: `part` or `main` does not occur, or data sets are mixed.
+    """
+    rows, part, main = _ranked(results, part, main)
+    rows = rows.filter(~pl.col("model").str.starts_with(f"{main} -"))
+    if rows.is_empty() or main is None:
+        return table_of([], "")
+    cells = []
+    for group in _ordered(rows, "group", _GROUPS):
+        of_group = rows.filter(pl.col("group") == group)
+        block = _group_words(group)
+        cells += _ranking_cells(of_group, metrics, block, main)
+        cells += _comparison_cells(of_group, block, main)
+    return table_of(mark_best(cells), _ranking_caption(rows, part, main))
+
+
+def parts_table(results: pl.DataFrame, part: str | None = None, main: str | None = None, k: int = 10) -> pl.DataFrame:
+    """What each part of the composed model contributes.
+
+    Columns: its share of the variance of the score over the top 100 (mean over users, by group of cases), and the
+    NDCG@k lost when it is switched off (whole minus without, paired over users) with interval and Holm-corrected p.
+
+    Returns:
+        A table of `CELL_SCHEMA`; empty when the run has neither ablations nor shares.
+
+    Raises:
+        ReportError: as `ranking_table`.
+    """
+    rows, part, main = _ranked(results, part, main)
+    shares = results.filter((pl.col("stage") == "explain") & (pl.col("metric") == "part_share"))
+    if main is not None:
+        shares = shares.filter((pl.col("model") == main) | pl.col("model").is_null())
+    if part is not None and part in shares["part"].to_list():
+        shares = shares.filter(pl.col("part") == part)
+    prefix = f"{main} -"
+    rows = rows.filter((pl.col("metric") == "ndcg") & (pl.col("k") == k))
+    ablated = [name for name in _ordered(rows, "model", ()) if name.startswith(prefix)]
+    names = list(dict.fromkeys([name.removeprefix(prefix) for name in ablated] + _ordered(shares, "explainer", ())))
+    cells = _share_cells(shares, names)
+    for group in _ordered(rows, "group", _GROUPS) if ablated else []:
+        cells += _lost_cells(rows.filter(pl.col("group") == group), main or "", ablated, group, k)
+    if not cells:
+        return table_of([], "")
+    whole = rows.filter(pl.col("model") == main)
+    caption = (
+        f"Parts of {title_of(main or '')}, {part} part of {one_data_set(pl.concat([rows, shares], how='diagonal'))}. "
+        f"Lost: NDCG@{k} of the whole model minus the model scored without the part, not retrained, paired over "
+        f"{_users_by_group(whole)}; mean {INTERVAL_NOTE}; p: Wilcoxon signed-rank, Holm-corrected over the parts "
+        f"within a group. Share: of the variance of the score over a case's top 100 ({sample_words(shares)}); parts "
+        f"that work against each other make shares that do not sum to one. {_absent_words(whole)}"
+    )
+    return table_of(cells, caption)
+
+
+def cost_table(results: pl.DataFrame, threads: int | None = None) -> pl.DataFrame:
+    """Wall seconds, processor seconds and peak memory by stage, in the order the stages ran; a total below.
+
+    Args:
+        threads: the thread count of the run, for the caption (config.yaml knows it).
+
+    Returns:
+        A table of `CELL_SCHEMA`; empty when no cost was saved.
+    """
+    names = ("wall_seconds", "cpu_seconds", "peak_memory_mb")
+    rows = results.filter(
+        (pl.col("stage") == "cost")
+        & pl.col("metric").is_in(names)
+        & pl.col("explainer").is_null()
+        & pl.col("user").is_null()
+    )
+    if rows.is_empty():
+        return table_of([], "")
+    stages = _ordered(
+        rows.with_columns(pl.col("output").fill_null("whole run")),
+        "output",
+        ("data", "fit", "rank", "explain", "fidelity", "report"),
+    )
+    cells = []
+    for name in (name for name in names if name in rows["metric"].to_list()):
+        shown = {"column": describe(name).label, "metric": name, "form": describe(name).form}
+        of_metric = rows.filter(pl.col("metric") == name).with_columns(pl.col("output").fill_null("whole run"))
+        values = dict(of_metric.group_by("output").agg(pl.col("value").mean()).iter_rows())
+        cells += [shown | {"row": stage, "value": values[stage]} for stage in stages if stage in values]
+        together = max(values.values()) if name == "peak_memory_mb" else sum(values.values())
+        cells.append(shown | {"row": "largest" if name == "peak_memory_mb" else "total", "value": together})
+    cells.sort(key=lambda cell: [*stages, "total", "largest"].index(cell["row"]))
+    machine = f" on {counted(threads, 'thread')}" if threads is not None else ""
+    return table_of(cells, f"Cost by stage of the run{machine}. Compare speeds within one run on one machine only.")
+
+
+def main_model(results: pl.DataFrame, wanted: str | None = None) -> str | None:
+    """The model a run is about: the one asked for, else 'composed', else the first one ranked or explained.
+
+    Raises:
+        ReportError: the model asked for does not occur.
+    """
+    return only(results.filter(pl.col("stage").is_in(["rank", "fidelity"])), "model", wanted, (_MAIN_MODEL,))
+
+
+def _ranked(results: pl.DataFrame, part: str | None, main: str | None) -> tuple[pl.DataFrame, str | None, str | None]:
+    """Rows of stage rank of one part, the part, and the main model."""
+    rows = results.filter(pl.col("stage") == "rank")
+    one_data_set(rows)
+    part = only(rows, "part", part, _PARTS)
+    return rows.filter(pl.col("part").eq_missing(part)), part, main_model(rows, main)
+
+
+def _ordered(rows: pl.DataFrame, column: str, first: Sequence[str]) -> list[str]:
+    """Distinct values of a column: those of `first` in that order, then the others as they appear."""
+    present = rows[column].drop_nulls().unique(maintain_order=True).to_list()
+    return [name for name in first if name in present] + [name for name in present if name not in first]
+
+
+def _group_words(group: str) -> str:
+    return {"all": "All targets", "new": "New targets", "repeat": "Repeat targets"}.get(group, group)
+
+
+def _ranking_cells(rows: pl.DataFrame, metrics: Sequence[str] | None, block: str, main: str) -> list[dict[str, Any]]:
+    """A cell per model and metric; the main model first, the others by the primary metric."""
+    names = (
+        list(metrics)
+        if metrics is not None
+        else _ordered(rows, "metric", ("ndcg", "recall", "mrr", "map", "coverage", "gini", "novelty"))
+    )
+    found = summarise(rows.filter(pl.col("metric").is_in(names)), ["model", "metric", "k"])
+    primary = found.filter((pl.col("metric") == PRIMARY[0]) & (pl.col("k") == PRIMARY[1]))
+    rank = {model: -value for model, value in primary.select("model", "value").iter_rows()}
+    cells = []
+    for cell in found.iter_rows(named=True):
+        metric = describe(cell["metric"])
+        cells.append(
+            cell
+            | {"block": block, "row": cell["model"], "column": label(cell["metric"], cell["k"])}
+            | {"better": metric.better, "form": metric.form}
+        )
+    cells.sort(
+        key=lambda c: (c["model"] != main, rank.get(c["model"], 0), c["model"], names.index(c["metric"]), c["k"] or 0)
+    )
+    return [{name: value for name, value in cell.items() if name != "model"} for cell in cells]
+
+
+def _comparison_cells(rows: pl.DataFrame, block: str, main: str) -> list[dict[str, Any]]:
+    """The paired difference of the main model to each baseline on the primary metric, and its corrected p."""
+    rows = rows.filter((pl.col("metric") == PRIMARY[0]) & (pl.col("k") == PRIMARY[1]))
+    others = [name for name in _ordered(rows, "model", ()) if name != main]
+    tests = {name: paired_differences(rows, "model", main, name, ["user"]) for name in others}
+    columns = (f"{title_of(main)} minus this, {label(*PRIMARY)}", "p (Holm)")
+    return _difference_cells(
+        tests, columns, {"block": block, "metric": PRIMARY[0], "k": PRIMARY[1]}, ("ranking", block, main)
+    )
+
+
+def _difference_cells(
+    tests: dict[str, pl.DataFrame], columns: tuple[str, str], shared: dict[str, Any], key: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Difference and p cells, a row per test, p corrected over all of them."""
+    tests = {name: frame for name, frame in tests.items() if frame.height}
+    corrected = holm([wilcoxon_p(frame["difference"].to_numpy()) for frame in tests.values()])
+    cells = []
+    for (name, frame), p in zip(tests.items(), corrected, strict=True):
+        interval = bootstrap_mean(frame["difference"].to_numpy(), generator_for("difference", *key, name))
+        low, high = (None, None) if frame.height == 1 else (float(interval.low), float(interval.high))
+        mean = float(interval.mean)
+        row = shared | {"row": name, "difference": mean, "p": float(p), "n_users": frame.height}
+        cells.append(row | {"column": columns[0], "value": mean, "low": low, "high": high, "form": "+.4f"})
+        cells.append(row | {"column": columns[1], "value": float(p), "form": "p"})
+    return cells
+
+
+def _lost_cells(rows: pl.DataFrame, main: str, ablated: list[str], group: str, k: int) -> list[dict[str, Any]]:
+    tests = {
+        name.removeprefix(f"{main} -"): paired_differences(rows, "model", main, name, ["user"]) for name in ablated
+    }
+    columns = (f"NDCG@{k} lost, {group}", f"p (Holm), {group}")
+    return _difference_cells(tests, columns, {"metric": "ndcg", "k": k}, ("parts", group, main, str(k)))
+
+
+def _share_cells(shares: pl.DataFrame, names: list[str]) -> list[dict[str, Any]]:
+    metric = describe("part_share")
+    found = summarise(shares.filter(pl.col("explainer").is_not_null()), ["explainer", "group"])
+    cells = [
+        {name: value for name, value in cell.items() if name not in ("explainer", "group")}
+        | {"row": cell["explainer"], "column": f"{metric.label}, {cell['group']}" if cell["group"] else metric.label}
+        | {"metric": "part_share", "form": metric.form}
+        for cell in found.iter_rows(named=True)
+    ]
+    return sorted(cells, key=lambda cell: (names.index(cell["row"]), cell["column"]))
+
+
+def _users_by_group(rows: pl.DataFrame) -> str:
+    """'2,029 users (all), 2,002 users (new)'."""
+    rows = rows.filter(pl.col("user").is_not_null())
+    groups = _ordered(rows, "group", _GROUPS)
+    counts = {group: rows.filter(pl.col("group") == group)["user"].n_unique() for group in groups}
+    return ", ".join(f"{counted(n, 'user')} ({group})" for group, n in counts.items()) or "no users"
+
+
+def _ranking_caption(rows: pl.DataFrame, part: str | None, main: str) -> str:
+    seeds = rows["seed"].drop_nulls().n_unique()
+    return (
+        f"Ranking on the {part} part of {one_data_set(rows)}, full catalogue, no sampled negatives; "
+        f"{_users_by_group(rows)}{f', {seeds} training seeds averaged within users' if seeds > 1 else ''}. "
+        f"Mean over users {INTERVAL_NOTE}, bold: best mean of a group; coverage, Gini and novelty are of the whole "
+        f"model and have none. Last columns: {title_of(main)} minus the row's model, paired over users; "
+        f"p: Wilcoxon signed-rank, Holm-corrected over the models within a group. {_absent_words(rows)}"
+    )
+
+
+def _absent_words(rows: pl.DataFrame) -> str:
+    """Who is missing from the new targets."""
+    users = {
+        group: set(rows.filter(pl.col("group") == group)["user"].drop_nulls().to_list()) for group in ("all", "new")
+    }
+    absent = len(users["all"] - users["new"]) if users["new"] else 0
+    return f"Left out: {counted(absent, 'user')} without a new target, from the new targets."
