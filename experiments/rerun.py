@@ -14,7 +14,9 @@ from pathlib import Path
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a run directory")
-    parser.add_argument("--tolerance", type=float, default=1e-6, help="largest relative difference that counts as equal (default 1e-6)")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-6, help="largest relative difference that counts as equal (default 1e-6)"
+    )
     parser.add_argument("--keep", type=Path, help="where to keep the second run (default: a temporary folder)")
     arguments = parser.parse_args()
     from xrec import pipeline

@@ -16,7 +16,9 @@ from xrec.models.base import AdditiveRecommender, Capabilities, Context, FitData
 from xrec.types import Case
 
 
-def value_function(model: Recommender, history: History, targets: list[int], group: str = "new", mask_chunk: int = 7) -> ValueFunction:
+def value_function(
+    model: Recommender, history: History, targets: list[int], group: str = "new", mask_chunk: int = 7
+) -> ValueFunction:
     """Cases over the rows of a history; candidates are what is outside it, and the target."""
     cases = tuple(Case(i, "test", i, t, group, 1, f"u{i}", f"i{t}") for i, t in enumerate(targets))
     candidates = torch.ones(len(history), model.n_items, dtype=torch.bool)

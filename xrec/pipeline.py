@@ -31,7 +31,14 @@ log = logging.getLogger(__name__)
 STAGES = ("fit", "rank", "explain", "fidelity", "report")
 
 
-def run(config: DictConfig, directory: Path, overrides: Sequence[str] = (), *, resume: bool = False, group: str | None = None) -> dict[str, float]:
+def run(
+    config: DictConfig,
+    directory: Path,
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    group: str | None = None,
+) -> dict[str, float]:
     """Run the chosen stages into `directory` and return the run's objectives by name.
 
     Args:
@@ -45,7 +52,13 @@ def run(config: DictConfig, directory: Path, overrides: Sequence[str] = (), *, r
     store = RunStore(directory, resume=resume)
     _make_repeatable(config)
     current = _prepare(config, store, source, overrides)
-    current.tracker.start(store.directory, _plain(config), store.directory.name, group or config.get("experiment", {}).get("name"), _job_type(config))
+    current.tracker.start(
+        store.directory,
+        _plain(config),
+        store.directory.name,
+        group or config.get("experiment", {}).get("name"),
+        _job_type(config),
+    )
     try:
         _stages(current, source)
     except BaseException:
@@ -97,7 +110,12 @@ def _prepare(config: DictConfig, store: RunStore, source: Path | None, overrides
         min_level_count=config.data.min_level_count,
     )
     store.write_config(OmegaConf.to_yaml(config, resolve=True), list(overrides))
-    store.environment(**describe_environment(), data_sha256=dataset.fingerprint, from_run=str(source) if source else None, threads=config.threads)
+    store.environment(
+        **describe_environment(),
+        data_sha256=dataset.fingerprint,
+        from_run=str(source) if source else None,
+        threads=config.threads,
+    )
     store.path("data_card.json").write_text(json.dumps(dataset.card, indent=1))
     tracker = instantiate(config.tracking)
     return Run(config, store, tracker, dataset, cache, torch.device(config.device))
@@ -108,13 +126,15 @@ def _source(config: DictConfig) -> Path | None:
     chosen = [s for s in STAGES if s in config.stages]
     if config.from_run is None:
         if "fit" not in chosen and chosen != ["report"]:
-            raise RunError(f"stages={chosen} leaves out fit: add it, or give from_run=<run directory> to take the model from")
+            raise RunError(
+                f"stages={chosen} leaves out fit: add it, or give from_run=<run directory> to take the model from"
+            )
         return None
     source = Path(config.from_run)
     if not (source / "config.yaml").is_file():
         raise RunError(f"from_run={source} is not a run directory: it has no config.yaml")
     if "fit" not in chosen:
-        saved = OmegaConf.load(source / "config.yaml")
+        saved = restore(source)
         for key in ("data", "split", "model", "loss"):
             OmegaConf.update(config, key, saved.get(key), force_add=True)
         log.info("data, split and model are those of %s", source)

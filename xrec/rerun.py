@@ -13,7 +13,17 @@ import polars as pl
 from xrec.tracking.results import SCHEMA, read_results
 
 IDENTICAL, EQUAL, DIFFERENT = 0, 1, 2
-_COMPARED = ("commit", "dirty_diff", "python", "platform", "cpu_capability", "torch_threads", "variables", "packages", "data_sha256")
+_COMPARED = (
+    "commit",
+    "dirty_diff",
+    "python",
+    "platform",
+    "cpu_capability",
+    "torch_threads",
+    "variables",
+    "packages",
+    "data_sha256",
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,8 @@ class Verdict:
 
 
 def compare(first: Path, second: Path, tolerance: float) -> Verdict:
-    """Compare hashes of weights and results; where they differ, say what, by how much, and what differs in the environment."""
+    """Compare hashes of weights and results; where they differ, say what, by how much, and what differs in the
+    environment."""
     one, two = (json.loads((p / "environment.json").read_text()) for p in (first, second))
     hashes = [(k, one.get(k), two.get(k)) for k in ("weights_sha256", "results_sha256")]
     if all(a == b for _, a, b in hashes):
@@ -33,8 +44,12 @@ def compare(first: Path, second: Path, tolerance: float) -> Verdict:
     worst, lines = _differences(read_results(first / "results.parquet"), read_results(second / "results.parquet"))
     lines = [f"  {k}: {a} -> {b}" for k, a, b in hashes if a != b] + lines + _environment(one, two)
     if worst <= tolerance:
-        return Verdict(EQUAL, f"equal within {tolerance:g} (largest relative difference {worst:.3g})\n" + "\n".join(lines))
-    return Verdict(DIFFERENT, f"different (largest relative difference {worst:.3g}, tolerance {tolerance:g})\n" + "\n".join(lines))
+        return Verdict(
+            EQUAL, f"equal within {tolerance:g} (largest relative difference {worst:.3g})\n" + "\n".join(lines)
+        )
+    return Verdict(
+        DIFFERENT, f"different (largest relative difference {worst:.3g}, tolerance {tolerance:g})\n" + "\n".join(lines)
+    )
 
 
 def _differences(one: pl.DataFrame, two: pl.DataFrame) -> tuple[float, list[str]]:
@@ -47,7 +62,12 @@ def _differences(one: pl.DataFrame, two: pl.DataFrame) -> tuple[float, list[str]
     a, b = both["value"].to_numpy(), both["value_again"].to_numpy()
     relative = np.abs(a - b) / np.maximum(np.maximum(np.abs(a), np.abs(b)), 1e-12)
     ranked = both.select("stage", "metric").with_columns(pl.Series("relative", relative))
-    worst = ranked.group_by("stage", "metric").agg(pl.col("relative").max()).filter(pl.col("relative") > 0).sort("relative", descending=True)
+    worst = (
+        ranked.group_by("stage", "metric")
+        .agg(pl.col("relative").max())
+        .filter(pl.col("relative") > 0)
+        .sort("relative", descending=True)
+    )
     lines = [f"  {stage}/{metric}: up to {value:.3g} relative" for stage, metric, value in worst.head(10).iter_rows()]
     if lonely:
         lines.insert(0, f"  {lonely} rows are in one of the two results tables only")
@@ -60,7 +80,11 @@ def _environment(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
     for key in _COMPARED:
         a, b = one.get(key), two.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            lines += [f"  environment: {key}.{k}: {a.get(k)} -> {b.get(k)}" for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k)]
+            lines += [
+                f"  environment: {key}.{k}: {a.get(k)} -> {b.get(k)}"
+                for k in sorted(a.keys() | b.keys())
+                if a.get(k) != b.get(k)
+            ]
         elif a != b:
             shown = ("changed", "") if key == "dirty_diff" else (f"{a} ->", b)
             lines.append(f"  environment: {key}: {shown[0]} {shown[1]}".rstrip())

@@ -26,7 +26,8 @@ HALF_LIVES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 class Field:
     """One categorical attribute of an entity.
 
-    `codes` [n] index into `levels`; missing values have a level of their own ("(missing)"), rare ones are pooled in "(rare)".
+    `codes` [n] index into `levels`; missing values have a level of their own ("(missing)"), rare ones are pooled in
+    "(rare)".
     """
 
     name: str
@@ -171,8 +172,8 @@ class Attribution:
     values [B, P]: larger means more supportive of the target (if `signed`, negative values oppose it).
     baseline [B]: the value of the empty history, where the explainer knows it (NaN elsewhere).
     n_forwards [B]: masked copies scored; seconds [B]: wall time. standard_error [B, P] of sampling, or None.
-    `complete`: promises that values sum to f(x) - f(empty). `queries_evaluator`: looked at the fidelity metric (an oracle).
-    selected [B, P]: for explainers that answer with a set, else None.
+    `complete`: promises that values sum to f(x) - f(empty). `queries_evaluator`: looked at the fidelity metric (an
+    oracle). selected [B, P]: for explainers that answer with a set, else None.
     """
 
     explainer: str
@@ -197,7 +198,8 @@ class Attribution:
 
 @dataclass(frozen=True)
 class TopN:
-    """Recommendation lists: items [U, N] internal ids (best first, -1 beyond the candidates) and their scores [U, N]."""
+    """Recommendation lists: items [U, N] internal ids (best first, -1 beyond the candidates) and their scores [U,
+    N]."""
 
     users: Ints
     items: Ints

@@ -27,7 +27,9 @@ def configured(journey: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
     def make(*overrides: str) -> DictConfig:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            small = [o for o in SMALL if not (o.startswith("model.") and any(x.startswith("model=") for x in overrides))]
+            small = [
+                o for o in SMALL if not (o.startswith("model.") and any(x.startswith("model=") for x in overrides))
+            ]
             return compose("config", [f"data.source.path={journey}", f"paths.cache={cache}", *small, *overrides])
 
     return make

@@ -41,7 +41,9 @@ def hashes(run: Path) -> tuple[str, str]:
 
 def kill_when(arguments: list[str], cwd: Path, ready: Callable[[], bool]) -> None:
     """Start, wait until `ready`, kill -9."""
-    process = subprocess.Popen(arguments, cwd=cwd, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        arguments, cwd=cwd, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 200
     while not ready():
         assert process.poll() is None, "it ended before it could be killed"
@@ -76,9 +78,16 @@ def test_another_seed_gives_other_weights(journey: Path, undisturbed: tuple[Path
 def test_killed_and_resumed_gives_the_same_hashes(where: str, journey: Path, undisturbed: tuple[Path, Path]) -> None:
     folder, first = undisturbed
     run = folder / where
-    ready = {"training": run / "checkpoint" / "last" / "state.json", "explaining": run / "shards" / "00001.parquet"}[where]
+    ready = {"training": run / "checkpoint" / "last" / "state.json", "explaining": run / "shards" / "00001.parquet"}[
+        where
+    ]
     kill_when(command(journey, folder / "cache", f"hydra.run.dir={run}"), folder, ready.exists)
-    assert "explain" not in json.loads((run / "stages.json").read_text() if (run / "stages.json").exists() else '{"done": []}')["done"]
+    assert (
+        "explain"
+        not in json.loads((run / "stages.json").read_text() if (run / "stages.json").exists() else '{"done": []}')[
+            "done"
+        ]
+    )
     done = execute([sys.executable, str(ROOT / "experiments" / "run.py"), f"resume={run}"], folder)
     assert done.returncode == 0, done.stderr
     assert hashes(run) == hashes(first)
@@ -124,7 +133,13 @@ def test_multirun_goes_into_one_folder(journey: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_sweep_killed_half_way_ends_with_its_total(journey: Path, tmp_path: Path) -> None:
     study = tmp_path / "runs" / "lambda_weights"
-    overrides = ["-m", "sweep=lambda_weights", "hydra.sweeper.n_trials=12", f"paths.runs={tmp_path / 'runs'}", "training.epochs=1"]
+    overrides = [
+        "-m",
+        "sweep=lambda_weights",
+        "hydra.sweeper.n_trials=12",
+        f"paths.runs={tmp_path / 'runs'}",
+        "training.epochs=1",
+    ]
     arguments = command(journey, tmp_path / "cache", *overrides)
     kill_when(arguments, tmp_path, (study / "5" / "config.yaml").exists)
     done = execute(arguments, tmp_path)

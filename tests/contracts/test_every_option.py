@@ -13,7 +13,12 @@ from xrec import pipeline
 from xrec.config.validate import validate_job
 from xrec.tracking.results import read_results
 
-SWITCHES = ("model.linear_path=false", "model.repeat_features=false", "model.attention.normaliser=softmax", "cases.part=validation")
+SWITCHES = (
+    "model.linear_path=false",
+    "model.repeat_features=false",
+    "model.attention.normaliser=softmax",
+    "cases.part=validation",
+)
 NEEDS_SWEEP = ("sweep", "experiment", "hydra")
 
 
@@ -68,7 +73,8 @@ def test_fidelity_stage_takes_attributions_from_a_saved_run(configured, tmp_path
     again = configured(explainers, "stages=[fidelity]", f"from_run={tmp_path / 'first'}")
     pipeline.run(again, tmp_path / "second")
     one, two = (
-        read_results(tmp_path / n / "results.parquet").filter(pl.col("stage") == "fidelity") for n in ("first", "second")
+        read_results(tmp_path / n / "results.parquet").filter(pl.col("stage") == "fidelity")
+        for n in ("first", "second")
     )
     assert one.height > 0
     assert one.equals(two)

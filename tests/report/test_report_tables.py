@@ -223,13 +223,20 @@ class TestFidelity:
     def test_controls_and_oracles_stand_apart_and_never_lead(self) -> None:
         rows = [
             fidelity(name, f"u{u}", "i", value + 0.001 * u)
-            for name, value in (("spinrec_oracle", 0.0), ("random", 0.1), ("good", 0.2), ("better", 0.15))
+            for name, value in (
+                ("spinrec_oracle", 0.0),
+                ("random", 0.1),
+                ("popularity", 0.05),
+                ("good", 0.2),
+                ("better", 0.15),
+            )
             for u in range(6)
         ]
         table = fidelity_table(results_frame(rows))
         assert table.select("block", "row").unique(maintain_order=True).rows() == [
             ("Explainers", "better"),
             ("Explainers", "good"),
+            ("Controls", "popularity"),
             ("Controls", "random"),
             ("Oracles (chose their answer by the metric)", "spinrec_oracle"),
         ]

@@ -173,3 +173,14 @@ def test_windows_past_the_training_periods_are_refused_before_training(toy, tmp_
     settings = toy_settings(windows=[8])
     with pytest.raises(ValueError, match="past the last training period 8"):
         fit(toy_composed(toy), fit_data(toy, tmp_path), settings, WEIGHTS, {}, tmp_path, dict, print)
+
+
+def test_decay_multiplies_the_learning_rate_every_epoch(toy, tmp_path):
+    seen = []
+
+    def validate(model):
+        seen.append(weights_digest(model))
+        return {MONITOR: float(len(seen))}
+
+    train(toy, tmp_path, validate=validate, epochs=2, decay=0.0)
+    assert seen[0] == seen[1]

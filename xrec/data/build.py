@@ -26,7 +26,13 @@ class Source(Protocol):
 
 
 def build(
-    source: Source, split: TemporalSplit, cache: ArrayCache, *, min_item_users: int, min_user_items: int, min_level_count: int
+    source: Source,
+    split: TemporalSplit,
+    cache: ArrayCache,
+    *,
+    min_item_users: int,
+    min_user_items: int,
+    min_level_count: int,
 ) -> SplitInteractions:
     """Load, clean and split, or take all that from the cache when source files and settings are unchanged.
 
@@ -74,11 +80,16 @@ def _make(
     raw = source.load()
     check_events(raw.events, source.name)
     inside = raw.events.filter(pl.col("period") <= split.test_end)
-    late = Step("span", f"after period {split.test_end}", inside.height, inside["user"].n_unique(), inside["item"].n_unique())
+    late = Step(
+        "span", f"after period {split.test_end}", inside.height, inside["user"].n_unique(), inside["item"].n_unique()
+    )
     if inside.filter(pl.col("period") <= split.train_end).height == 0:
-        raise DataError(f"{source.name}: no events in periods <= split.train_end={split.train_end}; check split.train_end")
+        raise DataError(
+            f"{source.name}: no events in periods <= split.train_end={split.train_end}; check split.train_end"
+        )
     events, core_steps = k_core(inside, split.train_end, min_item_users, min_user_items)
-    # numeric order where ids are numbers, else by text: ties in scores go to the lower internal id, so order must be stable
+    # numeric order where ids are numbers, else by text: ties in scores go to the lower internal id, so order must be
+    # stable
     user_ids, item_ids = (tuple(sorted(events[c].unique().to_list(), key=_natural)) for c in ("user", "item"))
     users, items = ({v: i for i, v in enumerate(ids)} for ids in (user_ids, item_ids))
     coded = events.select(
@@ -103,7 +114,9 @@ def _make(
         "user_fields": [{"name": f.name, "levels": f.levels} for f in user_fields],
     }
     steps = [*raw.steps, late, *core_steps]
-    document["card"] = _card(source.name, arrays, document, split, [asdict(s) for s in steps], (*item_fields, *user_fields))
+    document["card"] = _card(
+        source.name, arrays, document, split, [asdict(s) for s in steps], (*item_fields, *user_fields)
+    )
     return arrays, document
 
 
@@ -136,7 +149,7 @@ def _card(
     """The data card: sizes, drop accounting, the split's parts, attribute coverage. JSON-able."""
     user, item, time = arrays["user"], arrays["item"], arrays["time"]
     n_users, n_items = len(document["user_ids"]), len(document["item_ids"])
-    sizes = {"n_users": n_users, "n_items": n_items, "n_events": len(user)}
+    sizes: dict[str, float] = {"n_users": n_users, "n_items": n_items, "n_events": len(user)}
     test_start = split.period("test")[0]
     before = np.unique(user[time < test_start] * n_items + item[time < test_start])
     sizes["n_pairs_before_test"] = len(before)
@@ -160,4 +173,10 @@ def _card(
             "repeat_share": round(1 - len(fresh) / max(1, len(pairs)), 4),
         }
     coverage = {f.name: round(float((f.codes != 0).mean()), 4) for f in fields}
-    return {"name": name, "sizes": json.loads(json.dumps(sizes)), "steps": steps, "splits": parts, "attribute_coverage": coverage}
+    return {
+        "name": name,
+        "sizes": json.loads(json.dumps(sizes)),
+        "steps": steps,
+        "splits": parts,
+        "attribute_coverage": coverage,
+    }

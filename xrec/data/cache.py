@@ -1,6 +1,7 @@
 """Content-addressed arrays on disk: written to a temporary name and renamed when whole, read memory-mapped.
 
-A cache that cannot be written (read-only, full disk) costs speed, never a number: the value is computed and a warning says so.
+A cache that cannot be written (read-only, full disk) costs speed, never a number: the value is computed and a
+warning says so.
 """
 
 from __future__ import annotations
@@ -62,7 +63,11 @@ class ArrayCache:
         try:
             self._write(target, arrays, document)
         except OSError as error:
-            log.warning("cache %s cannot be written (%s): going on without it; set paths.cache to a writable folder", self.root, error)
+            log.warning(
+                "cache %s cannot be written (%s): going on without it; set paths.cache to a writable folder",
+                self.root,
+                error,
+            )
             return arrays, document
         stored = _read(target)
         return stored if stored is not None else (arrays, document)
@@ -88,7 +93,7 @@ def _read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     try:
         entry = json.loads((folder / "entry.json").read_text())
         arrays = {k: np.load(folder / f"{k}.npy", mmap_mode="c", allow_pickle=False) for k in entry["arrays"]}
-    except (OSError, ValueError, KeyError):
+    except (OSError, EOFError, ValueError, KeyError):
         return None
     return arrays, entry["document"]
 

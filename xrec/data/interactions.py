@@ -46,7 +46,7 @@ class SplitInteractions:
         new_pair = np.ones(len(user), dtype=bool)
         new_pair[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
         first = np.flatnonzero(new_pair)
-        last = np.append(first[1:], len(user)) - 1
+        last = np.append(first[1:], len(user))[: len(first)] - 1
         age = (moment - time).astype(np.float64)
 
         def total(values: np.ndarray) -> Floats:
@@ -75,9 +75,10 @@ class SplitInteractions:
         return TargetTable(start, end, indptr, pair % self.catalogue.n_items)
 
     def item_statistics(self, moment: int) -> Floats:
-        """[n_items, 9] as of just before `moment`: log(1 + distinct users) in the last 1, 2, 4, 8, 16, 52 periods, repeat
-        rate, log(1 + periods since the first sale), log(1 + periods since the last sale). Never-sold items: zeros and the
-        largest recency."""
+        """[n_items, 9] as of just before `moment`: log(1 + distinct users) in the last 1, 2, 4, 8, 16, 52 periods,
+        repeat
+        rate, log(1 + periods since the first sale), log(1 + periods since the last sale). Never-sold items: zeros
+        and the largest recency."""
         n_items = self.catalogue.n_items
         before = self.time < moment
         user, item, time = self.user[before], self.item[before], self.time[before]

@@ -36,7 +36,8 @@ class Step:
 
 @dataclass
 class RawData:
-    """A source's output. `items` has a column `item`, `users` a column `user`; other columns are categorical attributes.
+    """A source's output. `items` has a column `item`, `users` a column `user`; other columns are categorical
+    attributes.
 
     `item_names` maps item id -> a name for people. `steps` counts what the source itself dropped.
     """
@@ -59,7 +60,9 @@ def check_events(events: pl.DataFrame, source: str) -> None:
         raise DataError(f"{source}: no events at all; check the path and the filter settings under `data`")
     nulls = {c: n for c, n in events.null_count().row(0, named=True).items() if n}
     if nulls:
-        raise DataError(f"{source}: events hold missing values {nulls}; fill or drop them in the source, and count what is dropped")
+        raise DataError(
+            f"{source}: events hold missing values {nulls}; fill or drop them in the source, and count what is dropped"
+        )
     bad = events.filter(~pl.col("strength").is_finite() | (pl.col("strength") <= 0)).height
     if bad:
         raise DataError(f"{source}: {bad} events have a strength that is not a positive number")
@@ -71,7 +74,9 @@ def encode_fields(frame: pl.DataFrame, key: str, ids: tuple[str, ...], min_count
     An entity without a row, or with a null, gets the level "(missing)"; levels held by fewer than `min_count` entities
     are pooled in "(rare)". Levels are sorted by name; "(missing)" is always level 0 and "(rare)" level 1.
     """
-    joined = pl.DataFrame({key: list(ids)}, schema={key: pl.String}).join(frame, on=key, how="left", maintain_order="left")
+    joined = pl.DataFrame({key: list(ids)}, schema={key: pl.String}).join(
+        frame, on=key, how="left", maintain_order="left"
+    )
     if joined.height != len(ids):
         raise DataError(f"{key} attributes: some {key} ids have several rows; keep one row per {key}")
     return tuple(_encode(name, joined[name], min_count) for name in frame.columns if name != key)

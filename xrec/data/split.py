@@ -22,7 +22,8 @@ class TemporalSplit:
     def __post_init__(self) -> None:
         if not self.train_end < self.validation_end < self.test_end:
             raise DataError(
-                f"split: needs train_end < validation_end < test_end, got {self.train_end}, {self.validation_end}, {self.test_end}"
+                f"split: needs train_end < validation_end < test_end, got {self.train_end}, "
+                f"{self.validation_end}, {self.test_end}"
             )
 
     def period(self, part: str) -> tuple[int, int]:

@@ -61,7 +61,9 @@ class Explainer(ABC):
         seconds = (time.perf_counter() - started) / max(1, len(value))
         values[np.arange(values.shape[1]) >= value.n_players[:, None]] = np.nan
         if not np.isfinite(values[~np.isnan(values)]).all() or np.isnan(values).sum() != _padding(value):
-            raise FloatingPointError(f"explainer {name} gave values that are not numbers for cases {_where(values, value)}")
+            raise FloatingPointError(
+                f"explainer {name} gave values that are not numbers for cases {_where(values, value)}"
+            )
         return Attribution(
             explainer=name,
             cases=value.cases,

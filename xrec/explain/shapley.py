@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import shap
+from shap.maskers import Independent
 
 from xrec.explain.base import Explainer, Request, case_seed, numpy_global_seed
 from xrec.types import Doubles
@@ -26,7 +27,9 @@ class ShapExplainer(Explainer):
 
     def __init__(self, budget: int | Literal["auto"] = "auto") -> None:
         if budget != "auto" and (isinstance(budget, str) or budget < 1):
-            raise ValueError(f"{type(self).__name__}: budget must be 'auto' or a positive number of forwards, got {budget!r}")
+            raise ValueError(
+                f"{type(self).__name__}: budget must be 'auto' or a positive number of forwards, got {budget!r}"
+            )
         self.budget = budget
 
     def values(self, request: Request) -> Doubles:
@@ -50,10 +53,14 @@ class PermutationShap(ShapExplainer):
 
     def explain(self, game: Game, n_players: int, budget: int, seed: int) -> Doubles:
         if budget < 2 * n_players + 1:
-            raise ValueError(f"permutation_shap: a case with {n_players} players needs a budget of at least {2 * n_players + 1}, got {budget}")
-        masker = shap.maskers.Independent(np.zeros((1, n_players)), max_samples=1)
+            raise ValueError(
+                f"permutation_shap: a case with {n_players} players needs a budget of at least "
+                f"{2 * n_players + 1}, got {budget}"
+            )
+        masker = Independent(np.zeros((1, n_players)), max_samples=1)
         explainer = shap.PermutationExplainer(game, masker, seed=seed % 2**32)
         result = explainer(np.ones((1, n_players)), max_evals=budget, batch_size=budget, silent=True)
+        assert isinstance(result, shap.Explanation)
         return np.asarray(result.values, dtype=np.float64).reshape(n_players)
 
 

@@ -25,7 +25,8 @@ class Measured:
 
 
 def step_sizes(n_players: Ints, shares: tuple[float, ...]) -> tuple[Ints, Bools]:
-    """Players removed at each share, n = floor(q P + 1/2) clipped to 1 .. P - 1: [B, S], and which are no repetition."""
+    """Players removed at each share, n = floor(q P + 1/2) clipped to 1 .. P - 1: [B, S], and which are no
+    repetition."""
     sizes = np.floor(np.asarray(shares) * n_players[:, None] + 0.5 + 1e-9).astype(np.int64)
     sizes = np.clip(sizes, 1, np.maximum(n_players[:, None] - 1, 1))
     fresh = np.ones(sizes.shape, dtype=bool)
@@ -48,7 +49,7 @@ class Removal:
     def __init__(self, value: ValueFunction, attribution: Attribution, seeds: list[int]) -> None:
         self.value, self.attribution = value, attribution
         self.n_players = value.n_players
-        self.position = np.full(attribution.values.shape, np.iinfo(np.int64).max, dtype=np.int64)
+        self.position = np.full_like(attribution.values, np.iinfo(np.int64).max, dtype=np.int64)
         for row, n in enumerate(self.n_players.tolist()):
             tie = np.random.default_rng(seeds[row]).permutation(n)
             order = np.lexsort((tie, -attribution.values[row, :n]))

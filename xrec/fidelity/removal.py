@@ -8,7 +8,8 @@ from xrec.fidelity.base import DISCRETE, FRACTIONS, FidelityMetric, Measured, Re
 
 
 class RankRemoval(FidelityMetric):
-    """PosAtK, NegAtK: mean over steps of 1[rank <= K], most or least supportive first; CDCG: mean of 1 / log2(1 + rank).
+    """PosAtK, NegAtK: mean over steps of 1[rank <= K], most or least supportive first; CDCG: mean of 1 / log2(1 +
+    rank).
 
     Args:
         cutoffs: K of PosAtK and NegAtK.

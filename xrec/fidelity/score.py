@@ -29,5 +29,7 @@ class ScoreRemoval(FidelityMetric):
             for i, size in enumerate(DISCRETE):
                 used = enough[:, i]
                 measured.append(Measured(f"{name}_discrete", np.where(used, score[:, n + i], np.nan), step=size))
-                measured.append(Measured(f"{name}_normalised_discrete", np.where(used, share[:, n + i], np.nan), step=size))
+                measured.append(
+                    Measured(f"{name}_normalised_discrete", np.where(used, share[:, n + i], np.nan), step=size)
+                )
         return measured

@@ -27,7 +27,8 @@ class Multinomial:
 
 
 class Bernoulli:
-    """Sum over items of binary cross-entropy, divided by the mean number of targets in the batch, per user [B], in nats."""
+    """Sum over items of binary cross-entropy, divided by the mean number of targets in the batch, per user [B], in
+    nats."""
 
     def __call__(self, scores: Tensor, labels: Tensor, log_weight: Tensor) -> Tensor:
         summed = (log_weight.exp() * softplus(scores)).sum(-1) - (scores * labels).sum(-1)

@@ -48,6 +48,8 @@ def _mismatch(produced: set[str], wanted: set[str]) -> str:
     for name in sorted(wanted - produced):
         close = difflib.get_close_matches(name, sorted(produced), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        lines.append(f"loss.weights.{name} has no term: the model produces {', '.join(sorted(produced)) or 'none'}{hint}")
+        lines.append(
+            f"loss.weights.{name} has no term: the model produces {', '.join(sorted(produced)) or 'none'}{hint}"
+        )
     lines += [f"loss term {name!r} has no weight: add loss.weights.{name}" for name in sorted(produced - wanted)]
     return "; ".join(lines)

@@ -75,7 +75,8 @@ class ValueFunction:
         return self.model.score(self.context, self._presence(present), self.targets).squeeze(-1)
 
     def ranks(self, masks: Bools) -> Ints:
-        """Rank [B, M] of the targets among the candidates: 1 + candidates with a higher score + ties with a lower id."""
+        """Rank [B, M] of the targets among the candidates: 1 + candidates with a higher score + ties with a lower
+        id."""
         with torch.no_grad():
             return np.concatenate([self._rank(m) for m in self._chunks(masks)], axis=1)
 

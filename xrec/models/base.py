@@ -45,8 +45,11 @@ class History:
     moment: int
 
     @classmethod
-    def from_table(cls, table: HistoryTable, users: Sequence[int] | np.ndarray, device: torch.device | str = "cpu") -> History:
-        """Rows `users` of a table, padded to the longest of them (at least 1 column, so that empty histories are legal)."""
+    def from_table(
+        cls, table: HistoryTable, users: Sequence[int] | np.ndarray, device: torch.device | str = "cpu"
+    ) -> History:
+        """Rows `users` of a table, padded to the longest of them (at least 1 column, so that empty histories are
+        legal)."""
         rows = np.asarray(users, dtype=np.int64)
         lengths = table.indptr[rows + 1] - table.indptr[rows]
         width = max(1, int(lengths.max(initial=0)))
@@ -139,7 +142,9 @@ class Recommender(nn.Module, ABC):
         catalogue, T = n_items). An empty history is legal and gives the model's prior.
         """
 
-    def parts(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> dict[str, Tensor]:
+    def parts(
+        self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Named summands of `score`, each [B, M, T]. One part unless the model says otherwise."""
         return {"score": self.score(context, presence, targets)}
 

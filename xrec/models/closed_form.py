@@ -1,6 +1,7 @@
 """EASE (Steck, WWW 2019), solved in whichever of item or user space is smaller.
 
-With X [U, I] binary and P = (X'X + lambda I)^-1, EASE's weights are B = I - P / diag(P), whose diagonal is 0. When there
+With X [U, I] binary and P = (X'X + lambda I)^-1, EASE's weights are B = I - P / diag(P), whose diagonal is 0. When
+there
 are fewer users than items, Woodbury gives P = (I - X'KX) / lambda with K = (XX' + lambda I)^-1, so that only a U x U
 matrix is inverted and B can be applied to histories without being formed.
 """

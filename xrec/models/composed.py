@@ -8,6 +8,7 @@ three are additive over history items j; with a softmax gate the attention's sum
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -74,7 +75,9 @@ class Composed(Recommender):
         self.item_encoder = item_encoder(catalogue=catalogue, embedding_size=embedding_size)
         n_kinds = len(catalogue.event_kinds)
         self.attention = attention(embedding_size=embedding_size, n_kinds=n_kinds) if attention is not None else None
-        self.user_encoder = user_encoder(n_items=self.n_items, embedding_size=embedding_size) if user_encoder is not None else None
+        self.user_encoder = (
+            user_encoder(n_items=self.n_items, embedding_size=embedding_size) if user_encoder is not None else None
+        )
         self.scale = 1.0 / math.sqrt(embedding_size)
         self.switched_off: frozenset[str] = frozenset()
         self.capabilities = Capabilities(
@@ -91,7 +94,12 @@ class Composed(Recommender):
     @property
     def part_names(self) -> tuple[str, ...]:
         """The parts this model has, in the order they are reported in."""
-        there = {"linear": self.linear, "repeat": self.repeat, "attention": self.attention, "user_encoder": self.user_encoder}
+        there = {
+            "linear": self.linear,
+            "repeat": self.repeat,
+            "attention": self.attention,
+            "user_encoder": self.user_encoder,
+        }
         return ("prior", *(name for name, part in there.items() if part is not None))
 
     def fit(self, data: FitData) -> None:
@@ -110,14 +118,18 @@ class Composed(Recommender):
     def prepare(self, history: History) -> Context:
         return Context(history, {"features": self.item_encoder.features()})
 
-    def parts(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> dict[str, Tensor]:
+    def parts(
+        self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None
+    ) -> dict[str, Tensor]:
         history, present = context.history, context.presence(presence)
         whole = presence is None and targets is None
         prior = self.prior(self.statistics(history.moment), targets).unsqueeze(-2)
         parts = {"prior": prior.expand(present.shape[0], present.shape[1], -1)}
         if self.linear is not None:
             parts["linear"] = (
-                self.linear.total(history).unsqueeze(1) if whole else present @ self.linear.contributions(history, targets)
+                self.linear.total(history).unsqueeze(1)
+                if whole
+                else present @ self.linear.contributions(history, targets)
             )
         if self.repeat is not None:
             parts["repeat"] = self._repeat(context, present, targets)
@@ -148,12 +160,12 @@ class Composed(Recommender):
             tables["additive"] = _sum(summands) if summands else empty
         score = self.prior(self.statistics(context.history.moment), None).unsqueeze(-2) + present @ tables["additive"]
         if "gate" in tables:
-            score = score + present @ tables["gated"] / (present @ tables["gate"]).clamp_min(1e-12) * self.scale
+            score = score + present @ tables["gated"] / (present @ tables["gate"]).clamp_min(1e-30) * self.scale
         return score if self.user_encoder is None else score + self._user(context, present, None)
 
     def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
         summands = self._wide_summands(context, targets)
-        if self.attention is not None:
+        if self.attention is not None and "attention" not in self.switched_off:
             summands.append(self._attention(context, targets).contributions(context.history.presence) * self.scale)
         return _sum(summands) if summands else super().contributions(context, targets)
 
@@ -165,9 +177,9 @@ class Composed(Recommender):
 
     def _wide_summands(self, context: Context, targets: Tensor | None) -> list[Tensor]:
         summands = []
-        if self.linear is not None:
+        if self.linear is not None and "linear" not in self.switched_off:
             summands.append(self.linear.contributions(context.history, targets))
-        if self.repeat is not None:
+        if self.repeat is not None and "repeat" not in self.switched_off:
             summands.append(self._repeat_table(context, targets))
         return summands
 
@@ -179,7 +191,9 @@ class Composed(Recommender):
 
     def _repeat_table(self, context: Context, targets: Tensor | None) -> Tensor:
         assert self.repeat is not None
-        return self.repeat.contributions(context.history, self.statistics(context.history.moment), targets, self.n_items)
+        return self.repeat.contributions(
+            context.history, self.statistics(context.history.moment), targets, self.n_items
+        )
 
     def _repeat(self, context: Context, present: Tensor, targets: Tensor | None) -> Tensor:
         if targets is not None:
@@ -199,8 +213,11 @@ class Composed(Recommender):
 
     # training
 
-    def training_step(self, batch: Batch, weights: Mapping[str, float], generator: torch.Generator) -> dict[str, Tensor]:
-        """The unweighted loss terms with a weight other than 0; 'reconstruction' is averaged over a full batch of users."""
+    def training_step(
+        self, batch: Batch, weights: Mapping[str, float], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """The unweighted loss terms with a weight other than 0; 'reconstruction' is averaged over a full batch of
+        users."""
         wanted = wanted_terms(weights)
         context = Context(batch.history, {"features": self.item_encoder.features(generator)})
         present = context.presence(None)
@@ -247,8 +264,7 @@ class Composed(Recommender):
         unknown = sorted(set(parts) - set(self.part_names))
         if unknown:
             raise ValueError(f"composed: no part {unknown}; parts are {', '.join(self.part_names)}")
-        view = Composed.__new__(Composed)
-        view.__dict__.update(self.__dict__)
+        view = copy.copy(self)
         view.switched_off = self.switched_off | set(parts)
         return view
 

@@ -129,7 +129,11 @@ class RepeatFeatures(nn.Module):
         n_inputs = _N_PAIR_FEATURES + n_statistics
         self.linear = nn.Linear(n_inputs, 1)
         self.net = nn.Sequential(
-            nn.Linear(n_inputs, hidden[0]), nn.SiLU(), nn.Linear(hidden[0], hidden[1]), nn.SiLU(), nn.Linear(hidden[1], 1)
+            nn.Linear(n_inputs, hidden[0]),
+            nn.SiLU(),
+            nn.Linear(hidden[0], hidden[1]),
+            nn.SiLU(),
+            nn.Linear(hidden[1], 1),
         )
         self.mean: Tensor
         self.deviation: Tensor

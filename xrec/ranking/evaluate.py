@@ -56,8 +56,8 @@ def evaluate(
     outside it.
 
     Args:
-        chunks: users to rank, in pieces that are scored together; users without a target in a group have no value there.
-        popularity: [I] share of users per item, for novelty.
+        chunks: users to rank, in pieces that are scored together; users without a target in a group have no value
+        there. popularity: [I] share of users per item, for novelty.
     """
     collected: dict[tuple[str, str], list[_Piece]] = {}
     groups = tuple(groups)
@@ -70,7 +70,13 @@ def evaluate(
             relevant = wanted & ~known if group == "new" else wanted
             some = np.flatnonzero(relevant.any(1))
             for name, scores in by_model.items():
-                ranked = scores.masked_fill(torch.from_numpy(known).to(scores.device), -torch.inf) if group == "new" else scores
+                if torch.isnan(scores).any():
+                    raise ValueError(f"ranking: model {name} gave scores that are nan")
+                ranked = (
+                    scores.masked_fill(torch.from_numpy(known).to(scores.device), -torch.inf)
+                    if group == "new"
+                    else scores
+                )
                 piece = _measure(users[some], ranked[torch.from_numpy(some)], relevant[some], settings.depth)
                 collected.setdefault((name, group), []).append(piece)
     result: dict[str, dict[str, Ranking]] = {}

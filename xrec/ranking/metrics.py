@@ -12,7 +12,7 @@ def ndcg_at_k(hits: Bools, n_targets: Ints, k: int) -> Doubles:
     """DCG@k / the DCG of an ideal list of min(k, n_targets) hits."""
     discount = 1.0 / np.log2(np.arange(2, k + 2))
     ideal = np.cumsum(discount)[np.minimum(n_targets, k) - 1]
-    return (hits[:, :k] * discount).sum(1) / ideal
+    return (hits[:, :k] * discount[: hits.shape[1]]).sum(1) / ideal
 
 
 def recall_at_k(hits: Bools, n_targets: Ints, k: int) -> Doubles:
@@ -22,7 +22,7 @@ def recall_at_k(hits: Bools, n_targets: Ints, k: int) -> Doubles:
 
 def map_at_k(hits: Bools, n_targets: Ints, k: int) -> Doubles:
     """Mean over min(k, n_targets) of the precision at each hit's position."""
-    precision = np.cumsum(hits[:, :k], axis=1) / np.arange(1, k + 1)
+    precision = np.cumsum(hits[:, :k], axis=1) / np.arange(1, min(k, hits.shape[1]) + 1)
     return (precision * hits[:, :k]).sum(1) / np.minimum(n_targets, k)
 
 

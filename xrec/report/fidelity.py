@@ -132,7 +132,10 @@ def fidelity_table(
         cells += _cost_cells(results, chosen, set(ranking))
     cells.sort(key=lambda cell: (ranking[cell["explainer"]], *_column_rank(cell, names)))
     cells = mark_best([{k: v for k, v in cell.items() if k != "explainer"} for cell in cells], {BLOCKS["explainer"]})
-    return table_of(cells, _caption(rows, measured, chosen, tested=any(cell.get("p") is not None and cell["better"] for cell in cells)))
+    return table_of(
+        cells,
+        _caption(rows, measured, chosen, tested=any(cell.get("p") is not None and cell["better"] for cell in cells)),
+    )
 
 
 def left_out_words(rows: pl.DataFrame) -> str:

@@ -186,11 +186,8 @@ def _loss_panels(metrics: list[dict[str, Any]]) -> list[tuple[str, Points]]:
 
 def _validation_panels(metrics: list[dict[str, Any]]) -> list[tuple[str, Points]]:
     """A panel per validation metric and group, for the groups' levels differ too."""
-    panels: list[tuple[str, Points]] = []
-    for key in _keys(metrics, "validation/"):
-        if points := _points(metrics, key):
-            panels.append((_metric_words(key), points))
-    return panels
+    keys = _keys(metrics, "validation/")
+    return [(_metric_words(key), points) for key in keys if (points := _points(metrics, key))]
 
 
 def _metric_words(key: str) -> str:

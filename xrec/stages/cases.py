@@ -22,7 +22,8 @@ from xrec.types import Case, Ints, membership
 def choose_cases(run: Run, model: Recommender) -> list[Case]:
     """The first `cases.top_n` recommendations of each sampled user, per group.
 
-    'new': the best items outside the history. 'repeat': the best items of the history, ranked among everything. Groups of
+    'new': the best items outside the history. 'repeat': the best items of the history, ranked among everything.
+    Groups of
     histories with fewer than `few_players` players get the suffix '_few'; fewer than `min_players` are no case.
     """
     settings = run.config.cases

@@ -46,10 +46,11 @@ def explain(run: Run, model: Recommender) -> None:
 
 
 def _rows(run: Run, value: ValueFunction, chosen: dict[str, Explainer]) -> pl.DataFrame:
-    frames = []
-    for name, explainer in chosen.items():
-        for draw in range(explainer.n_draws):
-            frames.append(_frame(run, value, explainer.attribute(value, run.seed, name, draw), draw))
+    frames = [
+        _frame(run, value, explainer.attribute(value, run.seed, name, draw), draw)
+        for name, explainer in chosen.items()
+        for draw in range(explainer.n_draws)
+    ]
     return pl.concat(frames) if frames else pl.DataFrame()
 
 
@@ -88,7 +89,8 @@ def _shares(model: Recommender, value: ValueFunction) -> pl.DataFrame:
     centred = centred - centred.mean(1, keepdim=True)
     shares = {name: (p.gather(1, best) * centred).sum(1) / centred.square().sum(1) for name, p in parts.items()}
     frames = [
-        pl.DataFrame({"case": [c.index for c in value.cases], "part_name": name, "share": s.cpu().numpy()}) for name, s in shares.items()
+        pl.DataFrame({"case": [c.index for c in value.cases], "part_name": name, "share": s.cpu().numpy()})
+        for name, s in shares.items()
     ]
     return pl.concat(frames)
 
@@ -98,19 +100,31 @@ def _finish(run: Run, everything: pl.DataFrame, n_cases: int) -> None:
     rows = run.rows("explain", part=run.config.cases.part)
     if "share" in everything.columns:
         shares = everything.filter(pl.col("share").is_not_null()).join(cases, on="case").sort("part_name", "case")
-        for (name, group), piece in shares.partition_by("part_name", "group", as_dict=True, maintain_order=True).items():
+        for (name, group), piece in shares.partition_by(
+            "part_name", "group", as_dict=True, maintain_order=True
+        ).items():
             users, items = piece["user"].to_list(), piece["item"].to_list()
             rows.add("part_share", piece["share"].to_numpy(), explainer=name, group=group, user=users, item=items)
     rows.add("n_cases", n_cases)
     run.save("explain", rows)
     cost = run.rows("cost", part=run.config.cases.part, output="explainers", masker="zero", players="items")
-    attributions = everything.filter(pl.col("explainer").is_not_null()) if "explainer" in everything.columns else pl.DataFrame()
+    attributions = (
+        everything.filter(pl.col("explainer").is_not_null()) if "explainer" in everything.columns else pl.DataFrame()
+    )
     if attributions.height:
-        per_case = attributions.group_by("case", "explainer", "draw").agg(pl.first("n_forwards", "milliseconds")).join(cases, on="case")
-        for (name, group), piece in per_case.sort("case", "draw").partition_by("explainer", "group", as_dict=True).items():
+        per_case = (
+            attributions.group_by("case", "explainer", "draw")
+            .agg(pl.first("n_forwards", "milliseconds"))
+            .join(cases, on="case")
+        )
+        for (name, group), piece in (
+            per_case.sort("case", "draw").partition_by("explainer", "group", as_dict=True).items()
+        ):
             users, items = piece["user"].to_list(), piece["item"].to_list()
             cost.add("forwards", piece["n_forwards"].to_numpy(), explainer=name, group=group, user=users, item=items)
-            cost.add("milliseconds", piece["milliseconds"].to_numpy(), explainer=name, group=group, user=users, item=items)
+            cost.add(
+                "milliseconds", piece["milliseconds"].to_numpy(), explainer=name, group=group, user=users, item=items
+            )
         keep = [c for c in attributions.columns if c not in ("part_name", "share", "n_forwards", "milliseconds")]
         _write(attributions.select(keep), run.store.path("attributions.parquet"))
     run.save("cost", cost)

@@ -25,7 +25,9 @@ def fidelity(run: Run, model: Recommender, source: Path) -> None:
     """Measure the attributions saved in the run directory `source`."""
     cases = load_cases(run, source / "cases.parquet")
     if cases and not (source / "attributions.parquet").is_file():
-        raise FileNotFoundError(f"{source}/attributions.parquet is missing: run the stage explain with at least one explainer first")
+        raise FileNotFoundError(
+            f"{source}/attributions.parquet is missing: run the stage explain with at least one explainer first"
+        )
     saved = pl.read_parquet(source / "attributions.parquet") if cases else pl.DataFrame()
     metrics = [instantiate(node) for node in (run.config.get("fidelity") or {}).values()]
     chunks = case_chunks(run, cases)
@@ -49,7 +51,9 @@ def fidelity(run: Run, model: Recommender, source: Path) -> None:
     run.save("fidelity", rows)
 
 
-def _draws(run: Run, value: ValueFunction, saved: pl.DataFrame, metrics: list[FidelityMetric]) -> list[dict[Key, Doubles]]:
+def _draws(
+    run: Run, value: ValueFunction, saved: pl.DataFrame, metrics: list[FidelityMetric]
+) -> list[dict[Key, Doubles]]:
     """Every metric of every draw of one explainer: (metric, k, step) -> per case [B]."""
     result = []
     for draw in saved["draw"].unique().sort():
@@ -66,7 +70,10 @@ def _attribution(value: ValueFunction, saved: pl.DataFrame) -> Attribution:
     for row, case in enumerate(value.cases):
         mine = saved.filter(pl.col("case") == case.index)
         if tuple(mine["player"]) != value.player_ids[row]:
-            raise ValueError(f"case {case.index} (user {case.user_id}): the saved players are not those of this history; explain again")
+            raise ValueError(
+                f"case {case.index} (user {case.user_id}): the saved players are not those of this history; "
+                "explain again"
+            )
         values[row, : mine.height] = mine["value"].to_numpy()
     unknown = np.full(len(value), np.nan)
     return Attribution(

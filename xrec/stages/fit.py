@@ -69,12 +69,17 @@ def load_model(run: Run, source: Path) -> Recommender:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{source} holds no fitted model ({error}): run its stage fit first") from error
     if described["data_fingerprint"] != run.dataset.fingerprint:
-        raise CheckpointError(f"the model in {source} was fitted on other data or another split than this run's; use the same data and split settings")
+        raise CheckpointError(
+            f"the model in {source} was fitted on other data or another split than this run's; use the same "
+            "data and split settings"
+        )
     model = build(run, OmegaConf.create(described["model"]))
     model.fit(run.fit_data())
     load_state(model, load_tensors(source / "model.safetensors"), source / "model.safetensors")
     if weights_digest(model) != described["weights_sha256"]:
-        raise CheckpointError(f"{source}/model.safetensors does not match the sha256 in model.json; it was changed after it was written")
+        raise CheckpointError(
+            f"{source}/model.safetensors does not match the sha256 in model.json; it was changed after it was written"
+        )
     model.eval()
     return model
 

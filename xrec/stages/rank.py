@@ -33,8 +33,6 @@ def rank(run: Run, model: Recommender) -> None:
     run.save("rank", rows)
 
 
-
-
 def rank_part(run: Run, models: Mapping[str, Recommender], part: str) -> dict[str, dict[str, Ranking]]:
     """Rankings of one part by model name and group."""
     first, last = run.dataset.period(part)

@@ -59,12 +59,14 @@ def show(run: Run) -> None:
         if name.startswith(("ranking", "fidelity")):
             console.print(to_rich(table, name.replace("_", ", ").capitalize()))
     html = run.store.path("report.html")
-    console.print(f"report: {html}" if html.is_file() else f"run: {run.store.directory}", soft_wrap=True, highlight=False)
+    console.print(
+        f"report: {html}" if html.is_file() else f"run: {run.store.directory}", soft_wrap=True, highlight=False
+    )
 
 
 def objectives(run: Run) -> dict[str, float]:
-    """What a sweep may optimise, from saved results: `<part>_ndcg_at_10_<group>`, `<part>_removal_gain` (permutation SHAP
-    on `new` cases) and `<part>_removal_gain_<explainer>`."""
+    """What a sweep may optimise, from saved results: `<part>_ndcg_at_10_<group>`, `<part>_removal_gain`
+    (permutation SHAP on `new` cases) and `<part>_removal_gain_<explainer>`."""
     results = read_results(run.store.path("results.parquet"))
     model, reached = str(run.config.model.name), {}
     for part in run.config.ranking.parts:

@@ -49,16 +49,27 @@ class Run:
 
     def popularity(self) -> Doubles:
         """[I] share of users who have an item in training, at least that of one user."""
-        counts = np.bincount(self.dataset.histories(self.dataset.train_end + 1).item, minlength=self.dataset.catalogue.n_items)
+        counts = np.bincount(
+            self.dataset.histories(self.dataset.train_end + 1).item, minlength=self.dataset.catalogue.n_items
+        )
         return np.maximum(counts, 1) / self.dataset.catalogue.n_users
 
     def rows(self, stage: str, **common: Any) -> Rows:
         """An empty collection of result rows of a stage."""
         config = self.config
-        return Rows(data=self.dataset.card["name"], split="temporal", fold=0, model=config.model.name, seed=self.seed, stage=stage, **common)
+        return Rows(
+            data=self.dataset.card["name"],
+            split="temporal",
+            fold=0,
+            model=config.model.name,
+            seed=self.seed,
+            stage=stage,
+            **common,
+        )
 
     def save(self, stage: str, rows: Rows) -> None:
-        """Replace a stage's rows in results.parquet; `cost` rows are replaced per stage that wrote them (column output)."""
+        """Replace a stage's rows in results.parquet; `cost` rows are replaced per stage that wrote them (column
+        output)."""
         import polars as pl
 
         path, new = self.store.path("results.parquet"), rows.frame()
@@ -84,7 +95,16 @@ class Run:
 
 def progress(iterable: Any, *, total: int | None = None, description: str = "") -> Iterator[Any]:
     """A progress bar with time left, on the terminal's error stream; quiet for short work."""
-    yield from tqdm(iterable, total=total, desc=description, file=sys.stderr, mininterval=1.0, delay=1.0, leave=False, dynamic_ncols=True)
+    yield from tqdm(
+        iterable,
+        total=total,
+        desc=description,
+        file=sys.stderr,
+        mininterval=1.0,
+        delay=1.0,
+        leave=False,
+        dynamic_ncols=True,
+    )
 
 
 def by_length(users: Ints, lengths: Ints, chunk_size: int) -> list[Ints]:

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 
 class Tracker(Protocol):
-    def start(self, directory: Path, config: Mapping[str, Any], name: str, group: str | None, job_type: str) -> None: ...
+    def start(
+        self, directory: Path, config: Mapping[str, Any], name: str, group: str | None, job_type: str
+    ) -> None: ...
     def log(self, row: Mapping[str, float]) -> None:
         """Scalars of one step; the key 'step' says which."""
         ...

@@ -34,7 +34,8 @@ SCHEMA: dict[str, type[pl.DataType]] = {
 
 
 class Rows:
-    """Collects rows of one stage; columns not named are null. NaN values are refused: a case that is left out has no row."""
+    """Collects rows of one stage; columns not named are null. NaN values are refused: a case that is left out has
+    no row."""
 
     def __init__(self, **common: Any) -> None:
         self.common = common
@@ -48,13 +49,17 @@ class Rows:
         """
         values = np.atleast_1d(np.asarray(value, dtype=np.float64))
         if not np.isfinite(values).all():
-            raise ValueError(f"results: metric {metric!r} has values that are not finite ({columns.get('explainer') or columns.get('model')})")
+            raise ValueError(
+                f"results: metric {metric!r} has values that are not finite "
+                f"({columns.get('explainer') or columns.get('model')})"
+            )
         given: dict[str, Any] = {**self.common, "metric": metric, **columns}
         unknown = set(given) - set(SCHEMA)
         if unknown:
             raise ValueError(f"results: no column {sorted(unknown)}")
         series = [
-            _series(name, kind, values if name == "value" else given.get(name), len(values)) for name, kind in SCHEMA.items()
+            _series(name, kind, values if name == "value" else given.get(name), len(values))
+            for name, kind in SCHEMA.items()
         ]
         self.frames.append(pl.DataFrame(series))
 
@@ -65,7 +70,9 @@ class Rows:
 def _series(name: str, kind: type[pl.DataType], values: Any, n: int) -> pl.Series:
     if isinstance(values, (list, tuple, np.ndarray)):
         return pl.Series(name, values, dtype=kind)
-    return pl.Series(name, [values], dtype=kind).new_from_index(0, n) if n != 1 else pl.Series(name, [values], dtype=kind)
+    return (
+        pl.Series(name, [values], dtype=kind).new_from_index(0, n) if n != 1 else pl.Series(name, [values], dtype=kind)
+    )
 
 
 def read_results(path: Path) -> pl.DataFrame:
@@ -105,4 +112,3 @@ def summary(frame: pl.DataFrame, **where: Any) -> float:
     if chosen.height == 0:
         raise KeyError(f"no results with {where}")
     return float(chosen.group_by("user").agg(pl.col("value").mean())["value"].to_numpy().mean())
-

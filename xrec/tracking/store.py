@@ -13,8 +13,28 @@ from typing import Any
 
 from xrec.tracking.files import write_json, write_text
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_CBWR", "ATEN_CPU_CAPABILITY", "PYTHONHASHSEED")
-PACKAGES = ("torch", "numpy", "scipy", "polars", "shap", "captum", "numba", "hydra-core", "omegaconf", "optuna", "wandb", "safetensors")
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_CBWR",
+    "ATEN_CPU_CAPABILITY",
+    "PYTHONHASHSEED",
+)
+PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "polars",
+    "shap",
+    "captum",
+    "numba",
+    "hydra-core",
+    "omegaconf",
+    "optuna",
+    "wandb",
+    "safetensors",
+)
 
 
 class RunError(RuntimeError):
@@ -39,9 +59,14 @@ class RunStore:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise RunError(f"run directory {self.directory} cannot be written ({error.strerror}): set paths.runs or XREC_RUNS") from error
+            raise RunError(
+                f"run directory {self.directory} cannot be written ({error.strerror}): set paths.runs or XREC_RUNS"
+            ) from error
         if (self.directory / "config.yaml").exists() and not resume:
-            raise RunError(f"{self.directory} already holds a run: finish it with resume={self.directory}, or choose another directory")
+            raise RunError(
+                f"{self.directory} already holds a run: finish it with resume={self.directory}, or choose "
+                "another directory"
+            )
 
     def path(self, name: str) -> Path:
         return self.directory / name
@@ -113,7 +138,8 @@ def describe_environment() -> dict[str, Any]:
 def _git(*arguments: str) -> str | None:
     folder = Path(__file__).resolve().parent
     try:
-        answer = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+        command = ["git", "-C", str(folder), *arguments]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None

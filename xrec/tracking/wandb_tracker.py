@@ -18,10 +18,13 @@ class WandbTracker:
     group: None takes the experiment, multirun or study.
     """
 
-    def __init__(self, project: str = "xrec", mode: Literal["offline", "online"] = "offline", group: str | None = None) -> None:
+    def __init__(
+        self, project: str = "xrec", mode: Literal["offline", "online"] = "offline", group: str | None = None
+    ) -> None:
         if mode not in ("offline", "online"):
             raise ValueError(f"tracking.mode must be 'offline' or 'online', got {mode!r}")
-        self.project, self.mode, self.group = project, mode, group
+        self.project, self.group = project, group
+        self.mode: Literal["offline", "online"] = mode
         self._run: wandb.Run | None = None
 
     def start(self, directory: Path, config: Mapping[str, Any], name: str, group: str | None, job_type: str) -> None:

@@ -42,7 +42,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, ValueError, OSError) as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file ({error}); it was damaged or is of another format") from error
+        raise CheckpointError(
+            f"{path} is not a whole safetensors file ({error}); it was damaged or is of another format"
+        ) from error
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -74,7 +76,13 @@ def load_state(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> 
     model.load_state_dict(dict(tensors))
 
 
-def save_checkpoint(folder: Path, model: nn.Module, optimisers: Mapping[str, torch.optim.Optimizer], state: dict[str, Any], generator: torch.Generator) -> None:
+def save_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimisers: Mapping[str, torch.optim.Optimizer],
+    state: dict[str, Any],
+    generator: torch.Generator,
+) -> None:
     """Write model, optimiser moments, generator state and a JSON-able state into `folder`, replacing it in one step."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -96,7 +104,9 @@ def save_checkpoint(folder: Path, model: nn.Module, optimisers: Mapping[str, tor
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def load_checkpoint(folder: Path, model: nn.Module, optimisers: Mapping[str, torch.optim.Optimizer], generator: torch.Generator) -> dict[str, Any] | None:
+def load_checkpoint(
+    folder: Path, model: nn.Module, optimisers: Mapping[str, torch.optim.Optimizer], generator: torch.Generator
+) -> dict[str, Any] | None:
     """Restore what `save_checkpoint` wrote and return its state; None when there is no checkpoint.
 
     Raises:
@@ -110,8 +120,12 @@ def load_checkpoint(folder: Path, model: nn.Module, optimisers: Mapping[str, tor
     try:
         state = json.loads((folder / "state.json").read_text())
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}/state.json cannot be read ({error}); delete {folder} to train from the start") from error
+        raise CheckpointError(
+            f"{folder}/state.json cannot be read ({error}); delete {folder} to train from the start"
+        ) from error
     tensors = load_tensors(folder / "state.safetensors")
+    if "generator" not in tensors:
+        raise CheckpointError(f"{folder} holds no generator state; it is no checkpoint of a training run")
     load_state(model, {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}, folder)
     for name, optimiser in optimisers.items():
         slots: dict[int, dict[str, Tensor]] = {}

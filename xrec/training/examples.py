@@ -1,6 +1,7 @@
 """What one training example is: `windows`, a user's history before a moment and the items of the next periods.
 
-Targets are sampled by strata: everything in the history and every positive stand for themselves, and `n_negatives` items
+Targets are sampled by strata: everything in the history and every positive stand for themselves, and `n_negatives`
+items
 drawn uniformly stand for all the others. The estimate of a sum over the catalogue is unbiased, and the items that hold
 most of the probability (a user's own) are never left to chance.
 """
@@ -34,17 +35,23 @@ def windows(dataset: Dataset, moments: list[int], horizon: int) -> list[Window]:
     Raises:
         ValueError: a window that reaches past the training periods, or one without any example.
     """
+    if not moments:
+        raise ValueError("training.windows is empty: name at least one moment to train on")
     result = []
     for moment in moments:
         if moment + horizon - 1 > dataset.train_end:
             raise ValueError(
-                f"training.windows: the window at {moment} with horizon {horizon} reaches period {moment + horizon - 1}, "
+                f"training.windows: the window at {moment} with horizon {horizon} reaches period "
+                f"{moment + horizon - 1}, "
                 f"past the last training period {dataset.train_end}"
             )
         table, targets = dataset.histories(moment), dataset.targets(moment, moment + horizon - 1)
         users = np.flatnonzero((table.lengths() > 0) & (np.diff(targets.indptr) > 0))
         if len(users) == 0:
-            raise ValueError(f"training.windows: no user has both a history before {moment} and events in the {horizon} periods from it")
+            raise ValueError(
+                f"training.windows: no user has both a history before {moment} and events in the {horizon} "
+                "periods from it"
+            )
         result.append(Window(moment, table, targets, users))
     return result
 
@@ -52,8 +59,8 @@ def windows(dataset: Dataset, moments: list[int], horizon: int) -> list[Window]:
 def epoch_batches(
     examples: list[Window], batch_size: int, max_pairs: int, n_negatives: int, generator: torch.Generator
 ) -> list[tuple[Window, Ints]]:
-    """One epoch's batches in random order: users of similar history length together, at most `batch_size` of them and at
-    most `max_pairs` (history item, target) pairs, so that memory does not depend on the longest history."""
+    """One epoch's batches in random order: users of similar history length together, at most `batch_size` of them
+    and at most `max_pairs` (history item, target) pairs, so that memory does not depend on the longest history."""
     batches: list[tuple[Window, Ints]] = []
     for window in examples:
         lengths = window.table.lengths()[window.users].astype(np.float64)
@@ -70,9 +77,16 @@ def epoch_batches(
 
 
 def make_batch(
-    window: Window, users: Ints, n_items: int, n_negatives: int, full_size: int, generator: torch.Generator, device: torch.device
+    window: Window,
+    users: Ints,
+    n_items: int,
+    n_negatives: int,
+    full_size: int,
+    generator: torch.Generator,
+    device: torch.device,
 ) -> Batch:
-    """Targets of each user: history and positives (weight 1), then negatives shared by the batch (weight: items they stand for)."""
+    """Targets of each user: history and positives (weight 1), then negatives shared by the batch (weight: items
+    they stand for)."""
     known = membership(window.table.indptr, window.table.item, users, n_items)
     positive = membership(window.targets.indptr, window.targets.item, users, n_items)
     own = known | positive
@@ -95,4 +109,3 @@ def make_batch(
 
     history = History.from_table(window.table, users, device)
     return Batch(history, tensor(users), tensor(targets), tensor(labels), tensor(log_weight), full_size)
-

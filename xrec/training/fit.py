@@ -21,7 +21,8 @@ Log = Callable[[dict[str, float]], None]
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """`conf/training`. learning_rate_scale multiplies the rate per parameter group; `decay` multiplies it every epoch."""
+    """`conf/training`. learning_rate_scale multiplies the rate per parameter group; `decay` multiplies it every
+    epoch."""
 
     epochs: int
     learning_rate: float
@@ -80,7 +81,11 @@ def fit(
         model.eval()
         metrics = validate(model)
         if settings.monitor not in metrics:
-            raise ValueError(f"training.monitor={settings.monitor!r} is not measured; choose one of {', '.join(sorted(metrics))}")
+            raise ValueError(
+                f"training.monitor={settings.monitor!r} is not measured; choose one of {', '.join(sorted(metrics))}"
+            )
+        if math.isnan(metrics[settings.monitor]):
+            raise ValueError(f"training.monitor={settings.monitor!r} is nan after epoch {state.epoch + 1}")
         state.epoch += 1
         state.seconds += time.perf_counter() - started
         log({"step": state.step, "epoch": state.epoch, "seconds": state.seconds, **metrics})
@@ -133,7 +138,9 @@ def _epoch(
     batches = epoch_batches(examples, settings.batch_size, settings.max_pairs, settings.n_negatives, data.generator)
     description = f"epoch {state.epoch + 1}/{settings.epochs}"
     for window, users in data.progress(batches, total=len(batches), description=description):
-        batch = make_batch(window, users, model.n_items, settings.n_negatives, settings.batch_size, data.generator, data.device)
+        batch = make_batch(
+            window, users, model.n_items, settings.n_negatives, settings.batch_size, data.generator, data.device
+        )
         logged: dict[str, float] = {}
         if "discriminator" in optimisers and weights.get("adversarial", 0) != 0:
             loss = model.discriminator_step(data.generator)
@@ -145,7 +152,9 @@ def _epoch(
         try:
             total, terms = weighted_sum(model.training_step(batch, annealed, data.generator), annealed)
         except LossError as error:
-            raise LossError(f"{error} at step {state.step} (epoch {state.epoch + 1}); last checkpoint is kept") from error
+            raise LossError(
+                f"{error} at step {state.step} (epoch {state.epoch + 1}); last checkpoint is kept"
+            ) from error
         for name, value in terms.items():
             _check(name, value, state.step, settings.max_loss)
         _minimise(total, optimisers["main"])

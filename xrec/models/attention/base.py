@@ -1,7 +1,7 @@
 """The arithmetic every attention shares. With gates G and values V over history items j and targets i:
 
-    unnormalised:  score_i = sum_j p_j G_ji V_ji                       (deleting j changes the score by exactly its term)
-    normalised:    score_i = sum_j p_j G_ji V_ji / sum_j p_j G_ji      (deleting j re-weighs the rest)
+unnormalised:  score_i = sum_j p_j G_ji V_ji                       (deleting j changes the score by exactly its term)
+normalised:    score_i = sum_j p_j G_ji V_ji / sum_j p_j G_ji      (deleting j re-weighs the rest)
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class AttentionTables:
     def score(self, presence: Tensor) -> Tensor:
         """[B, M, T] for presence [B, M, L]; 0 for an empty history."""
         total = presence @ (self.gate * self.value)
-        return total / (presence @ self.gate).clamp_min(1e-12) if self.normalised else total
+        return total / (presence @ self.gate).clamp_min(1e-30) if self.normalised else total
 
     def weights(self, presence: Tensor) -> Tensor:
         """Attention weights [B, L, T] for presence [B, L]."""
         gate = self.gate * presence.unsqueeze(-1)
-        return gate / gate.sum(1, keepdim=True).clamp_min(1e-12) if self.normalised else gate
+        return gate / gate.sum(1, keepdim=True).clamp_min(1e-30) if self.normalised else gate
 
     def contributions(self, presence: Tensor) -> Tensor:
         """Summands [B, L, T] of `score` at presence [B, L]."""

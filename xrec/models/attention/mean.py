@@ -14,4 +14,6 @@ class Mean(HistoryAttention):
         self.value = nn.Linear(embedding_size, embedding_size, bias=False)
 
     def tables(self, history: History, features: Tensor, target_features: Tensor) -> AttentionTables:
-        return AttentionTables(history.presence.unsqueeze(-1), against(self.value(features), target_features), normalised=True)
+        return AttentionTables(
+            history.presence.unsqueeze(-1), against(self.value(features), target_features), normalised=True
+        )

@@ -21,7 +21,9 @@ class Target(HistoryAttention):
         ValueError: another normaliser.
     """
 
-    def __init__(self, embedding_size: int, n_kinds: int, normaliser: Literal["sigmoid", "softmax"] = "sigmoid") -> None:
+    def __init__(
+        self, embedding_size: int, n_kinds: int, normaliser: Literal["sigmoid", "softmax"] = "sigmoid"
+    ) -> None:
         super().__init__()
         if normaliser not in ("sigmoid", "softmax"):
             raise ValueError(f"model.attention.normaliser must be 'sigmoid' or 'softmax', got {normaliser!r}")
@@ -42,6 +44,10 @@ class Target(HistoryAttention):
         if self.normaliser == "sigmoid":
             gate = logits.sigmoid() * present
         else:  # shifted by the largest logit of the whole history, which cancels in the quotient
-            shift = logits.detach().masked_fill(present == 0, -math.inf).amax(1, keepdim=True)
+            shift = (
+                logits.new_zeros(())
+                if logits.shape[1] == 0
+                else logits.detach().masked_fill(present == 0, -math.inf).amax(1, keepdim=True)
+            )
             gate = (logits - torch.nan_to_num(shift, neginf=0.0)).clamp(-60, 0).exp() * present
         return AttentionTables(gate, against(self.value(features), target_features), self.normaliser == "softmax")

@@ -48,7 +48,8 @@ class EASE(AdditiveRecommender):
         return self.weights.new_zeros(1, 1)
 
     def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
-        return gathered(self.weights, context.history.item, targets)
+        history = context.history
+        return gathered(self.weights, history.item, targets) * (history.presence > 0).unsqueeze(-1)
 
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
         if presence is None and targets is None:  # one copy: no [B, L, I] table is needed
@@ -58,4 +59,6 @@ class EASE(AdditiveRecommender):
 
 def summed_rows(weights: Tensor, items: Tensor, amounts: Tensor) -> Tensor:
     """sum_j amounts[b, j] * weights[items[b, j]] -> [B, I], without gathering the rows."""
+    if items.shape[1] == 0:  # embedding_bag refuses bags without a column
+        return weights.new_zeros(len(items), weights.shape[1])
     return functional.embedding_bag(items, weights, mode="sum", per_sample_weights=amounts)

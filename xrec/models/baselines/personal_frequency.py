@@ -11,7 +11,8 @@ from xrec.types import HALF_LIVES, Catalogue, Dataset
 
 
 class PersonalFrequency(AdditiveRecommender):
-    """score(u, i) = baskets of u with item i, halved every `half_life` periods, + a share of recent popularity below any of them.
+    """score(u, i) = baskets of u with item i, halved every `half_life` periods, + a share of recent popularity
+    below any of them.
 
     Args:
         half_life: in periods, one of `xrec.types.HALF_LIVES`.
@@ -39,7 +40,10 @@ class PersonalFrequency(AdditiveRecommender):
             assert self._dataset is not None, "fit comes first"
             recent = self._dataset.targets(moment - self.backfill_periods, moment - 1)
             counts = np.bincount(recent.item, minlength=self.n_items)
-            self._backfill[moment] = torch.from_numpy((1e-6 * counts).astype(np.float32)).to(context.history.age.device)
+            share = min(1e-6, 0.5 ** (moment / HALF_LIVES[self.channel]) / (self._dataset.catalogue.n_users + 1))
+            self._backfill[moment] = torch.from_numpy((share * counts).astype(np.float32)).to(
+                context.history.age.device
+            )
         backfill = self._backfill[moment]
         return backfill.unsqueeze(0) if targets is None else backfill[targets]
 

@@ -49,7 +49,10 @@ class AttributeCodes(nn.Module):
     def require_some(self, variant: str) -> None:
         """Raise `ValueError` when the dataset has no item attributes at all."""
         if not self.sizes:
-            raise ValueError(f"model.item_encoder={variant} needs item attributes and this dataset has none; use model/item_encoder=embedding")
+            raise ValueError(
+                f"model.item_encoder={variant} needs item attributes and this dataset has none; use "
+                "model/item_encoder=embedding"
+            )
 
 
 class AttributeSum(nn.Module):

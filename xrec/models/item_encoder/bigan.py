@@ -114,7 +114,9 @@ class _JointDiscriminator(nn.Module):
         super().__init__()
         self.item = AttributeSum(n_columns, hidden_size)
         self.latent = nn.Linear(latent_size, hidden_size, bias=False)
-        self.head = nn.Sequential(nn.LeakyReLU(0.2), nn.Linear(hidden_size, hidden_size), nn.LeakyReLU(0.2), nn.Linear(hidden_size, 1))
+        self.head = nn.Sequential(
+            nn.LeakyReLU(0.2), nn.Linear(hidden_size, hidden_size), nn.LeakyReLU(0.2), nn.Linear(hidden_size, 1)
+        )
 
     def on_items(self, columns: Tensor, latents: Tensor) -> Tensor:
         return self.head(self.item(columns) + self.latent(latents)).squeeze(-1)

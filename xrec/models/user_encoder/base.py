@@ -22,5 +22,5 @@ class Encoded:
 class UserEncoder(nn.Module, ABC):
     @abstractmethod
     def encode(self, history: History, presence: Tensor, generator: torch.Generator | None = None) -> Encoded:
-        """Latents for presence [B, M, L]. With a `generator` (training) the posterior is sampled and terms are returned;
-        without one z is its mean."""
+        """Latents for presence [B, M, L]. With a `generator` (training) the posterior is sampled and terms are
+        returned; without one z is its mean."""

@@ -15,7 +15,8 @@ class VAE(UserEncoder):
     """x -> tanh -> (mu, logvar); z ~ N(mu, exp(logvar)) in training, z = mu when scoring.
 
     The first layer is a weighted sum over the history's rows, never a dense multi-hot. The input is scaled by
-    1 / sqrt(sum of presence^2 + 1): the L2 norm of Mult-VAE, made smooth at the empty history so that gradients exist there.
+    1 / sqrt(sum of presence^2 + 1): the L2 norm of Mult-VAE, made smooth at the empty history so that gradients
+    exist there.
 
     Args:
         hidden_size: width of the hidden layer.
