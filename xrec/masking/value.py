@@ -48,6 +48,8 @@ class ValueFunction:
         self.n_players: Ints = np.array([len(p) for p in self.player_ids], dtype=np.int64)
         self.forwards: Ints = np.zeros(len(cases), dtype=np.int64)
         self._context: Context | None = None
+        self._ends: tuple[Doubles, Doubles] | None = None
+        self._spread: Doubles | None = None
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -91,11 +93,13 @@ class ValueFunction:
 
     def spread(self) -> Doubles:
         """[B] largest minus smallest score over the candidates, for the whole history."""
-        with torch.no_grad():
-            scores = self.model.score(self.context, self.full())[:, 0].double()
-        high = scores.masked_fill(~self.candidates, -torch.inf).amax(1)
-        low = scores.masked_fill(~self.candidates, torch.inf).amin(1)
-        return (high - low).cpu().numpy()
+        if self._spread is None:
+            with torch.no_grad():
+                scores = self.model.score(self.context, self.full())[:, 0].double()
+            high = scores.masked_fill(~self.candidates, -torch.inf).amax(1)
+            low = scores.masked_fill(~self.candidates, torch.inf).amin(1)
+            self._spread = (high - low).cpu().numpy()
+        return self._spread
 
     def full(self) -> Tensor:
         """[B, 1, P] everything present."""
@@ -103,9 +107,11 @@ class ValueFunction:
 
     def ends(self) -> tuple[Doubles, Doubles]:
         """f(x) and f(empty), each [B]."""
-        whole = self.full().cpu().numpy()
-        both = self.values(np.concatenate([whole, np.zeros_like(whole)], axis=1))
-        return both[:, 0], both[:, 1]
+        if self._ends is None:
+            whole = self.full().cpu().numpy()
+            both = self.values(np.concatenate([whole, np.zeros_like(whole)], axis=1))
+            self._ends = both[:, 0], both[:, 1]
+        return self._ends
 
     def single(self, row: int) -> ValueFunction:
         """The value function of one case, without padding; it counts its forwards in this one too."""

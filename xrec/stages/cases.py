@@ -14,7 +14,7 @@ from xrec.config.instantiate import instantiate
 from xrec.masking.value import ValueFunction, ValueSettings
 from xrec.models.base import History, Recommender
 from xrec.ranking.evaluate import top_items
-from xrec.stages.run import Run, by_length
+from xrec.stages.run import Run, by_length, chunked
 from xrec.tracking.files import whole_file
 from xrec.types import Case, Ints, membership
 
@@ -87,8 +87,12 @@ def load_cases(run: Run, path: Path) -> list[Case]:
 
 
 def case_chunks(run: Run, cases: list[Case]) -> list[tuple[Case, ...]]:
-    size = run.config.cases.chunk_size
-    return [tuple(cases[i : i + size]) for i in range(0, len(cases), size)]
+    """Cases in the pieces that are explained and measured together."""
+    if not cases:
+        return []
+    lengths = run.dataset.histories(run.dataset.period(cases[0].part)[0]).lengths()
+    ranges = chunked(lengths[np.array([c.user for c in cases])], run.config.cases.chunk_size)
+    return [tuple(cases[start:end]) for start, end in ranges]
 
 
 def value_functions(run: Run, model: Recommender, chunks: list[tuple[Case, ...]]) -> Iterator[ValueFunction]:

@@ -107,10 +107,26 @@ def progress(iterable: Any, *, total: int | None = None, description: str = "") 
     )
 
 
+#: history items (B x L) scored over the whole catalogue at once: what bounds the memory of ranking and explaining
+MAX_ROWS = 1600
+
+
 def by_length(users: Ints, lengths: Ints, chunk_size: int) -> list[Ints]:
-    """Users in chunks of similar history length, so that padding stays small."""
+    """Users in chunks of similar history length, so that padding stays small; see `chunked`."""
     order = users[np.argsort(lengths[users], kind="stable")]
-    return [order[i : i + chunk_size] for i in range(0, len(order), chunk_size)]
+    return [order[start:end] for start, end in chunked(lengths[order], chunk_size)]
+
+
+def chunked(lengths: Ints, chunk_size: int) -> list[tuple[int, int]]:
+    """Ranges of at most `chunk_size` neighbours whose padded histories hold at most MAX_ROWS items (one always
+    fits)."""
+    ranges, start = [], 0
+    while start < len(lengths):
+        longest = np.maximum.accumulate(lengths[start : start + chunk_size])
+        n = max(1, int(np.sum(np.arange(1, len(longest) + 1) * longest <= MAX_ROWS)))
+        ranges.append((start, start + n))
+        start += n
+    return ranges
 
 
 def score_users(model: Recommender, table: Any, users: Ints, device: torch.device) -> torch.Tensor:
