@@ -41,7 +41,7 @@ def fidelity(run: Run, model: Recommender, source: Path) -> None:
             draws = _draws(run, value, inside.filter(pl.col("explainer") == name), metrics)
             measured[name] = {key: np.mean([d[key] for d in draws], axis=0) for key in draws[0]}
             if len(draws) > 1:
-                measured[f"{name}_best_of_{len(draws)}"] = _best(draws, metrics)
+                measured[f"{name}_best_of_{len(draws)}_oracle"] = _best(draws, metrics)
         scale = effect(value)
         _removal_gain(scale, measured)
         _count(value, scale, counts)

@@ -108,7 +108,7 @@ def progress(iterable: Any, *, total: int | None = None, description: str = "") 
 
 
 #: history items (B x L) scored over the whole catalogue at once: what bounds the memory of ranking and explaining
-MAX_ROWS = 1600
+MAX_ROWS = 800
 
 
 def by_length(users: Ints, lengths: Ints, chunk_size: int) -> list[Ints]:
