@@ -136,7 +136,7 @@ def _source(config: DictConfig) -> Path | None:
     if "fit" not in chosen:
         saved = restore(source)
         for key in ("data", "split", "model", "loss"):
-            OmegaConf.update(config, key, saved.get(key), force_add=True)
+            OmegaConf.update(config, key, saved.get(key), merge=False, force_add=True)
         log.info("data, split and model are those of %s", source)
     return source
 
