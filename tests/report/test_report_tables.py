@@ -10,6 +10,7 @@ import pytest
 import synthetic
 from synthetic import results_frame, row
 
+from xrec.report.fidelity import left_out_words
 from xrec.report.read import ReportError, read_study
 from xrec.report.tables import (
     cost_table,
@@ -339,3 +340,19 @@ def test_intervals_are_drawn_from_the_cells_name(results: pl.DataFrame) -> None:
     expected = bootstrap_mean(own, generator_for("mean", "ease", "ndcg", 10))
     got = cell(ranking_table(results), "ease", "NDCG@10", "All targets")
     assert (got["low"], got["high"]) == (pytest.approx(expected.low), pytest.approx(expected.high))
+
+
+def test_what_is_left_out_is_named_and_zeros_are_not() -> None:
+    columns = {"seed": 0, "fold": 0}
+
+    def counts(*rows: tuple[str, float | None, float]) -> pl.DataFrame:
+        schema = {"metric": pl.String, "step": pl.Float64, "value": pl.Float64, "seed": pl.Int64, "fold": pl.Int64}
+        return pl.DataFrame([{"metric": m, "step": s, "value": v, **columns} for m, s, v in rows], schema=schema)
+
+    assert left_out_words(counts()) == "Left out: not counted by this run"
+    assert left_out_words(counts(("n_flagged", None, 0), ("n_left_out", 1, 0))) == "Left out: nothing"
+    assert (
+        left_out_words(counts(("n_left_out", 5, 3), ("n_left_out", 5, 3), ("n_left_out", 1, 0), ("n_flagged", None, 1)))
+        == "Left out: 1 case from normalised figures (f(x) - f(empty) too small to normalise by); "
+        "3 cases at removals of 5 items"
+    )

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -46,16 +47,23 @@ class ArrayCache:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        self._open: WeakValueDictionary[Path, np.ndarray] = WeakValueDictionary()
 
     def array(self, name: str, key: dict[str, Any], build: Callable[[], np.ndarray]) -> np.ndarray:
-        """The array stored under (name, key), memory-mapped read-only; `build()` makes it when it is not there."""
-        return self.folder(name, key, lambda: ({"array": build()}, {}))[0]["array"]
+        """The array stored under (name, key), memory-mapped; `build()` makes it when it is not there. Not to be written
+        to: all who ask for it share one mapping."""
+        target = self._target(name, key)
+        found = self._open.get(target)
+        if found is None:
+            found = self.folder(name, key, lambda: ({"array": build()}, {}))[0]["array"]
+            self._open[target] = found
+        return found
 
     def folder(
         self, name: str, key: dict[str, Any], build: Callable[[], tuple[dict[str, np.ndarray], dict[str, Any]]]
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Several arrays and a JSON document stored together."""
-        target = self.root / f"{name}-{digest([FORMAT, key])[:24]}"
+        target = self._target(name, key)
         found = _read(target)
         if found is not None:
             return found
@@ -71,6 +79,9 @@ class ArrayCache:
             return arrays, document
         stored = _read(target)
         return stored if stored is not None else (arrays, document)
+
+    def _target(self, name: str, key: dict[str, Any]) -> Path:
+        return self.root / f"{name}-{digest([FORMAT, key])[:24]}"
 
     def _write(self, target: Path, arrays: dict[str, np.ndarray], document: dict[str, Any]) -> None:
         self.root.mkdir(parents=True, exist_ok=True)

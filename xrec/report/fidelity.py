@@ -146,15 +146,14 @@ def left_out_words(rows: pl.DataFrame) -> str:
     # Every explainer meets the same cases, so their counts repeat: the largest is the count.
     counts = counts.group_by("metric", "step", "seed", "fold").agg(pl.col("value").max())
     counts = counts.group_by("metric", "step").agg(pl.col("value").sum()).sort("metric", "step", nulls_last=False)
+    counts = counts.filter(pl.col("value") > 0)
+    if counts.is_empty():
+        return "Left out: nothing"
     words = []
     for metric, step, value in counts.iter_rows():
         at = f" at removals of {counted(int(step), 'item')}" if step is not None else ""
-        if metric == "n_flagged":
-            words.append(
-                f"{counted(int(value), 'case')}{at} from normalised figures (f(x) - f(empty) too small to normalise by)"
-            )
-        else:
-            words.append(f"{counted(int(value), 'case')}{at}")
+        why = " from normalised figures (f(x) - f(empty) too small to normalise by)" if metric == "n_flagged" else ""
+        words.append(f"{counted(int(value), 'case')}{at}{why}")
     return f"Left out: {'; '.join(words)}"
 
 

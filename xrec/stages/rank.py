@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from xrec.models.base import History, Recommender
 from xrec.models.composed import Composed
 from xrec.ranking.evaluate import Ranking, RankingSettings, evaluate
 from xrec.stages.fit import build
-from xrec.stages.run import Run, by_length, progress
+from xrec.stages.run import Run, by_length, progress, release_memory
 from xrec.tracking.results import Rows
 from xrec.types import Ints
 
@@ -52,8 +52,13 @@ def rank_part(run: Run, models: Mapping[str, Recommender], part: str) -> dict[st
                 scores |= _scores(name, model, history, ablate=ranking.ablations)
         return scores
 
-    bar = progress(chunks, total=len(chunks), description=f"rank {part}")
-    return evaluate(score, bar, table, targets, run.popularity(), tuple(ranking.groups), settings)
+    def with_memory_released() -> Iterator[Ints]:
+        for number, chunk in enumerate(progress(chunks, total=len(chunks), description=f"rank {part}")):
+            if number % 64 == 0:
+                release_memory()
+            yield chunk
+
+    return evaluate(score, with_memory_released(), table, targets, run.popularity(), tuple(ranking.groups), settings)
 
 
 def _scores(name: str, model: Recommender, history: History, *, ablate: bool) -> dict[str, Tensor]:
