@@ -13,14 +13,10 @@ from xrec.types import Field
 MISSING = "(missing)"
 RARE = "(rare)"
 
-#: The event log: one row per user, item and period. `strength` is the event weight (distinct baskets on retail data).
-EVENT_SCHEMA: dict[str, type[pl.DataType]] = {
-    "user": pl.String,
-    "item": pl.String,
-    "period": pl.Int64,
-    "strength": pl.Float64,
-    "kind": pl.Int64,
-}
+#: The event log, one row per event as the source has it. `user` and `item` are String or any integer type; `time` is
+#: Datetime("us", "UTC"), or Int64 where the source counts periods or positions itself; `kind` indexes
+#: `RawData.event_kinds`; `value` is the rating, the number of baskets, or 1.
+EVENT_COLUMNS = ("user", "item", "time", "kind", "value")
 
 
 @dataclass(frozen=True)
@@ -36,17 +32,28 @@ class Step:
 
 @dataclass
 class RawData:
-    """A source's output. `items` has a column `item`, `users` a column `user`; other columns are categorical
-    attributes.
+    """A source's output; nothing of it is cleaned, merged, cored or split yet (`clean.py`, `split/` do that).
 
-    `item_names` maps item id -> a name for people. `steps` counts what the source itself dropped.
+    events: lazy, columns EVENT_COLUMNS; null users, items or times are legal here and dropped (and counted) by cleaning.
+    items, users: one row per entity; column `item` (or `user`) of the type it has in `events`; every other column is
+        an attribute by its type: String or Boolean = categorical, List(String) = several values, a number = numeric.
+    item_names: item id as text -> a name for people.
+    text: names of String columns of `items` that are free text (hashed), not categories.
+    item_history: attributes that change: columns item, attribute (String), value (String), time (as in `events`);
+        the latest value of training times becomes a categorical attribute, later ones are dropped and counted.
+    steps: what the source itself dropped, the first step being what it read.
+    truth: the causes of target events, where they are known: columns user, item, time, cause_item, strength.
     """
 
-    events: pl.DataFrame
+    events: pl.LazyFrame
     items: pl.DataFrame
     users: pl.DataFrame
-    item_names: dict[str, str]
+    item_names: dict[str, str] = field(default_factory=dict)
+    event_kinds: tuple[str, ...] = ("interaction",)
+    text: tuple[str, ...] = ()
+    item_history: pl.DataFrame | None = None
     steps: list[Step] = field(default_factory=list)
+    truth: pl.DataFrame | None = None
 
 
 def check_events(events: pl.DataFrame, source: str) -> None:

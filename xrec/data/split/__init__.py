@@ -1,0 +1,1 @@
+"""How events are split: one file per split, all of them a re-timing of the events (see `base`)."""

@@ -1,0 +1,62 @@
+"""A split is a re-timing: it gives every event a period on one axis, on which training ends at `train_end` and each part
+is a span of periods; a history at a moment is what lies before it. So models and metrics know one kind of split only.
+
+    temporal         periods are calendar spans; everyone is cut at the same dates
+    leave_last_out   each user's last event falls on period T, the one before it on T - 1, ...
+    user_holdout     training users keep their periods; a held-out user's fold-in share falls on the period before the
+                     part's span, the rest on the span
+    cold_item        as temporal, without the cold items' events before their part
+    random           a share of each user's events per part (for replication only)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import polars as pl
+
+from xrec.data.schema import Step
+from xrec.types import Ints
+
+
+@dataclass
+class Assigned:
+    """What a split makes of clean events.
+
+    events: columns user, item (Int codes as given), time (as the source has it), period (Int64, re-timed), kind,
+        strength; one row per (user, item, period).
+    train_end: the last period that may train. parts: 'validation' and 'test' -> (first, last) period.
+    steps: what the split dropped, and why. folds: entity ('user' or 'item'), id (code), part; saved with the run.
+    cold: part -> item codes that are ranked among themselves (cold_item only). note: what a reader of its numbers must
+        know (printed with the data card), or "".
+    """
+
+    events: pl.DataFrame
+    train_end: int
+    parts: dict[str, tuple[int, int]]
+    steps: list[Step] = field(default_factory=list)
+    folds: pl.DataFrame | None = None
+    cold: dict[str, Ints] = field(default_factory=dict)
+    note: str = ""
+
+
+class Split(Protocol):
+    """What `conf/split` must name."""
+
+    name: str
+
+    def key(self) -> dict[str, Any]:
+        """What the cache must know of this split (JSON-able)."""
+        ...
+
+    def assign(self, events: pl.DataFrame) -> Assigned:
+        """Clean events -> re-timed events.
+
+        Args:
+            events: columns user, item (Int64 or UInt32 codes), time (Datetime or Int64), kind (UInt8), strength (Float32); no
+                nulls; sorted by user, time, item.
+        Raises:
+            DataError: settings that leave a part or the training empty.
+        """
+        ...
