@@ -104,11 +104,11 @@ class Planted:
         return pl.concat(
             pl.DataFrame(
                 {
-                    "mechanism": [MECHANISMS[m]] * len(links.item),
+                    "mechanism": pl.repeat(MECHANISMS[m], len(links.item), eager=True),
                     "cause_item": _ids("i", links.cause),
                     "item": _ids("i", links.item),
-                    "first": [links.first] * len(links.item),
-                    "last": [links.last] * len(links.item),
+                    "first": np.full(len(links.item), links.first),
+                    "last": np.full(len(links.item), links.last),
                     "strength": np.full(len(links.item), links.strength),
                 }
             )
