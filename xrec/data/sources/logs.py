@@ -1,0 +1,239 @@
+"""Mapped columns of one file -> the event log, every row of it accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from xrec.data.errors import DataError
+from xrec.data.schema import EVENT_COLUMNS, Step
+from xrec.data.sources.files import STRAY, Opened, check_columns, collect, did_you_mean
+from xrec.data.sources.times import check_settings, reading, settle
+
+_HEAD = 1000
+_IDS = ("user", "item")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the columns of a log are read; the arguments of the same names of `Table`."""
+
+    time_format: str | None = None
+    timezone: str = "UTC"
+    kinds: Sequence[str] | None = None
+    unreadable: str = "error"
+    empty_value: float | None = None
+
+    def checked(self, source: str) -> Rules:
+        """Itself; `DataError` names a setting with a value it does not take."""
+        check_settings(source, self.time_format, self.timezone)
+        if self.unreadable not in ("error", "drop"):
+            raise DataError(f"{source}: unreadable is {self.unreadable!r}, takes error or drop")
+        if self.kinds is not None and (not self.kinds or len(set(self.kinds)) < len(self.kinds)):
+            raise DataError(f"{source}: kinds is {list(self.kinds)}, takes each kind once, or null for all there are")
+        return self
+
+
+def roles_of(source: str, columns: Mapping[str, str | None]) -> dict[str, str]:
+    """Role -> column, without the roles set to null; `DataError` for an unknown or a lacking role."""
+    for role in columns:
+        if role not in EVENT_COLUMNS:
+            hint = did_you_mean(str(role), EVENT_COLUMNS)
+            raise DataError(f"{source}: columns.{role}: takes {', '.join(EVENT_COLUMNS)}{hint}")
+    found = {role: column for role, column in columns.items() if column is not None}
+    for role in ("user", "item", "time"):
+        if role not in found:
+            raise DataError(f"{source}: columns.{role} is missing; name the column that holds it")
+    return found
+
+
+@dataclass
+class Log:
+    """events: lazy, EVENT_COLUMNS. ids: the types of `user` and `item` there."""
+
+    events: pl.LazyFrame
+    kinds: tuple[str, ...]
+    steps: list[Step] = field(default_factory=list)
+    ids: dict[str, pl.DataType] = field(default_factory=dict)
+
+
+def event_log(source: str, opened: Opened, columns: Mapping[str, str], rules: Rules) -> Log:
+    """The event log of `opened`; columns: role (of EVENT_COLUMNS) -> its column, `kind` and `value` optional.
+
+    Three passes over the mapped columns: the kinds, then everything there is to count and check, so that the lazy
+    events cannot fail later, then (by whoever collects them) the events. Ids that are text in the file but whole
+    numbers throughout, written the usual way, become numbers.
+
+    Raises:
+        DataError: lacking columns, values that cannot be read, kinds that are not there, a file that gives fewer rows
+            than it has lines.
+    """
+    check_columns(source, opened, columns, "columns")
+    return _Log(source, opened, columns, rules).build()
+
+
+class _Log:
+    """One reading of a file; expressions below are over `frame`, whose columns are named by their roles."""
+
+    def __init__(self, source: str, opened: Opened, columns: Mapping[str, str], rules: Rules) -> None:
+        self.source, self.opened, self.columns, self.rules = source, opened, columns, rules
+        types = opened.frame.collect_schema()
+        self.frame = opened.frame.select(_raw(types[column], role, column) for role, column in columns.items())
+        self.types = self.frame.collect_schema()
+        self.blank = pl.all_horizontal(pl.col(role).is_null() for role in columns)
+        self.steps: list[Step] = []
+
+    def build(self) -> Log:
+        head = self._collect(self.frame.select("time").drop_nulls().head(_HEAD))["time"]
+        if not len(head):
+            raise DataError(f"{self._where('time')}: no row has a time")
+        found = reading(self._where("time"), "time", head, self.rules.time_format, self.rules.timezone)
+        kinds, kind = self._kinds()
+        known = found.count if found.time is None else found.time
+        assert known is not None
+        bad = (pl.col("time").is_not_null() & known.is_null()) | self._value().is_null()
+        survey = self._survey(found.count, kind, bad)
+        time = settle(self._where("time"), found, survey["low"], survey["high"])
+        ids = {c: self._id(c, survey[f"whole_{c}"]) for c in _IDS}
+        unread = [c for c in self.opened.columns if c not in self.columns.values()]
+        note = f"; columns not read: {', '.join(unread)}" if unread else ""
+        sizes = (survey["rows"], survey["users"], survey["items"])
+        self.steps.append(Step("read", f"rows of {self.opened.path.name}{note}", *sizes))
+        self._drop(~self.blank, "empty", "rows with nothing in them", survey["blank"])
+        among = "" if self.rules.kinds is None else f", or of another than {', '.join(kinds)}"
+        self._drop(kind.is_not_null(), "kind", f"rows without a kind{among}", survey["other"])
+        if survey["bad"] and self.rules.unreadable == "error":
+            raise self._first(bad, known, survey["bad"])
+        self._drop(~bad, "unreadable", "rows whose time or value cannot be read", survey["bad"])
+        chosen = {**ids, "time": time, "kind": kind, "value": self._value()}
+        events = self.frame.select(chosen[c].alias(c) for c in EVENT_COLUMNS)
+        types = events.collect_schema()
+        return Log(events, kinds, self.steps, {c: types[c] for c in _IDS})
+
+    def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
+        return collect(self.source, self.opened, frame)
+
+    def _where(self, role: str) -> str:
+        return f"{self.source}: {self.opened.path.name}, column {self.columns[role]!r}"
+
+    def _drop(self, kept: pl.Expr, step: str, reason: str, count: int) -> None:
+        if count:
+            self.frame = self.frame.filter(kept)
+            left = self._collect(self.frame.select(_sizes())).row(0)
+            self.steps.append(Step(step, f"{count} {reason}", *left))
+
+    def _kinds(self) -> tuple[tuple[str, ...], pl.Expr]:
+        """The kinds, and each row's code (null for another kind); without a column of kinds there is one."""
+        wanted = self.rules.kinds
+        if "kind" not in self.columns:
+            if wanted:
+                raise DataError(f"{self.source}: kinds are given, but columns.kind is not; name the column they are in")
+            return ("interaction",), pl.lit(0, pl.UInt8)
+        where, dtype = self._where("kind"), self.types["kind"]
+        if not (dtype == pl.String or dtype.is_integer() or dtype == pl.Boolean):
+            raise DataError(f"{where}: kinds are of type {dtype}; takes text or whole numbers")
+        text = pl.col("kind").cast(pl.String)
+        found = self._collect(self.frame.select(text.unique()).drop_nulls().sort("kind"))["kind"].to_list()
+        for kind in wanted or ():
+            if kind not in found:
+                hint = did_you_mean(kind, found)
+                raise DataError(f"{where}: no row is of the kind {kind!r}{hint} (it has {', '.join(found[:10])})")
+        kinds = tuple(found if wanted is None else wanted)
+        if not 1 <= len(kinds) <= 255:
+            raise DataError(f"{where}: {len(kinds)} kinds of events; takes 1 to 255: is it the right column?")
+        code = text.replace_strict(list(kinds), list(range(len(kinds))), default=None, return_dtype=pl.UInt8)
+        return kinds, code
+
+    def _survey(self, count: pl.Expr | None, kind: pl.Expr, bad: pl.Expr) -> dict[str, Any]:
+        """Everything that has to be known of all rows, in one pass."""
+        kept = ~self.blank & kind.is_not_null()
+        query = [
+            *_sizes(),
+            self.blank.sum().alias("blank"),
+            (~self.blank & kind.is_null()).sum().alias("other"),
+            (kept & bad).sum().alias("bad"),
+            *(_is_whole(self.types[c], pl.col(c)).alias(f"whole_{c}") for c in _IDS),
+        ]
+        if count is not None:
+            query += [count.filter(kept).min().alias("low"), count.filter(kept).max().alias("high")]
+        survey = {"low": None, "high": None, **self._collect(self.frame.select(query)).row(0, named=True)}
+        if self.opened.rows is not None and survey["rows"] != self.opened.rows:
+            raise DataError(
+                f"{self.source}: {self.opened.path.name} has {self.opened.rows} rows, but {survey['rows']} can be told "
+                f"apart; {STRAY}"
+            )
+        for role in _IDS:
+            if not survey[f"{role}s"]:
+                raise DataError(f"{self._where(role)}: no row has anything there")
+        return survey
+
+    def _id(self, role: str, whole: bool) -> pl.Expr:
+        raw, dtype = pl.col(role), self.types[role]
+        if dtype.is_integer() or (dtype == pl.String and not whole):
+            return raw
+        if dtype == pl.String or (dtype.is_float() and whole):
+            return raw.cast(pl.Int64)
+        what = "fractions" if dtype.is_float() else f"of type {dtype}"
+        raise DataError(f"{self._where(role)}: the ids are {what}; takes text or whole numbers")
+
+    def _value(self) -> pl.Expr:
+        if "value" not in self.columns:
+            return pl.lit(1.0)
+        value = pl.col("value").cast(pl.Float64, strict=False)
+        value = pl.when(value.is_finite()).then(value)
+        empty = self.rules.empty_value
+        return value if empty is None else pl.when(pl.col("value").is_null()).then(empty).otherwise(value)
+
+    def _first(self, bad: pl.Expr, time: pl.Expr, count: int) -> DataError:
+        """The error for the first row that cannot be read. Line numbers are those before anything was dropped."""
+        frame = self.opened.frame.with_row_index("(row)")
+        types = self.opened.frame.collect_schema()
+        roles = [_raw(types[column], role, column) for role, column in self.columns.items()]
+        kept = ~self.blank if "kind" not in self.columns else ~self.blank & self._kinds()[1].is_not_null()
+        rows = self._collect(
+            frame.select("(row)", *roles)
+            .filter(kept & bad)
+            .with_columns((pl.col("time").is_not_null() & time.is_null()).alias("is_time"))
+            .head(1)
+        )
+        first = rows.row(0, named=True)
+        role = "time" if first["is_time"] else "value"
+        got = "empty" if first[role] is None else repr(str(first[role]))
+        what = "a number; set empty_value to what an empty one counts" if first[role] is None else f"a {_TAKEN[role]}"
+        more = f" ({count} such rows)" if count > 1 else ""
+        place = f"{self.source}: {self.opened.path.name}, {self.opened.place(first['(row)'])}"
+        return DataError(f"{place}: {self.columns[role]} is {got}, takes {what}; mend it, or set unreadable=drop{more}")
+
+
+_TAKEN = {"time": "time like those before it", "value": "finite number"}
+
+
+def _raw(dtype: pl.DataType, role: str, column: str) -> pl.Expr:
+    """The column under its role; text with nothing in it is null, numbers and times in text are stripped."""
+    raw = pl.col(column)
+    if isinstance(dtype, pl.Categorical | pl.Enum):
+        raw, dtype = raw.cast(pl.String), pl.String()
+    if dtype == pl.String:
+        raw = raw if role in _IDS else raw.str.strip_chars()
+        raw = pl.when(raw.str.len_bytes() > 0).then(raw)
+    elif dtype.is_float():
+        raw = pl.when(raw.is_not_nan()).then(raw)
+    return raw.alias(role)
+
+
+def _sizes() -> tuple[pl.Expr, ...]:
+    return (
+        pl.len().alias("rows"),
+        pl.col("user").drop_nulls().n_unique().alias("users"),
+        pl.col("item").drop_nulls().n_unique().alias("items"),
+    )
+
+
+def _is_whole(dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
+    """Whether ids are whole numbers written the one usual way, so that they can be numbers here ('007' is not 7)."""
+    if dtype == pl.String:
+        return (raw.cast(pl.Int64, strict=False).cast(pl.String) == raw).fill_null(raw.is_null()).all()
+    return (raw == raw.round()).all() if dtype.is_float() else pl.lit(True)

@@ -1,0 +1,158 @@
+"""One user a line, `user item item ...` in time order, and what is known of items in a JSON file of attribute ids."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from xrec.data.errors import DataError
+from xrec.data.schema import EVENT_COLUMNS, RawData, Step
+from xrec.data.sources.attributes import Attributes, matched
+from xrec.data.sources.files import Opened, collect, count_lines, existing, lines_of
+from xrec.data.sources.logs import Log
+from xrec.data.sources.table import raw_data
+
+ADVICE = "It has one line per user: the user, then items in time order, with spaces between."
+
+
+class Sequences:
+    """Events are the positions of a user's items: time 0, 1, ... in the line. Files without times are of this form.
+
+    Args:
+        path: the lines, text or gzip. Ids are text without spaces ('007' is not '7').
+        attributes: JSON object, item -> list of attribute ids; they become the one attribute `attribute`. None: none.
+    """
+
+    name = "sequences"
+
+    def __init__(self, path: str | None, attributes: str | None = None) -> None:
+        self.path, self.attributes = path, attributes
+        self.settings: dict[str, Any] = {}
+
+    def files(self) -> list[Path]:
+        """The files that are read.
+
+        Raises:
+            DataError: one of them is missing.
+        """
+        found = [existing(self.name, self.path, "data.path", ADVICE)]
+        if self.attributes is not None:
+            advice = "It is a JSON object, item -> list of attribute ids; null goes without."
+            found.append(existing(self.name, self.attributes, "data.attributes", advice))
+        return found
+
+    def load(self) -> RawData:
+        """Read both files; lines without items are counted."""
+        path, *others = self.files()
+        log = _log(path)
+        items = log.events.select(pl.col("item").unique().sort()).collect(engine="streaming")["item"]
+        found = _attributes(others[0]) if others else Attributes(pl.DataFrame(schema={"item": pl.String}))
+        if others:
+            log.steps.append(matched(self.name, log, "item", found, others[0].name))
+        found.names = {i: f"item {i}" for i in items} | found.names
+        return raw_data(log, {"item": found})
+
+
+def _log(path: Path) -> Log:
+    n_lines = count_lines(Sequences.name, path)
+    # a file of one column: whatever stands in a line is that column
+    scanned = pl.scan_csv(
+        path, has_header=False, schema={"line": pl.String}, separator="\x1f", quote_char=None, glob=False
+    )
+    opened = Opened(path, "delimited", scanned, ("line",), n_lines)
+    words = pl.col("line").str.strip_chars(" \t\r").str.replace_all(r"[ \t]+", " ").str.split(" ")
+    lines = scanned.with_row_index("number", offset=1).filter(pl.col("line").str.contains(r"[^ \t\r]"))
+    lines = lines.select("number", words.alias("words")).select(
+        "number", pl.col("words").list.first().alias("user"), pl.col("words").list.slice(1).alias("item")
+    )
+    events = lines.filter(pl.col("item").list.len() > 0).with_columns(
+        pl.int_ranges(0, pl.col("item").list.len().cast(pl.Int64), dtype=pl.Int64).alias("time"),
+        pl.lit(0, pl.UInt8).alias("kind"),
+        pl.lit(1.0).alias("value"),
+    )
+    events = events.explode("item", "time").select(EVENT_COLUMNS)
+    _check(opened, scanned, lines)
+    return Log(events, ("interaction",), _steps(opened, lines, events), {"user": pl.String(), "item": pl.String()})
+
+
+def _check(opened: Opened, scanned: pl.LazyFrame, lines: pl.LazyFrame) -> None:
+    name = f"{Sequences.name}: {opened.path.name}"
+    read = collect(Sequences.name, opened, scanned.select(pl.len())).item()
+    if read != opened.rows:
+        raise DataError(
+            f"{name} has {opened.rows} lines, but {read} can be read; it is cut off or damaged; get it again"
+        )
+    users = lines.group_by("user").agg(pl.len(), pl.col("number").sort().head(2)).filter(pl.col("len") > 1)
+    twice = collect(Sequences.name, opened, users.sort("number").head(1))
+    if twice.height:
+        user, _, (first, second) = twice.row(0)
+        raise DataError(
+            f"{name}: user {user!r} stands on lines {first} and {second}, so that the order of the items is not known; "
+            "join them in one line, in time order"
+        )
+
+
+def _steps(opened: Opened, lines: pl.LazyFrame, events: pl.LazyFrame) -> list[Step]:
+    count = lines.select(pl.len(), pl.col("item").list.len().eq(0).sum().alias("lonely"))
+    n_users, lonely = collect(Sequences.name, opened, count).row(0)
+    n_events, n_items = collect(Sequences.name, opened, events.select(pl.len(), pl.col("item").n_unique())).row(0)
+    if not n_events:
+        raise DataError(f"{Sequences.name}: {opened.path.name}: no line has a user and an item. {ADVICE}")
+    blank = (opened.rows or 0) - n_users
+    note = f", {blank} blank lines left out" if blank else ""
+    steps = [Step("read", f"interactions in {n_users} lines of {opened.path.name}{note}", n_events, n_users, n_items)]
+    if lonely:
+        steps.append(Step("no items", f"{lonely} lines with a user and no item", n_events, n_users - lonely, n_items))
+    return steps
+
+
+def _attributes(path: Path) -> Attributes:
+    text = "\n".join(line for _, line in lines_of(Sequences.name, path))
+    name = f"{Sequences.name}: {path.name}"
+    try:
+        found = json.loads(text, object_pairs_hook=lambda pairs: _unique(name, pairs))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{name}, line {error.lineno}: not JSON ({error.msg}); it is cut off or damaged") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{name}: not JSON of item -> list of attribute ids ({error})") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{name}: holds a {type(found).__name__}, takes an object: item -> list of attribute ids")
+    ids = {item: _ids(name, item, value) for item, value in found.items()}
+    frame = pl.DataFrame(
+        {"item": list(ids), "attribute": list(ids.values())},
+        schema={"item": pl.String, "attribute": pl.List(pl.String)},
+    )
+    names = {item: f"item {item} (attributes {', '.join(of)})" if of else f"item {item}" for item, of in ids.items()}
+    notes = []
+    if repeated := sum(len(found[item]) - len(of) for item, of in ids.items()):
+        notes.append(f"{repeated} attribute ids that an item has twice left out")
+    return Attributes(frame, names, notes=notes)
+
+
+def _unique(name: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+        raise DataError(f"{name}: item {twice!r} is there twice; keep one list per item")
+    return found
+
+
+def _ids(name: str, item: str, value: Any) -> list[str]:
+    """The attribute ids of an item as text, each once."""
+    if not isinstance(value, list):
+        raise DataError(f"{name}: item {item!r} has {_short(value)}, takes a list of attribute ids ([] for none)")
+    for one in value:
+        if isinstance(one, bool) or not isinstance(one, int | str) or one == "":
+            raise DataError(f"{name}: item {item!r} has the attribute {_short(one)}, takes whole numbers or text")
+    return list(dict.fromkeys(str(one) for one in value))
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
