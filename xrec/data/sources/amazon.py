@@ -188,7 +188,7 @@ class Amazon:
         if row["value"] is None or not STARS[0] <= row["value"] <= STARS[1]:
             name, (low, high) = fields[2], STARS
         found = row["value" if name == fields[2] else "time"]
-        reason = f"{name} is missing" if found is None else f"{name} {found:g} is outside {low:g} to {high:g}"
+        reason = f"{name} is missing" if found is None else f"{name} {found:.15g} is outside {low:.15g} to {high:.15g}"
         number = next(n for i, (n, _) in enumerate(numbered(self.name, self.path)) if i == done + at)
         raise DataError(
             f"amazon: {self.path.name}, line {number}: {reason}; mend the line, or {fetch_again(self.name)}"

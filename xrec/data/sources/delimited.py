@@ -61,7 +61,7 @@ class Column:
             return f"{self.label} {text!r} is not a number"
         low, high = self._bounds()
         if not low <= number <= high:
-            return f"{self.label} {text} is outside {low:g} to {high:g}"
+            return f"{self.label} {text} is outside {low:.15g} to {high:.15g}"
         return None
 
     def is_bad(self, column: str) -> pl.Expr:
@@ -121,8 +121,13 @@ class Delimited:
         names = self._names()
         blank = pl.all_horizontal(pl.col(n).is_null() for n in names)
         bad = pl.any_horizontal(c.is_bad(n) for n, c in zip(names, self.columns, strict=True)) & ~blank
+        raw = self._raw()
+        if self.header and self.quote:  # columns that nobody needs can swallow lines too
+            bad |= pl.any_horizontal(pl.selectors.exclude(names).str.contains("\n", literal=True), False).fill_null(
+                False
+            )
         try:
-            found = self._raw().select(bad.any().alias("_bad"), *aggregates).collect(engine="streaming")
+            found = raw.select(bad.any().alias("_bad"), *aggregates).collect(engine="streaming")
         except POLARS_FAULTS as error:
             raise self.fault(error) from error
         result = found.row(0, named=True)
@@ -194,8 +199,6 @@ class Delimited:
         types = {
             (c.header if self.header else name): c.dtype for name, c in zip(self._names(), self.columns, strict=True)
         }
-        if self.header:
-            self._header()
         frame = pl.scan_csv(
             self.path,
             has_header=self.header,
@@ -208,7 +211,11 @@ class Delimited:
         )
         if not self.header:
             return frame
-        return frame.select(pl.col(c.header).alias(c.name) for c in self.columns)
+        spare = [n for n in self._header() if n not in types]
+        return frame.select(
+            *(pl.col(c.header).alias(c.name) for c in self.columns),
+            *(pl.col(n).alias(f"_spare_{i}") for i, n in enumerate(dict.fromkeys(spare))),
+        )
 
 
 def event_columns(
