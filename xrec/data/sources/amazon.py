@@ -95,7 +95,7 @@ class Amazon:
 
     def _ratings(self) -> tuple[pl.LazyFrame, list[Step]]:
         _, first = next(decoded(self.name, self.path, size=1 << 16), (0, ""))
-        if first.startswith("user_id,"):
+        if {"user_id", "parent_asin"} & set(first.split(",")):
             self._expect(2023)
             user, item, value, time = NEWER[0]
             columns = event_columns(user, item, value, time, ids=pl.String, unit="ms", bounds=STARS)

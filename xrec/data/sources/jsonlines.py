@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import isfinite
@@ -127,8 +128,8 @@ class JsonLines:
     def _parser(self, number: int, line: bytes) -> Callable[[str], Any]:
         if line.lstrip()[:1] == b"{":
             try:
-                if isinstance(ast.literal_eval(line.decode()), dict) and not _is_json(line):
-                    return ast.literal_eval
+                if isinstance(_literal(line.decode()), dict) and not _is_json(line):
+                    return _literal
             except PARSE_FAULTS:
                 pass
         return json.loads
@@ -183,6 +184,12 @@ class JsonLines:
 
     def _line(self, number: int, fault: str) -> DataError:
         return DataError(f"{self.source}: {self.path.name}, line {number}{fault}, or {fetch_again(self.source)}")
+
+
+def _literal(text: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of backslashes that escape nothing
+        return ast.literal_eval(text)
 
 
 def _is_json(line: bytes) -> bool:
