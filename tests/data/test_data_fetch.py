@@ -102,6 +102,15 @@ def test_an_archive_with_a_known_sum_is_fetched_checked_and_unpacked(site, known
     assert (out / "toys/toy/ratings.csv").read_bytes() == b"mine"
 
 
+def test_a_sum_that_this_script_knows_counts_more_than_a_kept_one(site, known, tmp_path):
+    (site[0] / "toy.txt").write_bytes(b"x")
+    known({f"{site[1]}/toy.txt": digest(b"x")})
+    (tmp_path / "toys").mkdir()
+    (tmp_path / "toys/SHA256SUMS").write_text(f"{'0' * 64}  toy.txt\n")
+    fetch("toy", tmp_path)
+    assert (tmp_path / "toys/SHA256SUMS").read_text() == f"{digest(b'x')[7:]}  toy.txt\n"
+
+
 def test_a_wrong_sum_leaves_nothing(site, known, tmp_path):
     folder, address = site
     (folder / "toy.txt").write_bytes(b"other")

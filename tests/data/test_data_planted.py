@@ -192,6 +192,8 @@ def test_substitutes_share_a_category_and_no_item_has_two_roles(source, raw):
     roles = [*links["cause_item"], *links.filter(pl.col("mechanism") == "complement")["item"].unique()]
     assert len(roles) == len(set(roles)) == 2 * 10 + 12 * 2 + 12 + 12
     assert dict(links["mechanism"].value_counts().iter_rows()) == {"complement": 24, "substitute": 20, "repeat": 12}
+    windows = Planted(**SMALL, lag=4).links().select("mechanism", "first", "last").unique().rows()
+    assert sorted(windows) == [("complement", 1, 4), ("repeat", 1, 4), ("substitute", 5, 8)]
 
 
 def test_the_same_seed_gives_the_same_data_and_another_seed_other_data(source, raw):
@@ -335,6 +337,16 @@ def test_without_organic_weight_a_complement_is_always_caused():
     targets = source.links().filter(pl.col("mechanism") == "complement")["item"].unique()
     rows = truth_of(source.load()).filter(pl.col("item").is_in(targets.implode()))
     assert set(rows["mechanism"]) == {"complement"} and rows.height > 100
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_category_is_left_with_targets_only(seed):
+    settings = {**QUIET, "n_items": 16, "n_complements": 8, "complement_causes": 1, "complement_organic": 0.0}
+    source = Planted(**{**settings, "taste": 1.0, "noise": 0.0, "seed": seed})
+    targets = source.links().filter(pl.col("mechanism") == "complement")["item"]
+    raw = source.load()
+    rows = truth_of(raw).filter(pl.col("item").is_in(targets.implode()))
+    assert set(rows["mechanism"]) == {"complement"} and raw.events.collect().height > rows.height
 
 
 def test_the_yaml_says_what_the_code_does():
