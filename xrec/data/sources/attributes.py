@@ -53,7 +53,7 @@ def attribute_table(
     _check_types(source, entity, types, columns)
     if entity in columns:
         raise DataError(
-            f"{source}: {opened.path.name}: an attribute cannot have the name of the id, {entity!r}; give it another name"
+            f"{source}: {opened.path.name}: no attribute can be called {entity!r}, as the id is; give it another name"
         )
     chosen = list(dict.fromkeys([ids, *([name] if name else []), *columns.values()]))
     rows = collect(source, opened, opened.frame.select(chosen).with_row_index(_ROW))
