@@ -141,16 +141,7 @@ class JsonLines:
             frame = pl.read_ndjson(block, schema=schema)
         except POLARS_FAULTS:
             return None
-        odd = []
-        for name, kind in self.fields.items():
-            if kind == "id":  # an object or a list where an id should be comes as its text
-                odd.append(pl.col(name).str.contains(r"^[\[{]").any())
-            if kind == "texts":  # a list in the list comes as its text; entries may be null or empty
-                entry = pl.element()
-                strange = (entry.is_null() | (entry == "") | entry.str.contains(r"^\[|\x00")).any()
-                odd.append(pl.col(name).list.eval(strange).list.any().any())
-            elif kind in ("id", "text"):  # polars makes NUL of half a surrogate pair
-                odd.append(pl.col(name).str.contains("\0", literal=True).any())
+        odd = [_second_look(name, kind) for name, kind in self.fields.items() if kind in ("id", "text", "texts")]
         if odd and frame.height and frame.select(pl.any_horizontal(odd).fill_null(False)).item():
             return None
         return frame
@@ -184,6 +175,17 @@ class JsonLines:
 
     def _line(self, number: int, fault: str) -> DataError:
         return DataError(f"{self.source}: {self.path.name}, line {number}{fault}, or {fetch_again(self.source)}")
+
+
+def _second_look(name: str, kind: str) -> pl.Expr:
+    """Whether polars may have taken for text what was none: a list or an object comes as its JSON text, half a surrogate
+    pair as NUL. Lists may also hold nulls and empty texts."""
+    nested = r'^[\[{]["\[{\]}]|\x00' if kind == "text" else r"^[\[{]|\x00"  # titles may well begin with a bracket
+    if kind != "texts":
+        return pl.col(name).str.contains(nested).any()
+    entry = pl.element()
+    strange = entry.is_null() | (entry == "") | entry.str.contains(nested)
+    return pl.col(name).list.eval(strange.any()).list.any().any()
 
 
 def _literal(text: str) -> Any:

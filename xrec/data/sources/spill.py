@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,16 +23,17 @@ class Spill:
 
     def __init__(self, source: str, what: str) -> None:
         self._source, self._what = source, what
-        self._folder = tempfile.TemporaryDirectory(prefix=f"xrec-{source}-", ignore_cleanup_errors=True)
+        self._folder = Path(tempfile.mkdtemp(prefix=f"xrec-{source}-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)  # at the latest when Python ends
         self._parts: list[Path] = []
 
     def add(self, frame: pl.DataFrame) -> None:
-        part = Path(self._folder.name) / f"{len(self._parts):06d}.parquet"
+        part = self._folder / f"{len(self._parts):06d}.parquet"
         try:
             frame.write_parquet(part)
         except OSError as error:
             raise DataError(
-                f"{self._source}: no room for the rows of {self._what} in the temporary folder {self._folder.name} "
+                f"{self._source}: no room for the rows of {self._what} in the temporary folder {self._folder} "
                 f"({error}); set TMPDIR to a larger one"
             ) from error
         self._parts.append(part)
