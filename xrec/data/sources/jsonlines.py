@@ -178,7 +178,7 @@ class JsonLines:
 
 
 def _second_look(name: str, kind: str) -> pl.Expr:
-    """Whether polars may have taken for text what was none: a list or an object comes as its JSON text, half a surrogate
+    """Whether polars may have taken for text what was none: lists and objects come as their JSON text, half a surrogate
     pair as NUL. Lists may also hold nulls and empty texts."""
     nested = r'^[\[{]["\[{\]}]|\x00' if kind == "text" else r"^[\[{]|\x00"  # titles may well begin with a bracket
     if kind != "texts":
