@@ -1,11 +1,12 @@
-"""A split is a re-timing: it gives every event a period on one axis, on which training ends at `train_end` and each part
-is a span of periods; a history at a moment is what lies before it. So models and metrics know one kind of split only.
+"""A split is a re-timing: it gives every event a period on one axis, on which training ends at `train_end` and each
+part is a span of periods; a history at a moment is what lies before it. So models and metrics know one kind of split
+only.
 
     temporal         periods are calendar spans; everyone is cut at the same dates
     leave_last_out   each user's last event falls on period T, the one before it on T - 1, ...
-    user_holdout     training users keep their periods; a held-out user's fold-in share falls on the period before the
-                     part's span, the rest on the span
-    cold_item        as temporal, without the cold items' events before their part
+    user_holdout     training users come first; then the validation users' fold-in events and their targets; then the
+                     test users' fold-in events and their targets
+    cold_item        another split, without the cold items' events before their part
     random           a share of each user's events per part (for replication only)
 """
 
@@ -19,17 +20,26 @@ import polars as pl
 from xrec.data.schema import Step
 from xrec.types import Ints
 
+#: what a split can promise -> in words
+PROMISES = {
+    "global_order": "every training event is before every validation event, and those before every test event",
+    "user_order": "a user's targets are not before the events of the same user's history",
+    "last_out": "a user has at most one target in a part",
+    "users_apart": "a user's events lie in training, in validation or in test, never in two of them",
+}
+
 
 @dataclass
 class Assigned:
     """What a split makes of clean events.
 
     events: columns user, item (Int codes as given), time (as the source has it), period (Int64, re-timed), kind,
-        strength; one row per (user, item, period).
+        strength; one row per (user, item, period). Where several events became one, its time is the latest.
     train_end: the last period that may train. parts: 'validation' and 'test' -> (first, last) period.
     steps: what the split dropped, and why. folds: entity ('user' or 'item'), id (code), part; saved with the run.
     cold: part -> item codes that are ranked among themselves (cold_item only). note: what a reader of its numbers must
         know (printed with the data card), or "".
+    promises: of PROMISES, what `leakage.check` must find kept beyond what holds for every split.
     """
 
     events: pl.DataFrame
@@ -39,12 +49,14 @@ class Assigned:
     folds: pl.DataFrame | None = None
     cold: dict[str, Ints] = field(default_factory=dict)
     note: str = ""
+    promises: tuple[str, ...] = ()
 
 
 class Split(Protocol):
     """What `conf/split` must name."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def key(self) -> dict[str, Any]:
         """What the cache must know of this split (JSON-able)."""
@@ -54,7 +66,7 @@ class Split(Protocol):
         """Clean events -> re-timed events.
 
         Args:
-            events: columns user, item (Int64 or UInt32 codes), time (Datetime or Int64), kind (UInt8), strength (Float32); no
+            events: columns user, item (integer codes), time (Datetime or Int64), kind (UInt8), strength (Float32); no
                 nulls; sorted by user, time, item.
         Raises:
             DataError: settings that leave a part or the training empty.
