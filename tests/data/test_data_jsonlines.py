@@ -118,6 +118,12 @@ def test_values_that_a_field_cannot_hold_are_refused(line, fault, tmp_path):
     assert str(caught.value) == f"amazon: f, line 2{fault}, or {FETCH}"
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_stray_backslash_in_a_literal_is_kept_quietly(tmp_path):
+    (tmp_path / "f").write_bytes(rb"{'a':'x\|y'}" + b"\n")
+    assert next(JsonLines("amazon", tmp_path / "f", {"a": "id"}).frames()).rows() == [("x\\|y",)]
+
+
 def test_a_deep_literal_is_refused(tmp_path):
     (tmp_path / "f").write_bytes(b"{'a':'first'}\n{'a':" + b"[" * 10_000 + b"\n")
     with pytest.raises(DataError, match="amazon: f, line 2 is not a Python literal: "):

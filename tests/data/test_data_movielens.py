@@ -110,6 +110,12 @@ def test_users_of_100k_have_an_age_and_those_of_1m_a_span(tmp_path):
     ]
 
 
+def test_users_who_did_not_say_and_letters_of_latin_1(tmp_path):
+    users = "7|24||écrivain|\n9|53|F||1\n".encode("latin-1")
+    raw = MovieLens(str(write(tmp_path, FOLDERS["100k"], u__user=users))).load()
+    assert raw.users.rows() == [(7, 24, None, "écrivain", None), (9, 53, "F", None, "1")]
+
+
 def test_films_without_genres_or_year(tmp_path):
     films = MovieLens(str(write(tmp_path, FOLDERS["csv"])), year="number").load().items
     assert films.rows() == [(2, ["Animation", "Comedy"], 1995), (3, ["Drama"], 1996), (4, [], None)]
@@ -234,8 +240,8 @@ BAD = {
     ),
     "one colon": (
         "1m",
-        {"ratings__dat": b"1::2:5:9:4:1\n"},
-        f"movielens: ratings.dat, line 1: '5' stands where nothing may; {AGAIN}",
+        {"ratings__dat": b"1::2:x:3::4\n"},
+        f"movielens: ratings.dat, line 1: 'x' stands where nothing may; {AGAIN}",
     ),
     "wrong encoding": (
         "csv",

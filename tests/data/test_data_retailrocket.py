@@ -165,6 +165,8 @@ BAD = [
      f"item_properties_part2.csv, line 2: a quote is never closed (unexpected end of data); {AGAIN}"),
     ("item_properties_part2", PROPERTY_HEAD + b"1,3,,1\n",
      f"item_properties_part2.csv, line 2: property is empty; {AGAIN}"),
+    ("category_tree", b"categoryid,parentid\n1,2\n2,3\n3,2\n",
+     f"category_tree.csv: category 2 is its own ancestor; {FETCH}"),
     ("category_tree", b"categoryid,parentid\n1,2\n2,3\n3,1\n",
      f"category_tree.csv: category 1 is its own ancestor; {FETCH}"),
     ("category_tree", b"categoryid,parentid\n1,2\n1,3\n", f"category_tree.csv has category 1 several times; {FETCH}"),

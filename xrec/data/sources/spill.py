@@ -15,7 +15,8 @@ from xrec.data.errors import DataError
 
 
 class Spill:
-    """Frames in a temporary folder. It goes when this object and every lazy frame made of it have gone.
+    """Frames in a temporary folder. It goes when this object and every lazy frame made of it have gone, at the latest
+    when Python ends (a streaming query that stops early can hold on to it).
 
     Raises:
         DataError: no room in the temporary folder.
@@ -24,7 +25,7 @@ class Spill:
     def __init__(self, source: str, what: str) -> None:
         self._source, self._what = source, what
         self._folder = Path(tempfile.mkdtemp(prefix=f"xrec-{source}-"))
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)  # at the latest when Python ends
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._parts: list[Path] = []
 
     def add(self, frame: pl.DataFrame) -> None:
@@ -53,4 +54,4 @@ class Spill:
                 if left == 0:
                     return
 
-        return register_io_source(read, schema=pl.read_parquet_schema(self._parts[0]))
+        return register_io_source(read, schema=pl.read_parquet_schema(self._parts[0]), is_pure=True)
