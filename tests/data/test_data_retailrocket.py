@@ -90,7 +90,10 @@ def test_history_has_the_category_path_at_every_change(tmp_path):
     assert raw.item_history.schema["item"] == raw.items.schema["item"]
     assert raw.item_history.rows() == [
         (248, "available", "1", at(1)),
+        (248, "category_parent", "4242", at(1)),
+        (248, "category_root", "4242", at(1)),
         (248, "categoryid", "4242", at(1)),
+        (355, "category_parent", "9", at(2)),  # a root
         (355, "category_parent", "213", at(5)),
         (355, "category_root", "9", at(2)),
         (355, "category_root", "9", at(5)),

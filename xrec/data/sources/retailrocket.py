@@ -27,7 +27,8 @@ TIME = Column("time", pl.Int64, "timestamp", 0, LATEST * 1000)
 class Retailrocket:
     """Views, add-to-carts and transactions as event kinds; properties and the category path as item history.
 
-    Item history has the attributes `categoryid`, `category_parent`, `category_root`, `available` and `properties`.
+    Item history has the attributes `categoryid`, `category_parent`, `category_root`, `available` and `properties`. A
+    category without a parent, or outside the tree, is its own parent and root.
 
     Args:
         path: folder of the four files.
@@ -100,13 +101,12 @@ class Retailrocket:
                 "as in the column `property`)"
             )
         rows = pl.concat(kept)
+        # every change of category gives a parent and a root, or those of an earlier category would outlive it
         with_path = rows.filter(pl.col("attribute") == "categoryid").join(
-            paths, left_on="value", right_on="category", how="inner"
+            paths, left_on="value", right_on="category", how="left"
         )
         derived = [
-            with_path.filter(pl.col(c).is_not_null()).select(
-                "time", "item", pl.lit(c).alias("attribute"), pl.col(c).alias("value")
-            )
+            with_path.select("time", "item", pl.lit(c).alias("attribute"), pl.coalesce(c, "value").alias("value"))
             for c in ("category_parent", "category_root")
         ]
         every = pl.concat([rows, *derived]).select("item", "attribute", "value", utc(pl.col("time"), "ms"))
@@ -118,7 +118,7 @@ class Retailrocket:
 
 
 def _paths(path: Path) -> pl.DataFrame:
-    """(category, category_parent, category_root) as text; a root is its own root and has no parent."""
+    """(category, category_parent, category_root) as text; a root is its own root, and has no parent here."""
     table = Delimited(
         "retailrocket",
         path,
