@@ -1,7 +1,7 @@
 """A column of times, however a file writes them -> Datetime in UTC, or whole periods.
 
-A reading is chosen by the setting or, without one, by the first values; a column that more than one reading fits is
-refused, with the settings to choose from.
+A reading is chosen by the setting or, without one, by what most of the first values look like; a column that more than
+one reading fits is refused, with the settings to choose from. Values that the reading does not fit become null.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from xrec.data.errors import DataError
-from xrec.data.sources.files import did_you_mean
+from xrec.data.sources.files import did_you_mean, first_line
 
 UTC = pl.Datetime("us", "UTC")
 #: unit of a count since 1970 -> microseconds
@@ -62,21 +62,22 @@ def reading(where: str, column: str, head: pl.Series, time_format: str | None, t
     text = raw.cast(pl.String).str.strip_chars()
     if time_format == PERIOD:
         return Reading(PERIOD, _whole(raw, head.dtype, text))
-    if time_format in UNITS or (time_format is None and (head.dtype.is_numeric() or _all(head, _NUMBER))):
+    if time_format in UNITS or (time_format is None and (head.dtype.is_numeric() or _share(head, _NUMBER) > 0.5)):
         count = raw.cast(pl.Float64) if head.dtype.is_numeric() else text.cast(pl.Float64, strict=False)
         count = pl.when(count.is_finite()).then(count)
         return Reading(time_format or "", None, count)
     if time_format is not None:
-        parsed = text.str.to_datetime(time_format, strict=False, time_unit="us", ambiguous="earliest")
-        return Reading(time_format, parsed if "%z" in time_format or "%#z" in time_format else _local(parsed, timezone))
-    if not _all(head, f"{_ISO} ?(?:{_OFFSET[:-1]})?$"):
+        return Reading(time_format, _patterned(where, text, head, time_format, timezone))
+    iso = head.cast(pl.String).str.strip_chars()
+    iso = iso.filter(iso.str.contains(f"{_ISO} ?(?:{_OFFSET[:-1]})?$"))
+    if len(iso) <= len(head) / 2:
         raise DataError(
             f"{where}: times such as {_sample(head)} can be read in several ways; set time_format: {_CHOICES}"
         )
-    offsets = head.cast(pl.String).str.strip_chars().str.slice(10).str.contains(_OFFSET)
+    offsets = iso.str.slice(10).str.contains(_OFFSET)
     if offsets.any() and not offsets.all():
         raise DataError(
-            f"{where}: some times have an offset and some have none ({_sample(head.filter(~offsets))}); write all the "
+            f"{where}: some times have an offset and some have none ({_sample(iso.filter(~offsets))}); write all the "
             "same way"
         )
     return Reading("ISO", _iso(text, bool(offsets.any()), timezone))
@@ -119,12 +120,22 @@ def _native(where: str, raw: pl.Expr, dtype: pl.DataType, timezone: str) -> pl.E
 
 
 def _iso(text: pl.Expr, offset: bool, timezone: str) -> pl.Expr:
-    text = text.str.replace("T", " ", literal=True).str.replace(",", ".", literal=True)
+    text = text.str.replace(r"^(.{10})T", "${1} ").str.replace(",", ".", literal=True)
     if not offset:
         formats = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
         return _local(pl.coalesce(_parsed(text, f) for f in formats), timezone)
     text = text.str.replace(r" ?(?:Z|z|UTC|GMT)$", "+00:00").str.replace(r" ([+-]\d{2}:?\d{2})$", "$1")
-    return pl.coalesce(_parsed(text, f) for f in ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z"))
+    return _parsed(text.str.replace(r"^(.{16})([+-])", "${1}:00${2}"), "%Y-%m-%d %H:%M:%S%.f%#z")
+
+
+def _patterned(where: str, text: pl.Expr, head: pl.Series, pattern: str, timezone: str) -> pl.Expr:
+    try:
+        head.cast(pl.String).str.to_datetime(pattern, strict=False)
+    except pl.exceptions.PolarsError as error:
+        reason = first_line(error).removeprefix("Invalid format string: ")
+        raise DataError(f"{where}: time_format is {pattern!r}, which is no pattern ({reason})") from error
+    parsed = _parsed(text, pattern)
+    return parsed if "%z" in pattern or "%#z" in pattern else _local(parsed, timezone)
 
 
 def _parsed(text: pl.Expr, pattern: str) -> pl.Expr:
@@ -144,8 +155,8 @@ def _whole(raw: pl.Expr, dtype: pl.DataType, text: pl.Expr) -> pl.Expr:
     return pl.when((number == number.round()) & (number.abs() < 2.0**53)).then(number).cast(pl.Int64, strict=False)
 
 
-def _all(head: pl.Series, pattern: str) -> bool:
-    return bool(head.cast(pl.String).str.strip_chars().str.contains(pattern).all())
+def _share(head: pl.Series, pattern: str) -> float:
+    return head.cast(pl.String).str.strip_chars().str.contains(pattern).mean() or 0.0  # type: ignore[return-value]
 
 
 def _sample(head: pl.Series) -> str:

@@ -1,0 +1,409 @@
+"""Broken logs and settings: the exact words of every error, and nothing but `DataError` from damaged files."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import random
+
+import polars as pl
+import pytest
+
+from tests.damage import damaged
+from tests.tables import COLUMNS, EVENTS, KINDS, NOON, WITH_KIND, load
+from xrec.data.errors import DataError
+from xrec.data.sources.table import Table
+
+GOOD = "a,b,2024-01-31\n"
+TIMES = "s, ms, us, ns (since 1970), period (a week's or a line's number), or a pattern such as '%d/%m/%Y %H:%M'"
+STRAY = "a stray quote? set quote to null if quotes are plain letters"
+
+BAD = [
+    ("", {}, "log.csv is empty"),
+    ("\n", {}, "log.csv, line 1: no header; the first line must name the columns"),
+    ("user,item,time\n", {}, "log.csv has a header and no rows"),
+    ("user,item,time\n\n\n", {}, "log.csv has a header and no rows"),
+    ("user,item,item\n" + GOOD, {}, "log.csv: the header names 'item' twice; give every column its own name"),
+    (
+        "usr,item,time\n" + GOOD,
+        {},
+        "log.csv has no column 'user' for columns.user; did you mean 'usr'? (it has usr, item, time)",
+    ),
+    (
+        "user;item;time\na;b;2024-01-31\n",
+        {},
+        (
+            "log.csv has no column 'user' for columns.user; is the separator another one? set "
+            "separator (it has user;item;time)"
+        ),
+    ),
+    (
+        f"user,item,time\n{GOOD}a,b\n",
+        {},
+        "log.csv, line 3: 2 fields, but the header has 3",
+    ),
+    (
+        f'user,item,time\n{GOOD}"a",b,2024-01-31,x\n',
+        {},
+        f"log.csv, line 3: 4 fields, but the header has 3; {STRAY}",
+    ),
+    (
+        f'user,item,time\n{GOOD}"a,b,2024-01-31\n{GOOD}',
+        {},
+        f"log.csv, line 3: unexpected end of data; {STRAY}",
+    ),
+    (
+        f'user,item,time\n"a"x,b,2024-01-31\n{GOOD}',
+        {},
+        f"log.csv, line 2: ',' expected after '\"'; {STRAY}",
+    ),
+    ("user,item,time\ra,b,2024-01-31\r", {}, "log.csv: lines end in a lone carriage return; save it with line feeds"),
+    (
+        b"user,item,time\n\xff,b,2024-01-31\n",
+        {},
+        "log.csv, line 2: not UTF-8 text (invalid start byte); save the file as UTF-8",
+    ),
+    (
+        "user,item,time\na,b,2024-01-31\n".encode("utf-16"),
+        {},
+        "log.csv, line 1: not UTF-8 text (invalid start byte); save the file as UTF-8",
+    ),
+    (
+        gzip.compress(b"user,item,time\n" + GOOD.encode())[:-9],
+        {},
+        (
+            "log.csv cannot be read (Compressed file ended before the end-of-stream marker was reached); it is "
+            "cut off or damaged; "
+            "get it again"
+        ),
+    ),
+    ("user,item,time\na,b,\n", {}, "log.csv, column 'time': no row has a time"),
+    ("user,item,time\na,,2024-01-31\n", {}, "log.csv, column 'item': no row has anything there"),
+    (
+        "user,item,time\na,b,01/02/2024\n",
+        {},
+        f"log.csv, column 'time': times such as '01/02/2024' can be read in several ways; set time_format: {TIMES}",
+    ),
+    (
+        "user,item,time\na,b,20240131\n",
+        {},
+        (
+            "log.csv, column 'time': times from 20240131 to 20240131 are not in seconds, milliseconds, ... "
+            "since 1970 throughout; "
+            f"set time_format: {TIMES}"
+        ),
+    ),
+    (
+        "user,item,time\na,b,1706702400\na,b,1706702400000\n",
+        {},
+        (
+            "log.csv, column 'time': times from 1706702400 to 1706702400000 are not in seconds, milliseconds, "
+            "... since 1970 "
+            f"throughout; set time_format: {TIMES}"
+        ),
+    ),
+    (
+        "user,item,time\na,b,1706702400000000\n",
+        {"time_format": "s"},
+        "log.csv, column 'time': times from 1.7067024e+15 to 1.7067024e+15 are no s since 1970; set time_format: "
+        + TIMES,
+    ),
+    (
+        "user,item,time\na,b,2024-01-31 12:00\na,b,2024-01-31 12:00Z\n",
+        {},
+        (
+            "log.csv, column 'time': some times have an offset and some have none ('2024-01-31 "
+            "12:00'); write all the same way"
+        ),
+    ),
+    (
+        f"user,item,time\n{GOOD}a,b,2024-02-30\n{GOOD}a,b,never\n",
+        {},
+        (
+            "log.csv, line 3: time is '2024-02-30', takes a time like those before it; mend it, or "
+            "set unreadable=drop (2 such rows)"
+        ),
+    ),
+    (
+        f"user,item,time\n{GOOD}",
+        {"time_format": "%I %p"},
+        (
+            "log.csv, column 'time': time_format is '%I %p', which is no pattern (Please either specify both "
+            "hour and minute, or "
+            "neither.)"
+        ),
+    ),
+    (
+        f"user,item,time\n{GOOD}",
+        {"time_format": "%d/%m/%Y"},
+        "log.csv, line 2: time is '2024-01-31', takes a time like those before it; mend it, or set unreadable=drop",
+    ),
+    (
+        "user,item,time,v\na,b,2024-01-31,1\n\na,b,2024-01-31,inf\n",
+        {"columns": {**COLUMNS, "value": "v"}},
+        "log.csv, line 4: v is 'inf', takes a finite number; mend it, or set unreadable=drop",
+    ),
+    (
+        KINDS,
+        {"columns": WITH_KIND, "kinds": ["view", "by"]},
+        "log.csv, column 'kind': no row is of the kind 'by'; did you mean 'buy'? (it has buy, cart, view)",
+    ),
+    (
+        "user,item,time\n" + "".join(f"a,b{i},2024-01-31\n" for i in range(300)),
+        {"columns": {**COLUMNS, "kind": "item"}},
+        "log.csv, column 'item': 300 kinds of events; takes 1 to 255: is it the right column?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "settings", "message"), BAD, ids=[m[:60] for *_, m in BAD])
+def test_bad_files(tmp_path, content, settings, message):
+    with pytest.raises(DataError) as error:
+        load(tmp_path, content, **settings)
+    assert str(error.value) == f"table: {message}"
+
+
+BAD_JSON = [
+    ("[\n{}]", "log.jsonl, line 1: one JSON array; takes JSON lines, one object a line"),
+    ('[{"user": 1}]', "log.jsonl, line 1: one JSON array; takes JSON lines, one object a line"),
+    ("7\n", "log.jsonl, line 1: '7'; takes JSON lines, one object a line"),
+    (
+        '{"user": 1, "item": 2}\n',
+        "log.jsonl has no column 'time' for columns.time; did you mean 'item'? (it has user, item)",
+    ),
+    (
+        '{"user": 1, "item": 2, "time": 1706702400}\n{"user": 1,\n',
+        (
+            "log.jsonl, line 2: not a JSON object (Expecting property name enclosed in double "
+            "quotes: line 1 column 12 (char 11))"
+        ),
+    ),
+    ("\n\n", "log.jsonl is empty"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), BAD_JSON, ids=[m[:60] for *_, m in BAD_JSON])
+def test_bad_json_lines(tmp_path, content, message):
+    with pytest.raises(DataError) as error:
+        load(tmp_path, content, "log.jsonl")
+    assert str(error.value) == f"table: {message}"
+
+
+def test_a_broken_line_far_down_is_named(tmp_path):
+    good = '{"user": 1, "item": 2, "time": 1706702400}\n'
+    with pytest.raises(DataError, match=r"log.jsonl, line 2001: not a JSON object"):
+        load(tmp_path, good * 2000 + '{"user": 1 "item": 2}\n' + good, "log.jsonl")
+
+
+def test_bad_parquet(tmp_path):
+    for content, message in (
+        (b"", "table: a.parquet cannot be read as parquet"),
+        (b"PAR1" + b"\0" * 60 + b"PAR1", "table: a.parquet cannot be read as parquet"),
+    ):
+        with pytest.raises(DataError, match=message):
+            load(tmp_path, content, "a.parquet")
+    frame = pl.DataFrame({"user": [1.5], "item": [[1]], "time": [NOON], "v": [True]})
+    frame.write_parquet(tmp_path / "a.parquet")
+    for columns, message in (
+        ({**COLUMNS, "item": "v"}, "column 'user': the ids are fractions; takes text or whole numbers"),
+        ({**COLUMNS, "user": "item"}, "column 'item': the ids are of type List(Int64); takes text or whole numbers"),
+        (
+            {**COLUMNS, "user": "time", "item": "time"},
+            "column 'time': the ids are of type Datetime(time_unit='us', time_zone='UTC'); takes text or whole numbers",
+        ),
+    ):
+        with pytest.raises(DataError) as error:
+            Table(str(tmp_path / "a.parquet"), columns).load()
+        assert str(error.value) == f"table: a.parquet, {message}"
+
+
+BAD_TABLES = [
+    (
+        "item,a\n9,x\n9,y\n",
+        {},
+        "items.csv, line 2 and line 3: both describe item '9' and differ; keep one row per item",
+    ),
+    (
+        "item,price\n9,1\n007,cheap\n",
+        {"types": {"price": "numeric"}},
+        "items.csv, line 3: price is 'cheap', takes a finite number; mend it, or set its type to categorical",
+    ),
+    ("item,a\n9,x\n", {"types": {"b": "list"}}, "items.types.b: there is no such attribute"),
+    (
+        "item,a\n9,x\n",
+        {"types": {"a": "number"}},
+        "items.types.a is 'number', takes one of categorical, numeric, list, text; did you mean 'numeric'?",
+    ),
+    (
+        "item,brand\n9,x\n",
+        {"columns": {"item": "item", "brand": "brnd"}},
+        "items.csv has no column 'brnd' for items.columns.brand; did you mean 'brand'? (it has item, brand)",
+    ),
+    (
+        "item,a\n9.0,x\n7.0,y\n",
+        {},
+        (
+            "no item of the events has a row in items.csv: events have items such as '007', '8 b', '9', "
+            "items.csv such as '7.0', "
+            "'9.0'"
+        ),
+    ),
+    ("item,a\n", {}, "items.csv has a header and no rows"),
+    (
+        "sku,item\n9,x\n",
+        {"columns": {"item": "sku"}},
+        "items.csv: no attribute can be called 'item', as the id is; give it another name",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "settings", "message"), BAD_TABLES, ids=[m[:60] for *_, m in BAD_TABLES])
+def test_bad_attribute_tables(tmp_path, content, settings, message):
+    (tmp_path / "items.csv").write_text(content)
+    with pytest.raises(DataError) as error:
+        load(tmp_path, EVENTS, items={"path": "items.csv", "columns": {"item": "item"}} | settings)
+    assert str(error.value) == f"table: {message}"
+
+
+BAD_SETTINGS = [
+    ({"columns": {"user": "u", "item": "i"}}, "columns.time is missing; name the column that holds it"),
+    ({"columns": {**COLUMNS, "usr": "u"}}, "columns.usr: takes user, item, time, kind, value; did you mean 'user'?"),
+    ({"time_format": "sec"}, f"time_format is 'sec', takes {TIMES}; did you mean 's'?"),
+    ({"time_format": "perod"}, f"time_format is 'perod', takes {TIMES}; did you mean 'period'?"),
+    ({"timezone": "Berlin"}, "timezone is 'Berlin', takes a name such as UTC or Europe/Paris"),
+    ({"kinds": []}, "kinds is [], takes each kind once, or null for all there are"),
+    ({"kinds": ["a", "a"]}, "kinds is ['a', 'a'], takes each kind once, or null for all there are"),
+    ({"unreadable": "skip"}, "unreadable is 'skip', takes error or drop"),
+    ({"separator": "||"}, "separator is '||', takes one ASCII character"),
+    ({"list_separator": ""}, "list_separator is empty; takes what stands between the values of a list, such as '|'"),
+    ({"items": {"path": "a.csv"}}, "items.columns.item is missing; name the column with the item ids"),
+    ({"users": {"columns": {"user": "u"}}}, "users.path is missing; name the file with one row per user"),
+    (
+        {"items": {"path": "a", "column": {}}},
+        "items.column: takes path, columns, types, format; did you mean 'columns'?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), BAD_SETTINGS, ids=[m[:60] for *_, m in BAD_SETTINGS])
+def test_bad_settings_are_refused_before_anything_is_read(settings, message):
+    with pytest.raises(DataError) as error:
+        Table("nowhere.csv", settings.pop("columns", COLUMNS), **settings)
+    assert str(error.value) == f"table: {message}"
+
+
+def test_kinds_need_a_column(tmp_path):
+    with pytest.raises(DataError) as error:
+        load(tmp_path, "user,item,time\n" + GOOD, kinds=["view"])
+    assert str(error.value) == "table: kinds are given, but columns.kind is not; name the column they are in"
+
+
+def test_missing_files_say_which_setting_names_them(tmp_path):
+    for path, message in (
+        (None, "table: no file given; set data.path=FILE. It is a file of your own: one row per event."),
+        ("no.csv", "table: no.csv is not there; set data.path=FILE. It is a file of your own: one row per event."),
+        (
+            str(tmp_path),
+            (
+                f"table: {tmp_path} is a folder, not a file; set data.path=FILE. It is a file "
+                f"of your own: one row per event."
+            ),
+        ),
+    ):
+        with pytest.raises(DataError) as error:
+            Table(path, COLUMNS).files()
+        assert str(error.value) == message
+    (tmp_path / "log.csv").write_text("user,item,time\n" + GOOD)
+    table = Table(str(tmp_path / "log.csv"), COLUMNS, items={"path": "items.csv", "columns": {"item": "i"}})
+    with pytest.raises(DataError) as error:
+        table.files()
+    assert str(error.value) == (
+        f"table: {tmp_path / 'items.csv'} is not there; set data.source.items.path=FILE. It is a table of items."
+    )
+
+
+def test_an_unknown_suffix(tmp_path):
+    with pytest.raises(DataError) as error:
+        load(tmp_path, "user,item,time\n" + GOOD, "log.txt")
+    assert str(error.value) == (
+        "table: log.txt: the name does not tell the format; set format to csv, jsonl, parquet, tsv"
+    )
+
+
+def test_settings_tell_readings_apart():
+    def key(**settings) -> str:
+        return json.dumps(Table("a.csv", settings.pop("columns", COLUMNS), **settings).settings, sort_keys=True)
+
+    items = {"path": "a.csv", "columns": {"item": "i"}}
+    different = [
+        {},
+        {"columns": {**COLUMNS, "value": "v"}},
+        {"time_format": "s"},
+        {"timezone": "Asia/Tokyo"},
+        {"unreadable": "drop"},
+        {"empty_value": 0.0},
+        {"separator": ";"},
+        {"quote": None},
+        {"list_separator": ";"},
+        {"items": items},
+        {"items": items | {"types": {"a": "list"}}},
+        {"columns": WITH_KIND, "kinds": ["a"]},
+    ]
+    assert len({key(**dict(d)) for d in different}) == len(different)
+    assert key(items=items) == key(items=items | {"path": "b.csv"})  # files are told apart by their content
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+WHOLE = (
+    "user,item,time,kind,qty\r\n"
+    'a,"x, y",2024-01-31T12:00:00+02:00,view,1\n'
+    "b,007,2024-02-01T12:00:00Z,buy,2.5\n"
+    '\n"b ""2""",z,2024-02-01T12:00:00.25Z,buy,0\n'
+    "ü,7,2024-02-02T00:00:00-05:00,view,3\n"
+)
+
+
+def expected_rows(name: str, content: bytes) -> int:
+    """Rows of a file by Python's own readers: blank lines count in CSV, as rows with nothing in them."""
+    if content[:2] == b"\x1f\x8b":
+        content = gzip.decompress(content)
+    text = content.decode("utf-8-sig")
+    if ".jsonl" in name:
+        return sum(1 for line in text.split("\n") if line.strip())
+    return len(list(csv.reader(io.StringIO(text, newline="\n"), strict=True))) - 1
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.csv.gz", "log.jsonl", "log.parquet"])
+def test_damaged_files_load_whole_or_are_refused(tmp_path, name):
+    frame = pl.read_csv(io.StringIO(WHOLE.replace("\r\n", "\n"))).drop_nulls("user")
+    if ".jsonl" in name:
+        content = frame.write_ndjson().encode()
+    elif name.endswith(".parquet"):
+        frame.write_parquet(tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+    else:
+        content = gzip.compress(WHOLE.encode()) if name.endswith(".gz") else WHOLE.encode()
+    columns = {"user": "user", "item": "item", "time": "time", "kind": "kind", "value": "qty"}
+    messages: list[str] = []
+    loads = 0
+    for seed in range(250):
+        rng = random.Random(seed)
+        broken = damaged(content, rng)
+        try:
+            raw = load(tmp_path, broken, name, columns=columns, unreadable=rng.choice(["error", "drop"]))
+            events = raw.events.collect()
+        except DataError as refusal:
+            messages.append(str(refusal))
+            continue
+        if not name.endswith(".parquet"):
+            assert raw.steps[0].rows == expected_rows(name, broken), (seed, broken)
+        assert events.height == raw.steps[-1].rows
+        assert [s.rows for s in raw.steps] == sorted((s.rows for s in raw.steps), reverse=True)
+        assert events["kind"].null_count() == events["value"].null_count() == 0
+        loads += 1
+    assert len(messages) > 50
+    assert [m for m in messages if not m.startswith("table: log.") or "\n" in m] == []
+    assert loads > 5 or name.endswith((".gz", ".parquet"))
