@@ -6,7 +6,7 @@ a history at moment t holds periods < t only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -24,27 +25,32 @@ HALF_LIVES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 @dataclass(frozen=True)
 class Field:
-    """One categorical attribute of an entity.
+    """One attribute of n entities, as weighted levels: entity i has `levels[codes[i, j]]` to the share `weights[i, j]`.
 
-    `codes` [n] index into `levels`; missing values have a level of their own ("(missing)"), rare ones are pooled in
-    "(rare)".
+    kind: 'categorical' (one or several values), 'text' (hashed words) or 'numeric'.
+    codes, weights [n, m]: places that are not needed hold code 0 and weight 0. The weights of a row sum to 1 for
+    categories and texts. A numeric field has the levels "(missing)" and "value"; a row holds either the first with
+    weight 1, or the second with the scaled number as its weight.
+    Missing values have the level "(missing)", code 0, of their own; rare categories are pooled in "(rare)", code 1.
     """
 
     name: str
-    codes: Ints
-    levels: tuple[str, ...]
+    kind: str
+    levels: Sequence[str]
+    codes: Codes
+    weights: Floats
 
 
 @dataclass(frozen=True)
 class Catalogue:
     """What is known about items (and users) apart from who bought what. Row i describes internal id i."""
 
-    item_ids: tuple[str, ...]
-    item_names: tuple[str, ...]
+    item_ids: Sequence[str]
+    item_names: Sequence[str]
     item_fields: tuple[Field, ...]
-    user_ids: tuple[str, ...]
+    user_ids: Sequence[str]
     user_fields: tuple[Field, ...] = ()
-    event_kinds: tuple[str, ...] = ("purchase",)
+    event_kinds: tuple[str, ...] = ("interaction",)
 
     @property
     def n_items(self) -> int:

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +21,12 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
+import psutil
 
 log = logging.getLogger(__name__)
 
 #: Raised whenever stored arrays change their meaning, so that old entries are never read as new ones.
-FORMAT = 1
+FORMAT = 2
 
 
 def digest(key: Any) -> str:
@@ -67,6 +69,13 @@ class ArrayCache:
         found = _read(target)
         if found is not None:
             return found
+        with self._alone(target):
+            found = _read(target)  # another process may have built it meanwhile
+            return found if found is not None else self._build(target, build)
+
+    def _build(
+        self, target: Path, build: Callable[[], tuple[dict[str, np.ndarray], dict[str, Any]]]
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays, document = build()
         try:
             self._write(target, arrays, document)
@@ -80,23 +89,56 @@ class ArrayCache:
         stored = _read(target)
         return stored if stored is not None else (arrays, document)
 
+    @contextlib.contextmanager
+    def _alone(self, target: Path) -> Iterator[None]:
+        """One process at a time builds an entry; the system lets go of the lock of a process that dies. Where there
+        are no locks, several may build it, which costs time only."""
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError, ImportError):
+                import fcntl
+
+                self.root.mkdir(parents=True, exist_ok=True)
+                handle = stack.enter_context((self.root / f"{target.name}.lock").open("w"))
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    log.info("another process is building %s: waiting for it", target.name)
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
     def _target(self, name: str, key: dict[str, Any]) -> Path:
         return self.root / f"{name}-{digest([FORMAT, key])[:24]}"
 
     def _write(self, target: Path, arrays: dict[str, np.ndarray], document: dict[str, Any]) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=self.root))
+        _sweep(self.root)
+        temporary = Path(tempfile.mkdtemp(prefix=f"{_mine()}{target.name}.", dir=self.root))
         try:
             for key, value in arrays.items():
                 np.save(temporary / f"{key}.npy", value, allow_pickle=False)
             entry = {"arrays": sorted(arrays), "document": document}
             (temporary / "entry.json").write_text(json.dumps(entry))
-            if target.exists():  # torn, or another process was faster: move it away in one step
-                shutil.rmtree(target, ignore_errors=True)
+            if target.exists() and _read(target) is None:  # torn: moved away in one step, then removed
+                with contextlib.suppress(OSError):
+                    os.replace(target, temporary / "torn")
             with contextlib.suppress(OSError):  # another process was faster: its entry is the same
                 os.replace(temporary, target)
+                shutil.rmtree(target / "torn", ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _mine() -> str:
+    """How the temporary folders of this process begin."""
+    return f".{socket.gethostname()}.{os.getpid()}."
+
+
+def _sweep(root: Path) -> None:
+    """Remove the temporary folders of processes of this machine that were killed."""
+    for folder in root.glob(f".{socket.gethostname()}.*"):
+        owner = folder.name.removeprefix(f".{socket.gethostname()}.").split(".")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:

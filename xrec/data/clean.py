@@ -1,43 +1,163 @@
-"""The k-core: users and items with too little to learn from go, to a fixed point, counted on training periods only."""
+"""From a coded event log to clean events: one row per user, item and time, every step counted."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
 import polars as pl
 
+from xrec.data.accounting import Tally
+from xrec.data.dates import moment_of
 from xrec.data.errors import DataError
+from xrec.data.runs import by_user, last_of_runs, merge_runs
 from xrec.data.schema import Step
 
+#: nobody recorded an interaction outside these years; Int64 times are only refused below 0
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
-def k_core(
-    events: pl.DataFrame, train_end: int, min_item_users: int, min_user_items: int
-) -> tuple[pl.DataFrame, list[Step]]:
-    """Keep items with >= `min_item_users` distinct users and users with >= `min_user_items` distinct items.
 
-    Counted on periods <= `train_end`, repeated until nothing changes; later events of the same users and items stay.
+@dataclass(frozen=True)
+class Cleaning:
+    """`data.clean`.
+
+    Args:
+        since, until: dates ('2015-01-31', both days included) or, where times are whole numbers, such numbers.
+        min_value: events of a smaller value go (ratings >= 4 are positive).
+        kind_weights: event kind -> weight; 0 drops the kind; kinds that are not named weigh 1.
+        target_kinds: kinds that are to be predicted, and that the core counts; None: all. The others are history only.
+        strength: 'value' (an event counts its value times its kind's weight) or 'one' (its kind's weight).
+        deduplicate: events of the same user, item, time and kind are one.
+        outlier_mads: users go whose log number of training events is above median + this * 1.4826 * MAD; None: off.
+        min_item_users, min_user_items: the core, counted on training, to a fixed point; 0: no such limit.
+        min_level_count: attribute levels of fewer items (or users) of the training are pooled.
+        strict: whatever drops an event is an error.
+    Raises:
+        DataError: a value that is not one of these.
+    """
+
+    since: str | int | None = None
+    until: str | int | None = None
+    min_value: float | None = None
+    kind_weights: Mapping[str, float] = field(default_factory=dict)
+    target_kinds: Sequence[str] | None = None
+    strength: str = "value"
+    deduplicate: bool = True
+    outlier_mads: float | None = None
+    min_item_users: int = 0
+    min_user_items: int = 0
+    min_level_count: int = 1
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if self.strength not in ("value", "one"):
+            raise DataError(f"data.clean.strength is {self.strength!r}; takes value or one")
+
+    def key(self) -> dict[str, Any]:
+        """What the cache must know of this."""
+        return asdict(self)
+
+
+def clean(events: pl.DataFrame, kinds: tuple[str, ...], cleaning: Cleaning, tally: Tally) -> pl.DataFrame:
+    """Coded events -> user, item, time, kind, strength; one row per (user, item, time), sorted by user, time, item.
 
     Raises:
-        DataError: nothing is left.
+        DataError: settings that do not suit the data, or that leave nothing.
     """
-    pairs = events.filter(pl.col("period") <= train_end).select("user", "item").unique()
-    rounds = 0
-    while True:
-        rounds += 1
-        size = pairs.height
-        items = pairs.group_by("item").len().filter(pl.col("len") >= min_item_users).select("item")
-        pairs = pairs.join(items, on="item", how="semi")
-        users = pairs.group_by("user").len().filter(pl.col("len") >= min_user_items).select("user")
-        pairs = pairs.join(users, on="user", how="semi")
-        if pairs.height == size:
-            break
-    if pairs.height == 0:
+    weights = _weights(kinds, cleaning.kind_weights, tally.source)
+    events = _present(events, tally)
+    events = _within(events, cleaning, tally)
+    if cleaning.min_value is not None:
+        value = cleaning.min_value
+        events = tally.count(events.filter(pl.col("value") >= value), "value", f"value below {value:g}")
+    if dropped := [i for i, w in enumerate(weights) if w == 0]:
+        reason = "kinds of weight 0: " + ", ".join(kinds[i] for i in dropped)
+        events = tally.count(events.filter(~pl.col("kind").is_in(dropped)), "kinds", reason)
+    if cleaning.strength == "value" and (events["value"].min() or 0) <= 0:  # type: ignore[operator]
+        events = tally.count(events.filter(pl.col("value") > 0), "strength", "value of 0 or less, so no strength")
+    if events.height == 0:
         raise DataError(
-            f"data: the core of items with >= {min_item_users} users and users with >= {min_user_items} items "
-            "is empty; "
-            "lower data.min_item_users or data.min_user_items"
+            f"{tally.source}: no events are left after the step {tally.steps[-1].step!r} ({tally.steps[-1].reason}); "
+            "loosen data.clean"
         )
-    kept = events.join(pairs.select("user").unique(), on="user", how="semi")
-    kept = kept.join(pairs.select("item").unique(), on="item", how="semi")
-    reason = (
-        f"items >= {min_item_users} users, users >= {min_user_items} items on periods <= {train_end} ({rounds} rounds)"
-    )
-    return kept, [Step("core", reason, kept.height, kept["user"].n_unique(), kept["item"].n_unique())]
+    return _merged(events, weights, cleaning, tally)
+
+
+def _present(events: pl.DataFrame, tally: Tally) -> pl.DataFrame:
+    """Rows with a user, an item, a time and a finite value."""
+    nulls = events.select(
+        pl.col("user", "item", "time").null_count(), (~pl.col("value").is_finite()).fill_null(True).sum()
+    ).row(0, named=True)
+    there = pl.all_horizontal(pl.col("user", "item", "time").is_not_null()) & pl.col("value").is_finite()
+    kept = events.filter(there) if any(nulls.values()) else events
+    missing = ", ".join(f"{n} without {c}" for c, n in nulls.items() if n)
+    return tally.count(kept, "missing", missing or "every event has user, item, time and value")
+
+
+def _within(events: pl.DataFrame, cleaning: Cleaning, tally: Tally) -> pl.DataFrame:
+    """Rows with a possible time, between `since` and `until`."""
+    dated = events.schema["time"] != pl.Int64
+    time = pl.col("time")
+    if not events.height:
+        return events
+    possible = time.is_between(_EARLIEST, _LATEST, closed="left") if dated else time >= 0
+    if not events.select(possible.all()).item():
+        reason = "time before 1970 or from 2100 on" if dated else "negative time"
+        events = tally.count(events.filter(possible), "time", reason)
+    for name, value in (("since", cleaning.since), ("until", cleaning.until)):
+        if value is None:
+            continue
+        if dated == isinstance(value, int):
+            have = "dates" if dated else "whole numbers"
+            raise DataError(f"{tally.source}: data.clean.{name} is {value!r}, but the times of this source are {have}")
+        edge = moment_of(value, end=name == "until", where=f"data.clean.{name}") if isinstance(value, str) else value
+        chosen = time >= edge if name == "since" else time <= edge
+        events = tally.count(events.filter(chosen), name, f"{'before' if name == 'since' else 'after'} {value}")
+    return events
+
+
+def kind_codes(names: Iterable[str], kinds: tuple[str, ...], setting: str, source: str) -> list[int]:
+    """The codes of kinds that a setting names.
+
+    Raises:
+        DataError: a kind that the source does not have.
+    """
+    names = list(names)
+    for name in names:
+        if name not in kinds:
+            close = difflib.get_close_matches(name, kinds, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise DataError(
+                f"{source}: data.clean.{setting} names the kind {name!r}, which this source does not have{hint} "
+                f"(kinds: {', '.join(kinds)})"
+            )
+    return [kinds.index(name) for name in names]
+
+
+def _weights(kinds: tuple[str, ...], given: Mapping[str, float], source: str) -> list[float]:
+    weights = [1.0] * len(kinds)
+    for code, weight in zip(kind_codes(given, kinds, "kind_weights", source), given.values(), strict=True):
+        weights[code] = float(weight)
+    return weights
+
+
+def _merged(events: pl.DataFrame, weights: list[float], cleaning: Cleaning, tally: Tally) -> pl.DataFrame:
+    """Duplicates are one event, and the events of a user, item and time are one row."""
+    strength = pl.col("kind").replace_strict(dict(enumerate(weights)), return_dtype=pl.Float32)
+    if cleaning.strength == "value":
+        strength = strength * pl.col("value")
+    pieces, n_distinct = [], 0
+    for part in by_user(events, ["user", "time", "item", "kind", "value"]):
+        # of events that differ in value only, the one of the largest value stays
+        distinct = part.filter(last_of_runs(part, ("user", "item", "time", "kind"))) if cleaning.deduplicate else part
+        n_distinct += distinct.height
+        weighed = distinct.select("user", "item", "time", "kind", strength.alias("strength"))
+        pieces.append(merge_runs(weighed, ("user", "item", "time"), weights))
+    if cleaning.deduplicate:
+        last = tally.steps[-1]
+        reason = "the same user, item, time and kind again"
+        tally.add(Step("duplicates", reason, n_distinct, last.users, last.items))
+    return tally.count(pl.concat(pieces), "merged", "events of one user, item and time are one row", merged=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from xrec.data.split import TemporalSplit
+from xrec.data.errors import DataError
 from xrec.types import HALF_LIVES, Catalogue, Floats, HistoryTable, Ints, TargetTable
+
+Array = npt.NDArray[Any]
 
 STATISTIC_SPANS = (1, 2, 4, 8, 16, 52)
 STATISTIC_NAMES = (*(f"log_users_{s}" for s in STATISTIC_SPANS), "repeat_rate", "log_age", "log_since_last")
@@ -18,25 +22,65 @@ STATISTIC_NAMES = (*(f"log_users_{s}" for s in STATISTIC_SPANS), "repeat_rate", 
 class SplitInteractions:
     """Events sorted by (user, item, period), one per triple; internal ids are 0 .. n - 1 in the order of the catalogue.
 
-    Implements `xrec.types.Dataset`. `card` is the data card: sizes, and every row that was dropped, by step.
+    Implements `xrec.types.Dataset`. Arrays may be memory-mapped and of small types: user, item, time Int32, kind UInt8.
+    parts: name -> (first, last) period. card: the data card. cold: part -> items that are ranked among themselves.
+    fold_codes, truth: arrays, see `folds` and `causes`. target_kinds: kinds of events that are targets; None: all.
     """
 
-    user: Ints
-    item: Ints
-    time: Ints
+    user: Array
+    item: Array
+    time: Array
     strength: Floats
-    kind: Ints
+    kind: Array
     catalogue: Catalogue
-    split: TemporalSplit
+    train_end: int
+    parts: dict[str, tuple[int, int]]
     fingerprint: str
     card: dict[str, Any]
-
-    @property
-    def train_end(self) -> int:
-        return self.split.train_end
+    cold: dict[str, Array] = field(default_factory=dict)
+    fold_codes: dict[str, Array] = field(default_factory=dict)
+    truth: dict[str, Array] = field(default_factory=dict)
+    target_kinds: Sequence[int] | None = None
 
     def period(self, part: str) -> tuple[int, int]:
-        return self.split.period(part)
+        """(first, last) period of a part.
+
+        Raises:
+            DataError: unknown part.
+        """
+        if part not in self.parts:
+            raise DataError(f"split: no part {part!r}; parts are {', '.join(self.parts)}")
+        return self.parts[part]
+
+    def cold_items(self, part: str) -> Ints | None:
+        """The items that are ranked among themselves in a part, sorted; None: the split has no cold items."""
+        return self.cold[part].astype(np.int64) if part in self.cold else None
+
+    def folds(self) -> dict[str, list[str]]:
+        """Which users and items the split kept out of which part: entity ('user' or 'item'), id and part, row by row;
+        empty for splits by time alone."""
+        if not self.fold_codes:
+            return {}
+        rows = self.fold_codes["entity_code_part"].tolist()
+        ids = (self.catalogue.user_ids, self.catalogue.item_ids)
+        return {
+            "entity": [("user", "item")[entity] for entity, _, _ in rows],
+            "id": [ids[entity][code] for entity, code, _ in rows],
+            "part": [("train", "validation", "test")[part] for _, _, part in rows],
+        }
+
+    def causes(self) -> dict[str, Any]:
+        """The known causes of events by external ids: user, item, period, cause, strength; empty where unknown."""
+        if not self.truth:
+            return {}
+        users, items = self.catalogue.user_ids, self.catalogue.item_ids
+        return {
+            "user": [users[i] for i in self.truth["user"].tolist()],
+            "item": [items[i] for i in self.truth["item"].tolist()],
+            "period": self.truth["period"],
+            "cause": [items[i] for i in self.truth["cause"].tolist()],
+            "strength": self.truth["strength"],
+        }
 
     def histories(self, moment: int) -> HistoryTable:
         """All users' histories of periods < `moment`, one entry per (user, item)."""
@@ -47,7 +91,7 @@ class SplitInteractions:
         new_pair[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
         first = np.flatnonzero(new_pair)
         last = np.append(first[1:], len(user))[: len(first)] - 1
-        age = (moment - time).astype(np.float64)
+        age = moment - time.astype(np.float64)
 
         def total(values: np.ndarray) -> Floats:
             return (np.add.reduceat(values, first) if len(first) else values).astype(np.float32)
@@ -57,19 +101,21 @@ class SplitInteractions:
         return HistoryTable(
             moment=moment,
             indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            item=item[first],
+            item=item[first].astype(np.int64),
             age=age[last].astype(np.float32),
             first_age=age[first].astype(np.float32),
             strength=total(strength),
             n_periods=(last - first + 1).astype(np.float32),
-            kind=kind[last],
+            kind=kind[last].astype(np.int64),
             decayed=np.stack(decayed, axis=1) if len(first) else np.zeros((0, len(HALF_LIVES)), dtype=np.float32),
         )
 
     def targets(self, start: int, end: int) -> TargetTable:
-        """Distinct items per user in periods start .. end, both included."""
+        """Distinct items per user in periods start .. end, both included; events of target kinds only."""
         inside = (self.time >= start) & (self.time <= end)
-        pair = np.unique(self.user[inside] * self.catalogue.n_items + self.item[inside])
+        if self.target_kinds is not None:
+            inside &= np.isin(self.kind, self.target_kinds)
+        pair = np.unique(self.user[inside].astype(np.int64) * self.catalogue.n_items + self.item[inside])
         counts = np.bincount(pair // self.catalogue.n_items, minlength=self.catalogue.n_users)
         indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return TargetTable(start, end, indptr, pair % self.catalogue.n_items)
@@ -81,7 +127,7 @@ class SplitInteractions:
         and the largest recency."""
         n_items = self.catalogue.n_items
         before = self.time < moment
-        user, item, time = self.user[before], self.item[before], self.time[before]
+        user, item, time = (column[before].astype(np.int64) for column in (self.user, self.item, self.time))
         columns = []
         for span in STATISTIC_SPANS:
             recent = time >= moment - span

@@ -2,18 +2,24 @@
 
 The filter is that of the evaluation protocol, track `cj`: rows with quantity <= 0 or sales <= 0 and rows without a
 product row go; so do non-merchandise departments, products without a category, and coupon and fuel categories.
+
+Browsing is not recorded. The nearest thing is exposure: products on display or in the mailer of a store in a week when
+the household shopped there (the table `promotions`; about 3,500 products a trip, so a share of them is drawn).
 """
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 
 from xrec.data.errors import DataError
 from xrec.data.schema import RawData, Step
 
+#: always read; the others of COLUMNS when their events are asked for
 FILES = ("transactions", "products", "demographics")
 COLUMNS = {
     "transactions": ("household_id", "basket_id", "product_id", "quantity", "sales_value", "week"),
@@ -27,7 +33,11 @@ COLUMNS = {
         "package_size",
     ),
     "demographics": ("household_id",),
+    "promotions": ("product_id", "store_id", "display_location", "mailer_location", "week"),
+    "coupon_redemptions": ("household_id", "coupon_upc", "campaign_id", "redemption_date"),
+    "coupons": ("coupon_upc", "product_id", "campaign_id"),
 }
+PURCHASE, EXPOSURE, COUPON = "purchase", "exposure", "coupon"
 
 DROPPED_DEPARTMENTS = (
     "FUEL",
@@ -44,17 +54,30 @@ DROPPED_DEPARTMENTS = (
 
 
 class CompleteJourney:
-    """Events are household x product x week, with the number of distinct baskets as strength.
+    """Events are household x product x week (week 1 to 53), with the number of distinct baskets as value.
 
     Args:
         path: folder with transactions.parquet, products.parquet and demographics.parquet; None: the installed
-        package's own.
+            package's own.
+        exposure_share: events of the kind `exposure`, drawn by this share of all (household, product, week) in which
+            the household was exposed to the product; 0: none. Needs promotions.parquet.
+        coupons: events of the kind `coupon`: products that a household bought in the week in which it redeemed a
+            coupon for them. Needs coupons.parquet and coupon_redemptions.parquet.
+        seed: of the draw of exposures.
+    Raises:
+        DataError: a share outside 0 .. 1.
     """
 
     name = "completejourney"
 
-    def __init__(self, path: str | None = None) -> None:
+    def __init__(
+        self, path: str | None = None, exposure_share: float = 0.0, coupons: bool = False, seed: int = 0
+    ) -> None:
+        if not 0 <= exposure_share <= 1:
+            raise DataError(f"completejourney: exposure_share is {exposure_share}; takes a number from 0 to 1")
         self.folder = Path(path) if path is not None else _package_folder()
+        self.exposure_share, self.coupons, self.seed = exposure_share, coupons, seed
+        self.settings: dict[str, Any] = {"exposure_share": exposure_share, "coupons": coupons, "seed": seed}
 
     def files(self) -> list[Path]:
         """The files that are read.
@@ -62,7 +85,9 @@ class CompleteJourney:
         Raises:
             DataError: one of them is missing.
         """
-        files = [self.folder / f"{name}.parquet" for name in FILES]
+        names = [*FILES, *(["promotions"] if self.exposure_share else [])]
+        names += ["coupon_redemptions", "coupons"] if self.coupons else []
+        files = [self.folder / f"{name}.parquet" for name in names]
         missing = [f.name for f in files if not f.is_file()]
         if missing:
             raise DataError(
@@ -73,58 +98,117 @@ class CompleteJourney:
 
     def load(self) -> RawData:
         """Read and filter; every step is counted."""
-        transactions, products, demographics = (_read(f) for f in self.files())
-        steps: list[Step] = []
+        self.files()
+        transactions, products, demographics = (_read(self.folder / f"{name}.parquet") for name in FILES)
+        kept = products.filter(_merchandise())
+        kinds, extra, words = [PURCHASE], [], ["transaction rows as published"]
+        if self.exposure_share:
+            extra.append(self._exposures(transactions, kept, len(kinds)))
+            kinds.append(EXPOSURE)
+            words.append(f"{extra[-1].height} exposures drawn by a share of {self.exposure_share:g}")
+        if self.coupons:
+            redeemed, unmatched = self._redemptions(transactions, kept, len(kinds))
+            extra.append(redeemed)
+            kinds.append(COUPON)
+            words.append(f"{redeemed.height} coupon events ({unmatched} redemptions without a bought product)")
+        others = pl.concat([frame.select("user", "item") for frame in extra]) if extra else None
+        events, steps = _purchases(transactions, products, ", ".join(words), others)
+        log = pl.concat([events, *extra]).lazy()
+        return RawData(log, _items(kept), _users(demographics), _names(kept), tuple(kinds), steps=steps)
 
-        def count(frame: pl.DataFrame, step: str, reason: str) -> pl.DataFrame:
-            steps.append(
-                Step(step, reason, frame.height, frame["household_id"].n_unique(), frame["product_id"].n_unique())
-            )
-            return frame
+    def _exposures(self, transactions: pl.DataFrame, kept: pl.DataFrame, kind: int) -> pl.DataFrame:
+        """A seeded share of the (household, product, week) with the product on display or in the mailer of a store
+        where the household shopped in that week."""
+        promotions = _read(self.folder / "promotions.parquet").filter(
+            (pl.col("display_location") != "0") | (pl.col("mailer_location") != "0")
+        )
+        promotions = promotions.select("product_id", "store_id", "week").join(kept, on="product_id", how="semi")
+        trips = transactions.select("household_id", "store_id", "week").unique()
+        promoted = promotions.partition_by("week", as_dict=True)
+        drawn = []
+        for (week,), there in sorted(trips.partition_by("week", as_dict=True).items()):
+            if (week,) not in promoted:
+                continue
+            seen = there.join(promoted[(week,)], on="store_id").select("household_id", "product_id", "week")
+            drawn.append(seen.filter(_drawn(seen, self.seed, self.exposure_share)))
+        columns = {"household_id": pl.Int64, "product_id": pl.Int64, "week": pl.Int64}
+        rows = pl.concat(drawn) if drawn else pl.DataFrame(schema=columns)
+        return _events(rows.unique(), pl.lit(1.0), kind)  # exposed in two stores is exposed
 
-        rows = count(transactions, "read", "transaction rows as published")
-        rows = count(rows.filter(pl.col("quantity") > 0), "quantity", "quantity <= 0")
-        rows = count(rows.filter(pl.col("sales_value") > 0), "sales", "sales_value <= 0")
-        rows = count(
-            rows.join(products.select("product_id"), on="product_id", how="semi"), "product row", "no row in products"
+    def _redemptions(self, transactions: pl.DataFrame, kept: pl.DataFrame, kind: int) -> tuple[pl.DataFrame, int]:
+        """(household, product, week) of coupons redeemed for a product bought in that week, with their number; and how
+        many redemptions have no such product. A coupon is good for up to thousands of products."""
+        redeemed = _read(self.folder / "coupon_redemptions.parquet").with_row_index("redemption")
+        days = transactions.select(pl.col("transaction_timestamp").dt.date().alias("day"), "week").unique("day")
+        redeemed = redeemed.with_columns(pl.col("redemption_date").dt.date().alias("day")).join(days, on="day")
+        bought = transactions.filter(pl.col("quantity") > 0).select("household_id", "product_id", "week").unique()
+        coupons = _read(self.folder / "coupons.parquet").unique().join(kept, on="product_id", how="semi")
+        matched = redeemed.join(coupons, on=["coupon_upc", "campaign_id"]).join(
+            bought, on=["household_id", "product_id", "week"]
         )
-        kept = products.filter(~pl.col("department").is_in(DROPPED_DEPARTMENTS))
-        rows = count(
-            rows.join(kept.select("product_id"), on="product_id", how="semi"),
-            "department",
-            "not merchandise: " + ", ".join(DROPPED_DEPARTMENTS),
-        )
-        kept = kept.filter(pl.col("product_category").is_not_null())
-        rows = count(
-            rows.join(kept.select("product_id"), on="product_id", how="semi"), "category", "no product_category"
-        )
-        kept = kept.filter(~pl.col("product_category").str.contains("COUPON|FUEL"))
-        rows = count(
-            rows.join(kept.select("product_id"), on="product_id", how="semi"),
-            "category name",
-            "category contains COUPON or FUEL",
-        )
-        events = (
-            rows.group_by("household_id", "product_id", "week")
-            .agg(pl.col("basket_id").n_unique().alias("strength"))
-            .select(
-                pl.col("household_id").cast(pl.String).alias("user"),
-                pl.col("product_id").cast(pl.String).alias("item"),
-                pl.col("week").cast(pl.Int64).alias("period"),
-                pl.col("strength").cast(pl.Float64),
-                pl.lit(0, dtype=pl.Int64).alias("kind"),
-            )
-        )
-        steps.append(
-            Step(
-                "events",
-                "merged into household x product x week",
-                events.height,
-                events["user"].n_unique(),
-                events["item"].n_unique(),
-            )
-        )
-        return RawData(events, _items(kept), _users(demographics), _names(kept), steps)
+        rows = matched.group_by("household_id", "product_id", "week").agg(pl.len().alias("n"))
+        total = pl.read_parquet(self.folder / "coupon_redemptions.parquet", columns=["household_id"]).height
+        return _events(rows, pl.col("n"), kind), total - matched["redemption"].n_unique()
+
+
+def _merchandise() -> pl.Expr:
+    return (
+        ~pl.col("department").is_in(DROPPED_DEPARTMENTS)
+        & pl.col("product_category").is_not_null()
+        & ~pl.col("product_category").str.contains("COUPON|FUEL")
+    )
+
+
+def _purchases(
+    transactions: pl.DataFrame, products: pl.DataFrame, read: str, others: pl.DataFrame | None
+) -> tuple[pl.DataFrame, list[Step]]:
+    """The filter, step by step; `others` are events of other kinds, which it leaves alone and counts along."""
+    steps: list[Step] = []
+
+    def count(frame: pl.DataFrame, step: str, reason: str, *, merged: bool = False) -> pl.DataFrame:
+        ids = frame.select(pl.col("household_id").alias("user"), pl.col("product_id").alias("item"))
+        ids = ids if others is None else pl.concat([ids, others])
+        steps.append(Step(step, reason, ids.height, ids["user"].n_unique(), ids["item"].n_unique(), merged))
+        return frame
+
+    def of(chosen: pl.DataFrame) -> pl.DataFrame:
+        return rows.join(chosen.select("product_id"), on="product_id", how="semi")
+
+    rows = count(transactions, "read", read)
+    rows = count(rows.filter(pl.col("quantity") > 0), "quantity", "quantity <= 0")
+    rows = count(rows.filter(pl.col("sales_value") > 0), "sales", "sales_value <= 0")
+    rows = count(of(products), "product row", "no row in products")
+    kept = products.filter(~pl.col("department").is_in(DROPPED_DEPARTMENTS))
+    rows = count(of(kept), "department", "not merchandise: " + ", ".join(DROPPED_DEPARTMENTS))
+    kept = kept.filter(pl.col("product_category").is_not_null())
+    rows = count(of(kept), "category", "no product_category")
+    kept = kept.filter(~pl.col("product_category").str.contains("COUPON|FUEL"))
+    rows = count(of(kept), "category name", "category contains COUPON or FUEL")
+    rows = rows.group_by("household_id", "product_id", "week").agg(pl.col("basket_id").n_unique().alias("baskets"))
+    count(rows, "events", "merged into household x product x week", merged=True)
+    return _events(rows, pl.col("baskets"), 0), steps
+
+
+def _events(rows: pl.DataFrame, value: pl.Expr, kind: int) -> pl.DataFrame:
+    return rows.select(
+        pl.col("household_id").alias("user"),
+        pl.col("product_id").alias("item"),
+        pl.col("week").cast(pl.Int64).alias("time"),
+        pl.lit(kind, dtype=pl.UInt8).alias("kind"),
+        value.cast(pl.Float32).alias("value"),
+    )
+
+
+def _drawn(rows: pl.DataFrame, seed: int, share: float) -> pl.Series:
+    """Which rows are drawn: by a hash of their values and the seed, so that their order does not matter (the finaliser
+    of SplitMix64: Steele, Lea, Flood, OOPSLA 2014)."""
+    mixed = np.full(rows.height, seed, dtype=np.uint64)
+    for column in ("household_id", "product_id", "week"):
+        mixed = mixed * np.uint64(0x9E3779B97F4A7C15) + rows[column].to_numpy().astype(np.uint64)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+    return pl.Series((mixed >> np.uint64(11)) < share * 2.0**53)
 
 
 def _package_folder() -> Path:
@@ -155,7 +239,7 @@ def _read(path: Path) -> pl.DataFrame:
 
 def _items(products: pl.DataFrame) -> pl.DataFrame:
     return products.select(
-        pl.col("product_id").cast(pl.String).alias("item"),
+        pl.col("product_id").alias("item"),
         pl.col("department"),
         pl.col("brand"),
         pl.col("product_category"),
@@ -166,7 +250,7 @@ def _items(products: pl.DataFrame) -> pl.DataFrame:
 
 
 def _users(demographics: pl.DataFrame) -> pl.DataFrame:
-    return demographics.with_columns(pl.col("household_id").cast(pl.String).alias("user")).drop("household_id")
+    return demographics.with_columns(pl.col("household_id").alias("user")).drop("household_id")
 
 
 def _names(products: pl.DataFrame) -> dict[str, str]:

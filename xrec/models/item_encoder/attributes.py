@@ -22,4 +22,5 @@ class Attributes(ItemEncoder):
         self.second = nn.Linear(hidden_size, embedding_size)
 
     def features(self, generator: torch.Generator | None = None) -> Tensor:
-        return self.second(torch.nn.functional.leaky_relu(self.first(self.codes.columns), 0.2))
+        hidden = self.first(self.codes.columns, self.codes.weights)
+        return self.second(torch.nn.functional.leaky_relu(hidden, 0.2))

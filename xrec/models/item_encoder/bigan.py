@@ -1,7 +1,7 @@
 """BiGAN over item attributes (Donahue et al., ICLR 2017): it generates attribute vectors and encodes them.
 
-E(x) -> z, G(z) -> x, and a joint discriminator D(x, z) tells (x, E(x)) from (G(z), z). x is the concatenation of one
-one-hot per attribute field; G answers with one softmax per field.
+E(x) -> z, G(z) -> x, and a joint discriminator D(x, z) tells (x, E(x)) from (G(z), z). x is the concatenation of the
+attribute fields, each a weight per level; G answers with one softmax per category or text, and two numbers per number.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class BiGAN(ItemEncoder):
             raise ValueError(f"bigan: free_dropout must be in [0, 1), got {free_dropout}")
         self.codes = AttributeCodes(catalogue)
         self.codes.require_some("bigan")
+        self.fields = [_Number() if numeric else _Shares() for numeric in self.codes.numeric]
         self.adversarial = adversarial
         self.latent_size, self.batch_size, self.free_dropout = latent_size, batch_size, free_dropout
         self.encoder_first = AttributeSum(self.codes.n_columns, hidden_size)
@@ -57,13 +58,16 @@ class BiGAN(ItemEncoder):
         self.free = nn.Embedding(catalogue.n_items, embedding_size)
         nn.init.normal_(self.free.weight, std=0.05)
 
-    def encode(self, columns: Tensor) -> Tensor:
-        """E(x): attribute columns [N, F] -> latents [N, latent_size]."""
-        return self.encoder_second(functional.leaky_relu(self.encoder_first(columns), 0.2))
+    def encode(self, columns: Tensor, weights: Tensor) -> Tensor:
+        """E(x): attribute columns and weights [N, M] -> latents [N, latent_size]."""
+        return self.encoder_second(functional.leaky_relu(self.encoder_first(columns, weights), 0.2))
 
     def generate(self, latents: Tensor) -> Tensor:
-        """G(z): latents [N, latent_size] -> attribute shares [N, n_columns], summing to 1 within each field."""
-        return torch.cat([part.softmax(-1) for part in self._logits(latents)], dim=-1)
+        """G(z): latents [N, latent_size] -> attributes [N, n_columns]: shares that sum to 1 within a category or text;
+        for a number, the chance that it is missing and its scaled value, weighed by the chance that it is there."""
+        return torch.cat(
+            [field.drawn(part) for field, part in zip(self.fields, self._logits(latents), strict=True)], -1
+        )
 
     def _logits(self, latents: Tensor) -> tuple[Tensor, ...]:
         return self.generator(latents).split(self.codes.sizes, dim=-1)
@@ -73,38 +77,65 @@ class BiGAN(ItemEncoder):
         if generator is not None and self.free_dropout > 0:
             keep = torch.rand(len(free), 1, generator=generator, device=free.device) >= self.free_dropout
             free = free * keep
-        return self.projection(self.encode(self.codes.columns)) + free
+        return self.projection(self.encode(self.codes.columns, self.codes.weights)) + free
 
-    def _draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A batch of real attribute columns, and one of latents from the prior."""
+    def _draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """A batch of real attribute columns with their weights, and one of latents from the prior."""
         device = self.codes.columns.device
         rows = torch.randint(len(self.codes.columns), (self.batch_size,), generator=generator, device=device)
         latents = torch.randn(self.batch_size, self.latent_size, generator=generator, device=device)
-        return self.codes.columns[rows], latents
+        return self.codes.columns[rows], self.codes.weights[rows], latents
 
     def terms(self, wanted: set[str], generator: torch.Generator) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = {}
         if not wanted & {"adversarial", "item_reconstruction"}:
             return terms
-        columns, latents = self._draw(generator)
-        encoded = self.encode(columns)
+        columns, weights, latents = self._draw(generator)
+        encoded = self.encode(columns, weights)
         if "adversarial" in wanted:
-            real = self.discriminator.on_items(columns, encoded)
+            real = self.discriminator.on_items(columns, weights, encoded)
             fake = self.discriminator.on_shares(self.generate(latents), latents)
             terms["adversarial"] = self.adversarial.generator_loss(real, fake)
         if "item_reconstruction" in wanted:
-            offsets = torch.tensor([0, *self.codes.sizes[:-1]], device=columns.device).cumsum(0)
-            fields = zip(self._logits(encoded), (columns - offsets).unbind(-1), strict=True)
-            terms["item_reconstruction"] = torch.stack([functional.cross_entropy(lg, c) for lg, c in fields]).mean()
+            parts = zip(self.fields, self._logits(encoded), self.codes.places, self.codes.offsets, strict=True)
+            losses = [field.loss(lg, columns[:, at] - start, weights[:, at]) for field, lg, at, start in parts]
+            terms["item_reconstruction"] = torch.stack(losses).mean()
         return terms
 
     def discriminator_loss(self, generator: torch.Generator) -> Tensor:
-        columns, latents = self._draw(generator)
+        columns, weights, latents = self._draw(generator)
         with torch.no_grad():
-            encoded, shares = self.encode(columns), self.generate(latents)
+            encoded, shares = self.encode(columns, weights), self.generate(latents)
         return self.adversarial.discriminator_loss(
-            self.discriminator.on_items(columns, encoded), self.discriminator.on_shares(shares, latents)
+            self.discriminator.on_items(columns, weights, encoded), self.discriminator.on_shares(shares, latents)
         )
+
+
+class _Shares:
+    """A category or text as the generator answers it: shares of its levels."""
+
+    def drawn(self, logits: Tensor) -> Tensor:
+        return logits.softmax(-1)
+
+    def loss(self, logits: Tensor, codes: Tensor, weights: Tensor) -> Tensor:
+        """Mean cross-entropy of the weighted levels [N, m]."""
+        if codes.shape[1] == 1:
+            return functional.cross_entropy(logits, codes[:, 0])
+        return -(logits.log_softmax(-1).gather(1, codes) * weights).sum(1).mean()
+
+
+class _Number:
+    """A number: the logit of its being missing, and its scaled value."""
+
+    def drawn(self, logits: Tensor) -> Tensor:
+        missing = logits[:, :1].sigmoid()
+        return torch.cat([missing, (1 - missing) * logits[:, 1:]], dim=-1)
+
+    def loss(self, logits: Tensor, codes: Tensor, weights: Tensor) -> Tensor:
+        """Mean squared error of the chance that it is missing, and of the value where there is one."""
+        missing = (codes == 0).to(weights.dtype)
+        off = (logits[:, :1].sigmoid() - missing).square() + (1 - missing) * (logits[:, 1:] - weights).square()
+        return off.mean()
 
 
 class _JointDiscriminator(nn.Module):
@@ -118,8 +149,8 @@ class _JointDiscriminator(nn.Module):
             nn.LeakyReLU(0.2), nn.Linear(hidden_size, hidden_size), nn.LeakyReLU(0.2), nn.Linear(hidden_size, 1)
         )
 
-    def on_items(self, columns: Tensor, latents: Tensor) -> Tensor:
-        return self.head(self.item(columns) + self.latent(latents)).squeeze(-1)
+    def on_items(self, columns: Tensor, weights: Tensor, latents: Tensor) -> Tensor:
+        return self.head(self.item(columns, weights) + self.latent(latents)).squeeze(-1)
 
     def on_shares(self, shares: Tensor, latents: Tensor) -> Tensor:
         return self.head(self.item.dense(shares) + self.latent(latents)).squeeze(-1)

@@ -1,0 +1,193 @@
+"""The work behind `build`: raw data to the arrays and the document that the cache keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from xrec.data.accounting import Tally
+from xrec.data.attribute_history import latest_values
+from xrec.data.card import data_card
+from xrec.data.clean import Cleaning, clean, kind_codes
+from xrec.data.codes import Coded, code_events
+from xrec.data.core import drop_outliers, k_core
+from xrec.data.errors import DataError
+from xrec.data.fields import encode_fields
+from xrec.data.runs import by_user, merge_runs
+from xrec.data.schema import RawData, Step, check_events
+from xrec.data.split.base import Assigned
+from xrec.data.split.leakage import check, last_training_time
+from xrec.data.texts import Texts
+from xrec.types import Bools, Field, Ints
+
+Arrays = dict[str, np.ndarray]
+ENTITIES = ("user", "item")
+PARTS = ("train", "validation", "test")
+
+
+def make_arrays(source: Any, split: Any, cleaning: Cleaning) -> tuple[Arrays, dict[str, Any]]:
+    """Arrays and a JSON-able document; see `build` for what they become and for what is raised."""
+    raw: RawData = source.load()
+    check_events(raw, source.name)
+    coded = code_events(raw, source.name)
+    tally = Tally(source.name, raw.steps or [_read(coded.events)], strict=cleaning.strict)
+    _same_number(tally, coded.events)
+    events, coded.events = coded.events, pl.DataFrame()  # one owner, so that it can be let go
+    events = clean(events, raw.event_kinds, cleaning, tally)
+    assigned: Assigned = split.assign(events)
+    for step in assigned.steps:
+        tally.add(step)
+    check(assigned, events, split.name)
+    del events
+    targets = None  # every kind
+    if cleaning.target_kinds is not None:
+        targets = kind_codes(cleaning.target_kinds, raw.event_kinds, "target_kinds", source.name)
+    kept = _core(assigned, cleaning, tally, raw.event_kinds, targets)
+    new_code = {e: _new_codes(kept[e], len(getattr(coded, f"{e}s"))) for e in ENTITIES}
+    arrays = _events(kept, new_code)
+    span = {"first": str(kept["time"].min()), "last": str(kept["time"].max())}
+    end = last_training_time(assigned)
+    arrays |= _truth(raw, coded, kept, new_code) | _folds(assigned, new_code)
+    del kept
+    cold = {part: new_code["item"][codes] for part, codes in assigned.cold.items()}
+    arrays |= {f"cold_{part}": np.sort(codes[codes >= 0]) for part, codes in cold.items()}
+    described, history = _describe(raw, coded, arrays, new_code, assigned.train_end, end, cleaning, source.name)
+    arrays |= described["arrays"]
+    card = data_card(
+        source.name, arrays, len(described["user_ids"]), len(described["item_ids"]), assigned.train_end,
+        assigned.parts, targets, [asdict(s) for s in tally.steps], (*described["item"], *described["user"]),
+    )  # fmt: skip
+    card["time_span"] = span
+    card["split"] = {"name": split.name, **split.key()} | ({"note": assigned.note} if assigned.note else {})
+    card |= {"cold_items": {p: len(c[c >= 0]) for p, c in cold.items()}} if cold else {}
+    card |= {"item_history": history} if history else {}
+    document = {
+        "train_end": assigned.train_end,
+        "parts": {name: [int(first), int(last)] for name, (first, last) in assigned.parts.items()},
+        "cold": list(cold),
+        "event_kinds": list(raw.event_kinds),
+        "target_kinds": targets,
+        "item_fields": [{"name": f.name, "kind": f.kind} for f in described["item"]],
+        "user_fields": [{"name": f.name, "kind": f.kind} for f in described["user"]],
+        "card": card,
+    }
+    return arrays, document
+
+
+def _read(events: pl.DataFrame) -> Step:
+    users, items = (events[e].drop_nulls().n_unique() for e in ENTITIES)
+    return Step("read", "events of the source", events.height, users, items)
+
+
+def _same_number(tally: Tally, events: pl.DataFrame) -> None:
+    last = tally.steps[-1]
+    if last.rows != events.height:
+        raise DataError(
+            f"{tally.source}: the source counts {last.rows} events after its step {last.step!r}, but delivers "
+            f"{events.height}; a row is lost or doubled in the source"
+        )
+
+
+def _core(
+    assigned: Assigned, cleaning: Cleaning, tally: Tally, kinds: tuple[str, ...], targets: list[int] | None
+) -> pl.DataFrame:
+    """The split's events without robots and outside the core, sorted by user, item and period."""
+    events = assigned.events
+    if cleaning.outlier_mads is not None:
+        events = drop_outliers(events, assigned.train_end, cleaning.outlier_mads, tally)
+    order = ["user", "item", "period", "time"]
+    weights = [cleaning.kind_weights.get(k, 1.0) for k in kinds]
+    merged = [merge_runs(p, ("user", "item", "period"), weights) for p in by_user(events, order)]
+    events = pl.concat(merged)
+    if events.height != tally.steps[-1].rows:
+        tally.count(events, "merged", "events of one user, item and period of the split are one row", merged=True)
+    held_out = None
+    if assigned.folds is not None:
+        out = (pl.col("entity") == "user") & (pl.col("part") != "train")
+        held_out = assigned.folds.filter(out)["id"].cast(pl.Int64).to_numpy()
+    cold = np.concatenate(list(assigned.cold.values())).astype(np.int64) if assigned.cold else None
+    events = k_core(events, assigned.train_end, cleaning.min_item_users, cleaning.min_user_items, tally, held_out, cold)
+    if events.filter(pl.col("period") <= assigned.train_end).is_empty():
+        raise DataError(f"{tally.source}: no events are left to train on; loosen data.clean")
+    return events
+
+
+def _new_codes(codes: pl.Series, n: int) -> Ints:
+    """[n] the code of each id among those that are left, -1 for the others; the order stays."""
+    left = np.zeros(n, dtype=bool)
+    left[codes.to_numpy()] = True
+    return np.where(left, np.cumsum(left) - 1, -1)
+
+
+def _events(events: pl.DataFrame, new_code: Mapping[str, Ints]) -> Arrays:
+    arrays = {e: new_code[e].astype(np.int32)[events[e].to_numpy()] for e in ENTITIES}
+    arrays["time"] = events["period"].cast(pl.Int32).to_numpy()
+    arrays["strength"] = events["strength"].cast(pl.Float32).to_numpy()
+    arrays["kind"] = events["kind"].cast(pl.UInt8).to_numpy()
+    return arrays
+
+
+def _folds(assigned: Assigned, new_code: Mapping[str, Ints]) -> Arrays:
+    """entity (0 user, 1 item), code and part (place in PARTS) of the entities that are left."""
+    if assigned.folds is None:
+        return {}
+    pieces: list[np.ndarray] = []
+    for number, entity in enumerate(ENTITIES):
+        rows = assigned.folds.filter(pl.col("entity") == entity)
+        codes = new_code[entity][rows["id"].to_numpy()]
+        part = rows["part"].replace_strict(list(PARTS), list(range(len(PARTS))), return_dtype=pl.Int32).to_numpy()
+        piece = np.stack([np.full(len(codes), number), codes, part], axis=1)[codes >= 0]
+        pieces.append(piece[np.argsort(piece[:, 1], kind="stable")])
+    return {"fold_entity_code_part": np.concatenate(pieces).astype(np.int32)}
+
+
+def _truth(raw: RawData, coded: Coded, kept: pl.DataFrame, new_code: Mapping[str, Ints]) -> Arrays:
+    """The known causes of the events that are left: user, item, period, cause (an item) and strength."""
+    if raw.truth is None:
+        return {}
+    ids = {"user": coded.users, "item": coded.items, "cause_item": coded.items}
+    rows = raw.truth
+    for column, series in ids.items():
+        places = pl.DataFrame({column: series, "code": new_code[column.removeprefix("cause_")]})
+        rows = rows.join(places.filter(pl.col("code") >= 0), on=column).drop(column).rename({"code": column})
+    where = kept.select(*(pl.Series(e, new_code[e][kept[e].to_numpy()]) for e in ENTITIES), pl.col("time", "period"))
+    rows = rows.join(where, on=["user", "item", "time"]).sort("user", "item", "period", "cause_item")
+    columns = {"user": "user", "item": "item", "period": "period", "cause": "cause_item"}
+    arrays = {f"truth_{n}": rows[c].cast(pl.Int32).to_numpy() for n, c in columns.items()}
+    return arrays | {"truth_strength": rows["strength"].cast(pl.Float32).to_numpy()}
+
+
+def _describe(
+    raw: RawData, coded: Coded, arrays: Arrays, new_code: Mapping[str, Ints], train_end: int, end: Any,
+    cleaning: Cleaning, source: str,
+) -> tuple[dict[str, Any], dict[str, int]]:  # fmt: skip
+    """Ids, names and fields of the entities that are left, and what became of attributes that change."""
+    items, history = raw.items, {}
+    if raw.item_history is not None:
+        items, history = latest_values(raw.item_history, items, end, source)
+    training = arrays["time"] <= train_end
+    stored: Arrays = {}
+    found: dict[str, Any] = {"arrays": stored}
+    for entity, frame, text in (("item", items, raw.text), ("user", raw.users, ())):
+        ids: pl.Series = getattr(coded, f"{entity}s").filter(pl.Series(new_code[entity] >= 0))
+        trained: Bools = np.zeros(len(ids), dtype=bool)
+        trained[arrays[entity][training]] = True
+        fields = encode_fields(frame, entity, ids, trained, cleaning.min_level_count, text)
+        texts = Texts.of(ids.cast(pl.String).to_list())
+        stored |= texts.arrays(f"{entity}_ids") | _stored(entity, fields)
+        found |= {entity: fields, f"{entity}_ids": texts}
+    names = Texts.of(raw.item_names.get(i) or i for i in found["item_ids"])
+    stored |= names.arrays("item_names")
+    return found, history
+
+
+def _stored(entity: str, fields: tuple[Field, ...]) -> Arrays:
+    arrays: Arrays = {}
+    for i, field in enumerate(fields):
+        arrays |= Texts.of(field.levels).arrays(f"{entity}_field_{i}_levels")
+        arrays |= {f"{entity}_field_{i}_codes": field.codes, f"{entity}_field_{i}_weights": field.weights}
+    return arrays
