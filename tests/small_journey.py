@@ -9,9 +9,9 @@ import polars as pl
 
 #: overrides that make a run over `small_journey` take seconds
 SMALL = [
-    "data.min_item_users=3",
-    "data.min_user_items=3",
-    "data.min_level_count=1",
+    "data.clean.min_item_users=3",
+    "data.clean.min_user_items=3",
+    "data.clean.min_level_count=1",
     "training.windows=[28,34]",
     "training.epochs=2",
     "training.batch_size=16",

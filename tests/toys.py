@@ -14,9 +14,10 @@ import torch
 
 from xrec.data.build import build
 from xrec.data.cache import ArrayCache
+from xrec.data.clean import Cleaning
 from xrec.data.interactions import SplitInteractions
-from xrec.data.schema import EVENT_SCHEMA, RawData
-from xrec.data.split import TemporalSplit
+from xrec.data.schema import RawData
+from xrec.data.split.temporal import TemporalSplit
 from xrec.losses.adversarial import Nonsaturating
 from xrec.losses.reconstruction import Bernoulli
 from xrec.models.attention.mean import Mean
@@ -52,8 +53,9 @@ class ToySource:
 
 
 def events_frame(rows: list[tuple[str, str, int, float]]) -> pl.DataFrame:
-    """(user, item, period, strength) rows as an event log of kind 0."""
-    return pl.DataFrame([(*row, 0) for row in rows], schema=EVENT_SCHEMA, orient="row")
+    """(user, item, period, value) rows as an event log of kind 0."""
+    schema = {"user": pl.String, "item": pl.String, "time": pl.Int64, "value": pl.Float32, "kind": pl.UInt8}
+    return pl.DataFrame([(*row, 0) for row in rows], schema=schema, orient="row")
 
 
 def random_events(seed: int = 0, n_users: int = 40, n_items: int = 30, n_periods: int = 12) -> pl.DataFrame:
@@ -89,7 +91,7 @@ def toy_raw(seed: int = 0, n_users: int = 40, n_items: int = 30, events: pl.Data
         schema={"item": pl.String, "department": pl.String, "brand": pl.String, "size": pl.String},
     )
     users = pl.DataFrame({"user": [f"{u}" for u in range(n_users)], "age": some(["young", "old"], n_users, 0.5)})
-    return RawData(events, items, users, {f"{i}": f"item {i}" for i in range(n)})
+    return RawData(events.lazy(), items, users, {f"{i}": f"item {i}" for i in range(n)})
 
 
 def toy_dataset(
@@ -103,9 +105,9 @@ def toy_dataset(
 ) -> SplitInteractions:
     """The toy through the real build. `events` replaces the random log; core: (min_item_users, min_user_items)."""
     raw = toy_raw(seed, n_users, n_items, events)
-    source = ToySource(raw, {"events": raw.events.rows(), "seed": seed})
+    source = ToySource(raw, {"events": raw.events.collect().rows(), "seed": seed})
     cache = ArrayCache(tmp_path / "cache")
-    return build(source, split, cache, min_item_users=core[0], min_user_items=core[1], min_level_count=2)
+    return build(source, split, cache, Cleaning(min_item_users=core[0], min_user_items=core[1], min_level_count=2))
 
 
 def no_progress(iterable: Any, *, total: int | None = None, description: str = "") -> Iterator[Any]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import polars as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
@@ -17,6 +18,8 @@ from threadpoolctl import threadpool_limits
 from xrec.config.instantiate import instantiate
 from xrec.data.build import build
 from xrec.data.cache import ArrayCache
+from xrec.data.clean import Cleaning
+from xrec.data.interactions import SplitInteractions
 from xrec.models.base import Recommender
 from xrec.stages.explain import explain
 from xrec.stages.fidelity import fidelity
@@ -24,6 +27,7 @@ from xrec.stages.fit import fit_model, load_model
 from xrec.stages.rank import rank
 from xrec.stages.report import objectives, report, show
 from xrec.stages.run import Run
+from xrec.tracking.files import whole_file
 from xrec.tracking.results import canonical_hash, read_results
 from xrec.tracking.store import RunError, RunStore, describe_environment
 
@@ -105,9 +109,7 @@ def _prepare(config: DictConfig, store: RunStore, source: Path | None, overrides
         instantiate(config.data.source),
         instantiate(config.split),
         cache,
-        min_item_users=config.data.min_item_users,
-        min_user_items=config.data.min_user_items,
-        min_level_count=config.data.min_level_count,
+        Cleaning(**OmegaConf.to_container(config.data.clean, resolve=True)),  # type: ignore[arg-type]
     )
     store.write_config(OmegaConf.to_yaml(config, resolve=True), list(overrides))
     store.environment(
@@ -116,9 +118,18 @@ def _prepare(config: DictConfig, store: RunStore, source: Path | None, overrides
         from_run=str(source) if source else None,
         threads=config.threads,
     )
-    store.path("data_card.json").write_text(json.dumps(dataset.card, indent=1))
+    _describe_data(store, dataset)
     tracker = instantiate(config.tracking)
     return Run(config, store, tracker, dataset, cache, torch.device(config.device))
+
+
+def _describe_data(store: RunStore, dataset: SplitInteractions) -> None:
+    """data_card.json; folds.parquet and truth.parquet where the split holds entities out or causes are known."""
+    store.path("data_card.json").write_text(json.dumps(dataset.card, indent=1))
+    for name, columns in (("folds", dataset.folds()), ("truth", dataset.causes())):
+        if columns:
+            with whole_file(store.path(f"{name}.parquet")) as temporary:
+                pl.DataFrame(columns).write_parquet(temporary)
 
 
 def _source(config: DictConfig) -> Path | None:

@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.toys import SPLIT, ToySource, events_frame, toy_dataset, toy_raw
+from xrec.data.accounting import Tally
 from xrec.data.build import build
 from xrec.data.cache import ArrayCache
-from xrec.data.clean import k_core
+from xrec.data.clean import Cleaning
+from xrec.data.core import k_core
 from xrec.data.errors import DataError
-from xrec.data.schema import MISSING, RARE, check_events, encode_fields
+from xrec.data.fields import MISSING
 
 PAIRS = st.sets(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(1, 6)), min_size=1, max_size=50)
 
@@ -31,14 +33,17 @@ def slow_core(events: set, train_end: int, min_item_users: int, min_user_items: 
 
 @given(PAIRS, st.integers(1, 3), st.integers(1, 3))
 def test_the_core_equals_a_slow_reference(pairs, min_item_users, min_user_items):
-    events = events_frame([(str(u), str(i), t, 1.0) for u, i, t in sorted(pairs)])
+    columns = {"user": pl.UInt32, "item": pl.UInt32, "period": pl.Int64}
+    events = pl.DataFrame(sorted(pairs), schema=columns, orient="row").with_columns(kind=pl.lit(0, pl.UInt8))
+    tally = Tally("toy", [], strict=False)
     wanted = slow_core(pairs, 4, min_item_users, min_user_items)
     if not wanted:
-        with pytest.raises(DataError, match="is empty; lower data.min_item_users or data.min_user_items"):
-            k_core(events, 4, min_item_users, min_user_items)
+        with pytest.raises(DataError, match="is empty; lower data.clean.min_item_users or data.clean.min_user"):
+            k_core(events, 4, min_item_users, min_user_items, tally)
         return
-    kept, (step,) = k_core(events, 4, min_item_users, min_user_items)
-    assert {(int(u), int(i), t) for u, i, t in kept.select("user", "item", "period").rows()} == wanted
+    kept = k_core(events, 4, min_item_users, min_user_items, tally)
+    (step,) = tally.steps
+    assert set(kept.select("user", "item", "period").rows()) == wanted
     assert (step.rows, step.users, step.items) == (
         len(wanted),
         len({u for u, *_ in wanted}),
@@ -47,14 +52,14 @@ def test_the_core_equals_a_slow_reference(pairs, min_item_users, min_user_items)
 
 
 def test_the_toy_keeps_ids_events_and_attributes_in_step(toy):
-    raw = toy_raw().events.filter(pl.col("period") <= SPLIT.test_end)
+    raw = toy_raw().events.collect().filter(pl.col("time") <= SPLIT.test_end)
     users, items = toy.catalogue.user_ids, toy.catalogue.item_ids
     found = {(users[u], items[i], t, s) for u, i, t, s in zip(toy.user, toy.item, toy.time, toy.strength, strict=True)}
     kept = raw.filter(pl.col("user").is_in(users) & pl.col("item").is_in(items))
-    assert found == set(kept.select("user", "item", "period", "strength").rows())
+    assert found == set(kept.select("user", "item", "time", "value").rows())
     attributes = {row["item"]: row for row in toy_raw().items.rows(named=True)}
     for field in toy.catalogue.item_fields:
-        for item, code in zip(items, field.codes, strict=True):
+        for item, code in zip(items, field.codes[:, 0], strict=True):
             assert field.levels[code] == (attributes.get(item, {}).get(field.name) or MISSING)
 
 
@@ -69,7 +74,7 @@ def test_events_are_sorted_by_user_item_and_time(toy):
 
 
 def test_drop_accounting_adds_up(toy):
-    raw = toy_raw().events
+    raw = toy_raw().events.collect()
     steps = toy.card["steps"]
     assert steps[0]["rows"] == raw.height
     assert [s["rows"] for s in steps] == sorted((s["rows"] for s in steps), reverse=True)
@@ -95,45 +100,29 @@ def test_the_card_counts_targets_as_a_slow_loop_does(toy, part):
 def test_the_card_counts_what_is_past_the_last_period(tmp_path):
     rows = [(u, i, t, 1.0) for u in "12" for i in "12" for t in (1, 9, 11, 13)]
     dataset = toy_dataset(tmp_path, events=events_frame(rows), core=(1, 1))
-    assert [(s["step"], s["rows"]) for s in dataset.card["steps"]] == [("span", 12), ("core", 12)]
+    assert [(s["step"], s["rows"]) for s in dataset.card["steps"]] == [
+        ("read", 16),
+        ("missing", 16),
+        ("duplicates", 16),
+        ("merged", 16),
+        ("span", 12),
+        ("core", 12),
+    ]
     assert dataset.time.max() == 11
 
 
 def test_a_user_with_one_item_is_legal(tmp_path):
     dataset = toy_dataset(
-        tmp_path, events=events_frame([("1", "1", 1, 1.0), ("2", "1", 2, 1.0), ("2", "2", 2, 1.0)]), core=(1, 1)
+        tmp_path,
+        events=events_frame([("1", "1", 1, 1.0), *(("2", i, t, 1.0) for i in "12" for t in (2, 9, 11))]),
+        core=(1, 1),
     )
     assert dataset.histories(9).lengths().tolist() == [1, 2]
 
 
-def frame(**changes) -> pl.DataFrame:
-    return events_frame([("1", "1", 1, 1.0), ("1", "2", 2, 2.0)]).with_columns(**changes)
-
-
-@pytest.mark.parametrize(
-    ("events", "message"),
-    [
-        (frame().drop("kind"), "events must have the columns .*kind: Int64"),
-        (frame(period=pl.lit("x")), "period: String"),
-        (frame().clear(), "no events at all"),
-        (frame(item=pl.lit(None, dtype=pl.String)), "missing values {'item': 2}"),
-        (frame(strength=pl.lit(0.0)), "2 events have a strength that is not a positive number"),
-        (frame(strength=pl.lit(float("nan"))), "2 events have a strength that is not a positive number"),
-    ],
-)
-def test_malformed_events_are_refused_by_name(events, message):
+def refused(tmp_path, raw, message, split=SPLIT, **cleaning):
     with pytest.raises(DataError, match=message):
-        check_events(events, "toy")
-
-
-def refused(tmp_path, raw, message, split=SPLIT):
-    with pytest.raises(DataError, match=message):
-        build(ToySource(raw), split, ArrayCache(tmp_path), min_item_users=1, min_user_items=1, min_level_count=1)
-
-
-def test_two_events_of_one_triple_are_refused(tmp_path):
-    twice = events_frame([("1", "1", 1, 1.0), ("1", "1", 1, 2.0)])
-    refused(tmp_path, toy_raw(events=twice), "several events for one user, item and period")
+        build(ToySource(raw), split, ArrayCache(tmp_path), Cleaning(**cleaning))
 
 
 def test_no_training_events_are_refused(tmp_path):
@@ -144,10 +133,3 @@ def test_two_attribute_rows_for_one_item_are_refused(tmp_path):
     raw = toy_raw()
     raw.items = pl.concat([raw.items, raw.items])
     refused(tmp_path, raw, "some item ids have several rows")
-
-
-def test_attributes_are_coded_with_missing_first_and_rare_pooled():
-    items = pl.DataFrame({"item": ["a", "b", "c", "d", "e"], "brand": ["x", "x", "lone", None, "y"]})
-    (field,) = encode_fields(items, "item", ("e", "d", "c", "b", "a", "without row"), 2)
-    assert field.levels == (MISSING, RARE, "x")
-    assert [field.levels[c] for c in field.codes] == [RARE, MISSING, RARE, "x", "x", MISSING]

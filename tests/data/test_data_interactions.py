@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 
 from xrec.data.errors import DataError
 from xrec.data.interactions import STATISTIC_NAMES, STATISTIC_SPANS, SplitInteractions
-from xrec.data.split import TemporalSplit
 from xrec.types import HALF_LIVES, Catalogue, membership
 
 N_USERS, N_ITEMS = 4, 5
@@ -24,7 +24,7 @@ def interactions(events: dict) -> SplitInteractions:
     columns = [np.array([r[i] for r in rows], dtype=np.float32 if i == 3 else np.int64) for i in range(5)]
     names = tuple(str(i) for i in range(N_ITEMS))
     catalogue = Catalogue(names, names, (), tuple(str(u) for u in range(N_USERS)))
-    return SplitInteractions(*columns, catalogue, TemporalSplit(5, 7, 9), "fingerprint", {})
+    return SplitInteractions(*columns, catalogue, 5, {"validation": (6, 7), "test": (8, 9)}, "fingerprint", {})
 
 
 @given(EVENTS, st.integers(0, 11))
@@ -94,14 +94,32 @@ def test_membership_equals_a_slow_loop(events, rows):
     assert found.tolist() == [[item in table.row(user) for item in range(N_ITEMS)] for user in rows]
 
 
-def test_parts_follow_each_other_without_gap_or_overlap():
-    split = TemporalSplit(43, 47, 53)
-    assert (split.period("validation"), split.period("test")) == ((44, 47), (48, 53))
+def test_an_unknown_part_is_refused():
+    dataset = interactions({})
+    assert (dataset.period("validation"), dataset.period("test")) == ((6, 7), (8, 9))
     with pytest.raises(DataError, match="no part 'train'; parts are validation, test"):
-        split.period("train")
+        dataset.period("train")
 
 
-@pytest.mark.parametrize("ends", [(5, 5, 6), (5, 6, 6), (7, 6, 8)])
-def test_ends_out_of_order_are_refused(ends):
-    with pytest.raises(DataError, match="train_end < validation_end < test_end"):
-        TemporalSplit(*ends)
+@given(EVENTS, st.integers(0, 10), st.sets(st.integers(0, 2)))
+def test_only_events_of_target_kinds_are_targets(events, start, kinds):
+    dataset = replace(interactions(events), target_kinds=sorted(kinds))
+    chosen = {triple: rest for triple, rest in events.items() if rest[1] in kinds}
+    found, wanted = dataset.targets(start, start + 2), interactions(chosen).targets(start, start + 2)
+    np.testing.assert_array_equal(found.indptr, wanted.indptr)
+    np.testing.assert_array_equal(found.item, wanted.item)
+
+
+@given(EVENTS, st.integers(1, 11))
+def test_small_types_change_no_number(events, moment):
+    """The cache stores 32 and 8 bits; `user * n_items + item` must not wrap around in them."""
+    wide = interactions(events)
+    small = {c: getattr(wide, c).astype(np.int32) for c in ("user", "item", "time")}
+    narrow = replace(wide, **small, kind=wide.kind.astype(np.uint8))
+    for name in ("indptr", "item", "age", "first_age", "strength", "n_periods", "kind", "decayed"):
+        found, wanted = (getattr(d.histories(moment), name) for d in (narrow, wide))
+        np.testing.assert_array_equal(found, wanted)
+        assert found.dtype == wanted.dtype
+    np.testing.assert_array_equal(narrow.item_statistics(moment), wide.item_statistics(moment))
+    many = replace(narrow.catalogue, item_ids=range(2**30))  # type: ignore[arg-type]
+    assert (replace(narrow, catalogue=many).targets(1, 9).item < N_ITEMS).all()

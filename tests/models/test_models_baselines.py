@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.toys import events_frame, fit_data, histories, toy_dataset
-from xrec.data.split import TemporalSplit
+from xrec.data.split.temporal import TemporalSplit
 from xrec.models.base import History
 from xrec.models.baselines.ease import EASE
 from xrec.models.baselines.personal_frequency import PersonalFrequency

@@ -35,7 +35,7 @@ def test_codes_of_different_fields_share_no_column(toy):
     codes = AttributeCodes(toy.catalogue)
     start = 0
     for index, field in enumerate(toy.catalogue.item_fields):
-        assert (codes.columns[:, index].numpy() == field.codes + start).all()
+        assert (codes.columns[:, index].numpy() == field.codes[:, 0] + start).all()
         start += len(field.levels)
     assert codes.n_columns == start
 
@@ -43,7 +43,7 @@ def test_codes_of_different_fields_share_no_column(toy):
 def test_the_attribute_sum_is_a_linear_layer_on_one_hots(toy):
     codes, layer = AttributeCodes(toy.catalogue), AttributeSum(AttributeCodes(toy.catalogue).n_columns, 5)
     dense = torch.zeros(toy.catalogue.n_items, codes.n_columns).scatter_(1, codes.columns, 1.0)
-    torch.testing.assert_close(layer(codes.columns), layer.dense(dense))
+    torch.testing.assert_close(layer(codes.columns, codes.weights), layer.dense(dense))
 
 
 def test_generated_shares_sum_to_one_within_each_field(bigan):
@@ -77,7 +77,7 @@ def test_item_reconstruction_is_the_mean_cross_entropy_of_the_fields(bigan):
     found = bigan.terms({"item_reconstruction"}, generator())["item_reconstruction"]
     rows = torch.randint(len(bigan.codes.columns), (16,), generator=generator())
     columns = bigan.codes.columns[rows]
-    log_shares = bigan.generate(bigan.encode(columns)).log()
+    log_shares = bigan.generate(bigan.encode(columns, bigan.codes.weights[rows])).log()
     wanted = -torch.stack([log_shares.gather(1, columns[:, [f]]) for f in range(columns.shape[1])]).mean()
     torch.testing.assert_close(found, wanted)
 
@@ -111,7 +111,7 @@ def test_items_with_the_same_attributes_share_their_feature(toy):
 
 def test_an_item_without_attributes_is_legal(toy):
     item = toy.catalogue.item_ids.index(str(toy_raw().items.height))
-    assert all(f.levels[f.codes[item]] == "(missing)" for f in toy.catalogue.item_fields)
+    assert all(f.levels[f.codes[item, 0]] == "(missing)" for f in toy.catalogue.item_fields)
     assert torch.isfinite(toy_composed(toy).item_encoder.features()[item]).all()
 
 

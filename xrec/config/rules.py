@@ -54,6 +54,21 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class OrNull:
+    """null, or what `check` takes."""
+
+    check: Check
+    optional: bool = False
+
+    @property
+    def takes(self) -> str:
+        return f"{self.check.takes}, or null"
+
+    def errors(self, path: str, value: object) -> list[str]:
+        return [] if value is None else self.check.errors(path, value)
+
+
+@dataclass(frozen=True)
 class ListOf:
     """A list without repetitions; every element follows the rule."""
 

@@ -11,6 +11,8 @@ from xrec.config.rules import (
     ListOf,
     MapOf,
     Node,
+    OrNull,
+    Rule,
     Section,
     choice,
     flag,
@@ -35,6 +37,14 @@ UNRESOLVED = "the config does not resolve"
 
 _NAME = text("a name of letters, digits, '_', '-' and '.'", r"[\w.-]+")
 _CUTOFFS = ListOf(whole(1))
+_MOMENT = Rule(
+    "a date such as 2015-01-31 or a whole number",
+    lambda x: (isinstance(x, int) and not isinstance(x, bool)) or (isinstance(x, str) and x[:4].isdigit()),
+)
+_WINDOW = Rule(
+    "a whole number other than 0 (negative: counted back from the end of training)",
+    lambda x: isinstance(x, int) and not isinstance(x, bool) and x != 0,
+)
 _PART = choice("validation", "test")
 
 SCHEMA = Section(
@@ -62,9 +72,24 @@ SCHEMA = Section(
         "data": Section(
             {
                 "source": Node("data"),
-                "min_item_users": whole(0),
-                "min_user_items": whole(0),
-                "min_level_count": whole(0),
+                "path": OrNull(text("a file or folder"), optional=True),
+                "attributes": OrNull(text("a file"), optional=True),
+                "clean": Section(
+                    {
+                        "since": nullable(_MOMENT),
+                        "until": nullable(_MOMENT),
+                        "min_value": nullable(number(-1e30)),
+                        "kind_weights": OrNull(MapOf(number(0))),
+                        "target_kinds": OrNull(ListOf(text("a kind of event"))),
+                        "strength": choice("value", "one"),
+                        "deduplicate": flag(),
+                        "outlier_mads": nullable(number(0, open_low=True)),
+                        "min_item_users": whole(0),
+                        "min_user_items": whole(0),
+                        "min_level_count": whole(0),
+                        "strict": flag(),
+                    }
+                ),
             }
         ),
         "split": Node("split"),
@@ -82,7 +107,7 @@ SCHEMA = Section(
         "baselines": Entries("baselines", {"name": _NAME}),
         "training": Section(
             {
-                "windows": ListOf(whole(1)),
+                "windows": ListOf(_WINDOW),
                 "horizon": whole(1),
                 "epochs": whole(1),
                 "batch_size": whole(1),
@@ -101,7 +126,7 @@ SCHEMA = Section(
         "ranking": Section(
             {
                 "parts": ListOf(_PART),
-                "groups": ListOf(choice("all", "new")),
+                "groups": ListOf(choice("all", "new", "cold")),
                 "ndcg": _CUTOFFS,
                 "recall": _CUTOFFS,
                 "map": _CUTOFFS,
@@ -205,11 +230,20 @@ def _windows(config: Mapping[str, Any]) -> list[str]:
     if not isinstance(training, Mapping) or not isinstance(split, Mapping):
         return []
     windows, horizon, end = training.get("windows"), training.get("horizon"), split.get("train_end")
-    if not isinstance(windows, list) or not isinstance(horizon, int) or not isinstance(end, int):
+    if not isinstance(windows, list) or not isinstance(horizon, int):
         return []
-    return [
+    whole_windows = [w for w in windows if isinstance(w, int)]
+    found = [
+        f"training.windows: got {w}, which with training.horizon={horizon} reaches past the end of training; takes at "
+        f"most {-horizon}"
+        for w in whole_windows
+        if -horizon < w < 0
+    ]
+    if not isinstance(end, int):
+        return found
+    return found + [
         f"training.windows: got {w}, which with training.horizon={horizon} reaches period {w + horizon - 1}; "
         f"takes at most {end - horizon + 1}, so that windows end by split.train_end={end}"
-        for w in windows
-        if isinstance(w, int) and w + horizon - 1 > end
+        for w in whole_windows
+        if w + horizon - 1 > end
     ]

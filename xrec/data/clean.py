@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,7 +27,7 @@ class Cleaning:
     Args:
         since, until: dates ('2015-01-31', both days included) or, where times are whole numbers, such numbers.
         min_value: events of a smaller value go (ratings >= 4 are positive).
-        kind_weights: event kind -> weight; 0 drops the kind; kinds that are not named weigh 1.
+        kind_weights: event kind -> weight, 1 for kinds that are not named; 0 drops the kind. None: all weigh 1.
         target_kinds: kinds that are to be predicted, and that the core counts; None: all. The others are history only.
         strength: 'value' (an event counts its value times its kind's weight) or 'one' (its kind's weight).
         deduplicate: events of the same user, item, time and kind are one.
@@ -42,7 +42,7 @@ class Cleaning:
     since: str | int | None = None
     until: str | int | None = None
     min_value: float | None = None
-    kind_weights: Mapping[str, float] = field(default_factory=dict)
+    kind_weights: Mapping[str, float] | None = None
     target_kinds: Sequence[str] | None = None
     strength: str = "value"
     deduplicate: bool = True
@@ -67,7 +67,7 @@ def clean(events: pl.DataFrame, kinds: tuple[str, ...], cleaning: Cleaning, tall
     Raises:
         DataError: settings that do not suit the data, or that leave nothing.
     """
-    weights = _weights(kinds, cleaning.kind_weights, tally.source)
+    weights = weights_of(kinds, cleaning.kind_weights, tally.source)
     events = _present(events, tally)
     events = _within(events, cleaning, tally)
     if cleaning.min_value is not None:
@@ -137,7 +137,13 @@ def kind_codes(names: Iterable[str], kinds: tuple[str, ...], setting: str, sourc
     return [kinds.index(name) for name in names]
 
 
-def _weights(kinds: tuple[str, ...], given: Mapping[str, float], source: str) -> list[float]:
+def weights_of(kinds: tuple[str, ...], given: Mapping[str, float] | None, source: str) -> list[float]:
+    """The weight of each kind: 1 unless it is given.
+
+    Raises:
+        DataError: a kind that the source does not have.
+    """
+    given = given or {}
     weights = [1.0] * len(kinds)
     for code, weight in zip(kind_codes(given, kinds, "kind_weights", source), given.values(), strict=True):
         weights[code] = float(weight)

@@ -12,7 +12,7 @@ import polars as pl
 from xrec.data.accounting import Tally
 from xrec.data.attribute_history import latest_values
 from xrec.data.card import data_card
-from xrec.data.clean import Cleaning, clean, kind_codes
+from xrec.data.clean import Cleaning, clean, kind_codes, weights_of
 from xrec.data.codes import Coded, code_events
 from xrec.data.core import drop_outliers, k_core
 from xrec.data.errors import DataError
@@ -62,7 +62,11 @@ def make_arrays(source: Any, split: Any, cleaning: Cleaning) -> tuple[Arrays, di
         assigned.parts, targets, [asdict(s) for s in tally.steps], (*described["item"], *described["user"]),
     )  # fmt: skip
     card["time_span"] = span
-    card["split"] = {"name": split.name, **split.key()} | ({"note": assigned.note} if assigned.note else {})
+    card["split"] = (
+        {"name": split.name}
+        | {k: v for k, v in split.key().items() if k != "kind"}
+        | ({"note": assigned.note} if assigned.note else {})
+    )
     card |= {"cold_items": {p: len(c[c >= 0]) for p, c in cold.items()}} if cold else {}
     card |= {"item_history": history} if history else {}
     document = {
@@ -100,7 +104,7 @@ def _core(
     if cleaning.outlier_mads is not None:
         events = drop_outliers(events, assigned.train_end, cleaning.outlier_mads, tally)
     order = ["user", "item", "period", "time"]
-    weights = [cleaning.kind_weights.get(k, 1.0) for k in kinds]
+    weights = weights_of(kinds, cleaning.kind_weights, tally.source)
     merged = [merge_runs(p, ("user", "item", "period"), weights) for p in by_user(events, order)]
     events = pl.concat(merged)
     if events.height != tally.steps[-1].rows:

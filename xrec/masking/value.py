@@ -3,7 +3,7 @@ every explainer and every fidelity metric works on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ class ValueSettings:
 
     masker: Masker
     players: PlayerMap
-    item_ids: tuple[str, ...]
+    item_ids: Sequence[str]
     popularity: Doubles
     mask_chunk: int = 256
 

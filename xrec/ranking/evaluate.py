@@ -51,9 +51,10 @@ def evaluate(
     popularity: Doubles,
     groups: Iterable[str],
     settings: RankingSettings,
+    cold: Ints | None = None,
 ) -> dict[str, dict[str, Ranking]]:
     """Metrics by model and group: 'all' ranks the whole catalogue; 'new' masks the full history and counts only targets
-    outside it.
+    outside it; 'cold' ranks the items `cold` among themselves and counts only targets among them.
 
     Args:
         chunks: users to rank, in pieces that are scored together; users without a target in a group have no value
@@ -67,22 +68,35 @@ def evaluate(
         known = membership(table.indptr, table.item, users, n_items)
         wanted = membership(targets.indptr, targets.item, users, n_items)
         for group in groups:
-            relevant = wanted & ~known if group == "new" else wanted
+            hidden = _hidden(group, known, cold)
+            relevant = wanted if hidden is None else wanted & ~hidden
             some = np.flatnonzero(relevant.any(1))
             for name, scores in by_model.items():
                 if torch.isnan(scores).any():
                     raise ValueError(f"ranking: model {name} gave scores that are nan")
-                ranked = (
-                    scores.masked_fill(torch.from_numpy(known).to(scores.device), -torch.inf)
-                    if group == "new"
-                    else scores
-                )
+                if hidden is None:
+                    ranked = scores
+                else:
+                    ranked = scores.masked_fill(torch.from_numpy(hidden).to(scores.device), -torch.inf)
                 piece = _measure(users[some], ranked[torch.from_numpy(some)], relevant[some], settings.depth)
                 collected.setdefault((name, group), []).append(piece)
     result: dict[str, dict[str, Ranking]] = {}
     for (name, group), pieces in collected.items():
         result.setdefault(name, {})[group] = _join(group, pieces, len(popularity), popularity, settings)
     return result
+
+
+def _hidden(group: str, known: Bools, cold: Ints | None) -> Bools | None:
+    """[B, I] what a group leaves out of the ranking; None: nothing."""
+    if group == "new":
+        return known
+    if group == "cold":
+        if cold is None:
+            raise ValueError("ranking: group cold needs cold items; use split=cold_item, or leave it out")
+        hidden = np.ones_like(known)
+        hidden[:, cold] = False
+        return hidden
+    return None
 
 
 def _measure(users: Ints, scores: Tensor, relevant: Bools, depth: int) -> _Piece:

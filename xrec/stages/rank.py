@@ -58,7 +58,10 @@ def rank_part(run: Run, models: Mapping[str, Recommender], part: str) -> dict[st
                 release_memory()
             yield chunk
 
-    return evaluate(score, with_memory_released(), table, targets, run.popularity(), tuple(ranking.groups), settings)
+    return evaluate(
+        score, with_memory_released(), table, targets, run.popularity(), tuple(ranking.groups), settings,
+        run.dataset.cold_items(part),
+    )  # fmt: skip
 
 
 def _scores(name: str, model: Recommender, history: History, *, ablate: bool) -> dict[str, Tensor]:

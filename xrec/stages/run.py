@@ -60,8 +60,8 @@ class Run:
         config = self.config
         return Rows(
             data=self.dataset.card["name"],
-            split="temporal",
-            fold=0,
+            split=self.dataset.card["split"]["name"],
+            fold=self.dataset.card["split"].get("fold") or 0,
             model=config.model.name,
             seed=self.seed,
             stage=stage,

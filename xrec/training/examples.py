@@ -30,7 +30,8 @@ class Window:
 
 
 def windows(dataset: Dataset, moments: list[int], horizon: int) -> list[Window]:
-    """Training windows.
+    """Training windows. A negative moment is counted back from the end of training: -4 is the moment from which 4
+    training periods are left.
 
     Raises:
         ValueError: a window that reaches past the training periods, or one without any example.
@@ -38,7 +39,8 @@ def windows(dataset: Dataset, moments: list[int], horizon: int) -> list[Window]:
     if not moments:
         raise ValueError("training.windows is empty: name at least one moment to train on")
     result = []
-    for moment in moments:
+    for given in moments:
+        moment = given if given > 0 else dataset.train_end + 1 + given
         if moment + horizon - 1 > dataset.train_end:
             raise ValueError(
                 f"training.windows: the window at {moment} with horizon {horizon} reaches period "
