@@ -10,7 +10,7 @@ import polars as pl
 
 from xrec.data.errors import DataError
 from xrec.data.split.base import Assigned, Split
-from xrec.data.split.merge import step, whole_numbers
+from xrec.data.split.merge import first_of_pairs, step, whole_numbers
 from xrec.data.split.settings import fold_of, room_for_training, whole
 from xrec.types import Ints
 
@@ -114,8 +114,8 @@ class ColdItemSplit:
         counts = np.bincount(whole_numbers(training, "item"))
         codes = np.flatnonzero(counts)
         if self.min_item_users > 1:
-            pairs = training.select("user", "item").unique()
-            codes = np.flatnonzero(np.bincount(whole_numbers(pairs, "item")) >= self.min_item_users)
+            n_users = np.bincount(whole_numbers(training, "item")[first_of_pairs(training)])
+            codes = np.flatnonzero(n_users >= self.min_item_users)
         if len(codes) == 0:
             raise DataError(
                 f"split: no item has split.min_item_users={self.min_item_users} users in training; lower it"

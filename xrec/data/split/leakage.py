@@ -83,8 +83,8 @@ def _axis(assigned: Assigned, name: str) -> None:
 
 
 def _no_target_in_history(assigned: Assigned, targets: pl.DataFrame, part: str, first: int, name: str) -> None:
-    history = assigned.events.filter(pl.col("period") < first).select(*EVENT, "period")
-    seen = history.join(targets, on=EVENT, how="semi")
+    history = assigned.events.lazy().select(*EVENT, "period").filter(pl.col("period") < first)
+    seen = history.join(targets.lazy(), on=EVENT, how="semi").collect(engine="streaming")
     training = seen.filter(pl.col("period") <= assigned.train_end)
     _breach(training, f"{part} targets are also in training", name)
     _breach(seen, f"{part} targets are also in the history before period {first}", name)
@@ -92,12 +92,13 @@ def _no_target_in_history(assigned: Assigned, targets: pl.DataFrame, part: str, 
 
 def _known(targets: pl.DataFrame, before: pl.DataFrame, part: str, name: str) -> None:
     # the small table is hashed, the large one streams past it
-    known = before.select(EVENT).join(targets, on=EVENT, how="semi").unique()
+    known = before.lazy().select(EVENT).join(targets.lazy(), on=EVENT, how="semi").collect(engine="streaming").unique()
     _breach(targets.join(known, on=EVENT, how="anti"), f"{part} targets are no event of the data", name)
 
 
 def _user_order(assigned: Assigned, targets: pl.DataFrame, part: str, first: int, name: str) -> None:
-    latest = assigned.events.filter(pl.col("period") < first).group_by("user").agg(latest=pl.col("time").max())
+    history = assigned.events.lazy().select("user", "time", "period").filter(pl.col("period") < first)
+    latest = history.group_by("user").agg(latest=pl.col("time").max()).collect(engine="streaming")
     travelled = targets.join(latest, on="user").filter(pl.col("time") < pl.col("latest"))
     _breach(travelled, f"{part} targets are before an event of the same user's history", name)
 

@@ -11,7 +11,7 @@ import polars as pl
 from xrec.data.errors import DataError
 from xrec.data.schema import Step
 from xrec.data.split.base import Assigned
-from xrec.data.split.merge import ASSIGNED_COLUMNS, in_time_order, merge_simultaneous, step, user_runs
+from xrec.data.split.merge import ASSIGNED_COLUMNS, first_of_pairs, in_time_order, merge_simultaneous, step, user_runs
 from xrec.data.split.settings import choice, whole
 
 
@@ -81,7 +81,7 @@ class LeaveLastOutSplit:
 
 def _first_of_items(events: pl.DataFrame) -> tuple[pl.DataFrame, list[Step]]:
     """Each user's first event of every item; events stand in time order."""
-    kept = events.filter(pl.struct("user", "item").is_first_distinct())
+    kept = events.filter(pl.Series(first_of_pairs(events)))
     if kept.height == events.height:
         return events, []
     return kept, [step("repeats", "events of an item that the user had before (split.repeats=drop)", kept)]

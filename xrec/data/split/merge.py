@@ -63,6 +63,19 @@ def random_places(events: pl.DataFrame, generator: np.random.Generator) -> Ints:
     return places
 
 
+def first_of_pairs(events: pl.DataFrame) -> Bools:
+    """[n] which events are the first of their user and item in the order of the rows."""
+    first = np.zeros(events.height, dtype=bool)
+    if events.height:
+        key = _key(events, None, np.zeros(events.height, dtype=np.int8))
+        order = np.argsort(key)
+        key = key[order]
+        starts = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
+        del key
+        first[np.minimum.reduceat(order, starts)] = True
+    return first
+
+
 def merge_simultaneous(events: pl.DataFrame) -> tuple[pl.DataFrame, list[Step]]:
     """One event per (user, item, time); rows stand in time order, and stay in it."""
     user, time = whole_numbers(events, "user"), whole_numbers(events, "time")
@@ -80,15 +93,15 @@ def merge_periods(events: pl.DataFrame, among: Bools | None = None) -> tuple[pl.
     The merged event has the summed strength, the latest time and the kind of the strongest (the lowest kind of
     several that are equally strong). Rows that went are counted in a step "merged"; without any there is none.
     """
-    rows = np.arange(events.height) if among is None else np.flatnonzero(among)
+    rows = None if among is None else np.flatnonzero(among)
     period = whole_numbers(events, "period")
-    moment = period if among is None else period[rows]
+    moment = period if rows is None else period[rows]
     return _merge(events, rows, moment, "several events of one user, item and period became one")
 
 
-def _merge(events: pl.DataFrame, rows: Ints, moment: Ints, reason: str) -> tuple[pl.DataFrame, list[Step]]:
-    """Merge those of `rows` [m] that agree in user, item and `moment` [m]."""
-    if len(rows) < 2:
+def _merge(events: pl.DataFrame, rows: Ints | None, moment: Ints, reason: str) -> tuple[pl.DataFrame, list[Step]]:
+    """Merge those of `rows` [m] (None: all) that agree in user, item and `moment` [m]."""
+    if len(moment) < 2:
         return events, []
     key = _key(events, rows, moment)
     order = np.argsort(key)
@@ -101,7 +114,7 @@ def _merge(events: pl.DataFrame, rows: Ints, moment: Ints, reason: str) -> tuple
     doubled[:-1] |= same
     first_of_group = doubled & ~np.append(False, same)
     group = np.cumsum(first_of_group[doubled])
-    index = rows[order[doubled]]
+    index = order[doubled] if rows is None else rows[order[doubled]]
     del order
     strength, kind = events["strength"].to_numpy()[index].astype(np.float64), events["kind"].to_numpy()[index]
     strongest = np.lexsort((kind, -strength, group))
@@ -120,24 +133,26 @@ def _merge(events: pl.DataFrame, rows: Ints, moment: Ints, reason: str) -> tuple
     return merged, [step("merged", reason, merged, merged=True)]
 
 
-def _key(events: pl.DataFrame, rows: Ints, moment: Ints) -> Key:
+def _key(events: pl.DataFrame, rows: Ints | None, moment: np.ndarray) -> Key:
     """[m] one number per (user, item, moment)."""
-    key, size = np.zeros(len(rows), dtype=np.uint64), 1
-    for values in (whole_numbers(events, "user"), whole_numbers(events, "item"), None):
-        part = moment if values is None else values[rows]
+    key, size = np.zeros(len(moment), dtype=np.uint64), 1
+    for column in ("user", "item", None):
+        part = moment if column is None else events[column].to_numpy()
+        part = part if column is None or rows is None else part[rows]
         low = int(part.min())
         span = int(part.max()) - low + 1
         size *= span
         if size >= 2**64:
             return _ranked_key(events, rows, moment)
         key *= np.uint64(span)
-        key += (part - low).astype(np.uint64)
+        key += part.astype(np.uint64) - np.uint64(low % 2**64)  # modulo 2 ** 64, as negative numbers are, too
     return key
 
 
-def _ranked_key(events: pl.DataFrame, rows: Ints, moment: Ints) -> Key:
+def _ranked_key(events: pl.DataFrame, rows: Ints | None, moment: np.ndarray) -> Key:
     """The same for codes too wide to be written side by side."""
-    columns = events.select("user", "item")[rows].with_columns(moment=pl.Series(moment))
+    pairs = events.select("user", "item")
+    columns = (pairs if rows is None else pairs[rows]).with_columns(moment=pl.Series(moment))
     return columns.select(pl.struct("user", "item", "moment").rank("dense")).to_series().to_numpy().astype(np.uint64)
 
 

@@ -65,8 +65,8 @@ class TemporalSplit:
         timed, (train, validation, test) = self._timed(events)
         inside = timed.filter(pl.col("period") <= test).select(ASSIGNED_COLUMNS)
         self._none_empty(inside["period"], (train, validation, test), events)
-        number = "" if self.period is None else f" ({self.period} {test})"
-        late = step("span", f"after period {self.test_end}{number}", inside)
+        end = f"period {test}" if self.period is None else f"{self.test_end}, the end of period {test}"
+        late = step("span", f"after {end}", inside)
         merged, steps = merge_periods(inside)
         return Assigned(
             merged,
