@@ -40,9 +40,10 @@ _DAMAGED = "it is cut off or damaged; get it again"
 
 @dataclass(frozen=True)
 class Opened:
-    """A checked file of one of FORMATS' kinds.
+    """A checked file.
 
-    rows: data rows it must give; None: only reading tells. exact: row i stands on line i + 2.
+    kind: delimited, jsonl or parquet. rows: data rows it must give; None: only reading tells. exact: row i stands on
+    line i + 2.
     """
 
     path: Path
