@@ -140,6 +140,7 @@ def test_quotes_as_letters(tmp_path):
         (["99999999999999999999", "1"], ["99999999999999999999", "1"]),
         (["naïve id", "日本"], ["naïve id", "日本"]),
         (["7", ""], [7, None]),
+        (['""', "a"], [None, "a"]),
     ],
 )
 def test_ids_are_numbers_only_if_nothing_is_lost(tmp_path, ids, expected):

@@ -9,7 +9,7 @@ import polars as pl
 
 from xrec.data.errors import DataError
 from xrec.data.schema import Step
-from xrec.data.sources.files import STRAY, Opened, check_columns, collect, did_you_mean
+from xrec.data.sources.files import STRAY, Opened, check_columns, collect, did_you_mean, is_text
 from xrec.data.sources.logs import Log
 
 TYPES = ("categorical", "numeric", "list", "text")
@@ -62,11 +62,14 @@ def attribute_table(
             f"{source}: {opened.path.name} has {opened.rows} rows, but {rows.height} can be told apart; {STRAY}"
         )
     table = _Table(source, opened, entity, ids, rows)
+    table.check_types()
     notes = table.one_row_each(_as_ids(rows[ids], dtype))
     typed = [table.typed(attribute, column, types.get(attribute), separator) for attribute, column in columns.items()]
     names: dict[str, str] = {}
     if name is not None:
-        named = pl.DataFrame([table.ids.cast(pl.String), _joined(table.rows[name]).alias("(name)")]).drop_nulls()
+        named = pl.DataFrame(
+            [table.ids.cast(pl.String), _joined(_plain(table.rows[name])).alias("(name)")]
+        ).drop_nulls()
         names = dict(named.iter_rows())
     text = tuple(a for a in columns if types.get(a) == "text")
     return Attributes(pl.DataFrame([table.ids, *typed]), names, text, notes)
@@ -119,6 +122,19 @@ class _Table:
         self.source, self.opened, self.entity, self.column, self.rows = source, opened, entity, column, rows
         self.ids = rows[column]
 
+    def check_types(self) -> None:
+        """Raise `DataError` for a column that holds neither text, numbers, dates, truth values nor lists of them."""
+        for column in self.rows.columns:
+            dtype = self.rows[column].dtype
+            where = f"{self.source}: {self.opened.path.name}, column {column!r}: values of type {dtype}"
+            if column == self.column and not (is_text(dtype) or dtype.is_integer() or dtype.is_float()):
+                raise DataError(f"{where}, takes text or whole numbers")
+            inner = dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
+            assert isinstance(inner, pl.DataType)
+            dated = isinstance(inner, pl.Date | pl.Datetime)
+            if not (is_text(inner) or inner.is_numeric() or dated or inner == pl.Boolean):
+                raise DataError(f"{where}; leave it out, by naming the columns to take")
+
     def one_row_each(self, ids: pl.Series) -> list[str]:
         """Leave out rows without an id and repetitions of a row; returns what was left out, for people."""
         file, notes = self.opened.path.name, []
@@ -146,7 +162,7 @@ class _Table:
         if kind == "numeric":
             found = self._numbers(column, values)
         elif kind == "list":
-            found = _lists(where, values, separator)
+            found = _lists(values, separator)
         else:
             found = values if values.dtype == pl.Boolean else _joined(values)
         return found.alias(attribute)
@@ -191,11 +207,9 @@ def _guess(where: str, values: pl.Series) -> str:
     raise DataError(f"{where}: an attribute of type {dtype}; leave it out, or set its type to categorical")
 
 
-def _lists(where: str, values: pl.Series, separator: str) -> pl.Series:
+def _lists(values: pl.Series, separator: str) -> pl.Series:
     """Lists of text: stripped, without empty ones, each value once."""
     if isinstance(values.dtype, pl.List):
-        if values.dtype.inner.is_nested():
-            raise DataError(f"{where}: lists of {values.dtype.inner}; takes lists of text or numbers")
         parts = values.cast(pl.List(pl.String))
     else:
         parts = _joined(values).str.split(separator)

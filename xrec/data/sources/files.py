@@ -124,8 +124,13 @@ def collect(source: str, opened: Opened, frame: pl.LazyFrame) -> pl.DataFrame:
             for number, text in lines_of(source, opened.path):
                 if opened.kind == "jsonl" and text.strip():
                     json_object(source, opened.path, number, text)
-        reason = f"cannot be read ({first_line(error)}); {_DAMAGED}"
-        raise DataError(f"{source}: {opened.path.name} {reason}") from error
+        advice = STRAY if opened.kind == "delimited" and not opened.exact else _DAMAGED
+        raise DataError(f"{source}: {opened.path.name} cannot be read ({first_line(error)}); {advice}") from error
+
+
+def is_text(dtype: pl.DataType) -> bool:
+    """Text, or nothing at all."""
+    return dtype in (pl.String, pl.Null) or isinstance(dtype, pl.Categorical | pl.Enum)
 
 
 def first_line(error: BaseException) -> str:

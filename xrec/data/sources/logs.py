@@ -10,11 +10,12 @@ import polars as pl
 
 from xrec.data.errors import DataError
 from xrec.data.schema import EVENT_COLUMNS, Step
-from xrec.data.sources.files import STRAY, Opened, check_columns, collect, did_you_mean
+from xrec.data.sources.files import STRAY, Opened, check_columns, collect, did_you_mean, is_text
 from xrec.data.sources.times import check_settings, reading, settle
 
 _HEAD = 1000
 _IDS = ("user", "item")
+_TAKEN = {"time": "time like those before it", "value": "finite number"}
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,10 @@ class _Log:
         types = opened.frame.collect_schema()
         self.frame = opened.frame.select(_raw(types[column], role, column) for role, column in columns.items())
         self.types = self.frame.collect_schema()
+        for role in columns:
+            takes = _refusal(role, self.types[role])
+            if takes:
+                raise DataError(f"{self._where(role)}: values of type {self.types[role]}, takes {takes}")
         self.blank = pl.all_horizontal(pl.col(role).is_null() for role in columns)
         self.steps: list[Step] = []
 
@@ -132,9 +137,7 @@ class _Log:
             if wanted:
                 raise DataError(f"{self.source}: kinds are given, but columns.kind is not; name the column they are in")
             return ("interaction",), pl.lit(0, pl.UInt8)
-        where, dtype = self._where("kind"), self.types["kind"]
-        if not (dtype == pl.String or dtype.is_integer() or dtype == pl.Boolean):
-            raise DataError(f"{where}: kinds are of type {dtype}; takes text or whole numbers")
+        where = self._where("kind")
         text = pl.col("kind").cast(pl.String)
         found = self._collect(self.frame.select(text.unique()).drop_nulls().sort("kind"))["kind"].to_list()
         for kind in wanted or ():
@@ -176,8 +179,7 @@ class _Log:
             return raw
         if dtype == pl.String or (dtype.is_float() and whole):
             return raw.cast(pl.Int64)
-        what = "fractions" if dtype.is_float() else f"of type {dtype}"
-        raise DataError(f"{self._where(role)}: the ids are {what}; takes text or whole numbers")
+        raise DataError(f"{self._where(role)}: the ids are fractions; takes text or whole numbers")
 
     def _value(self) -> pl.Expr:
         if "value" not in self.columns:
@@ -208,9 +210,6 @@ class _Log:
         return DataError(f"{place}: {self.columns[role]} is {got}, takes {what}; mend it, or set unreadable=drop{more}")
 
 
-_TAKEN = {"time": "time like those before it", "value": "finite number"}
-
-
 def _raw(dtype: pl.DataType, role: str, column: str) -> pl.Expr:
     """The column under its role; text with nothing in it is null, numbers and times in text are stripped."""
     raw = pl.col(column)
@@ -222,6 +221,22 @@ def _raw(dtype: pl.DataType, role: str, column: str) -> pl.Expr:
     elif dtype.is_float():
         raw = pl.when(raw.is_not_nan()).then(raw)
     return raw.alias(role)
+
+
+def _refusal(role: str, dtype: pl.DataType) -> str:
+    """What a role takes, when it does not take columns of that type."""
+    if is_text(dtype):
+        return ""
+    match role:
+        case "user" | "item":
+            return "" if dtype.is_integer() or dtype.is_float() else "text or whole numbers"
+        case "time":
+            dated = dtype.is_numeric() or isinstance(dtype, pl.Date | pl.Datetime)
+            return "" if dated else "dates, dates with times, numbers or text"
+        case "kind":
+            return "" if dtype.is_integer() or dtype == pl.Boolean else "text or whole numbers"
+        case _:
+            return "" if dtype.is_numeric() or dtype == pl.Boolean else "numbers"
 
 
 def _sizes() -> tuple[pl.Expr, ...]:
@@ -236,4 +251,4 @@ def _is_whole(dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
     """Whether ids are whole numbers written the one usual way, so that they can be numbers here ('007' is not 7)."""
     if dtype == pl.String:
         return (raw.cast(pl.Int64, strict=False).cast(pl.String) == raw).fill_null(raw.is_null()).all()
-    return (raw == raw.round()).all() if dtype.is_float() else pl.lit(True)
+    return (raw.is_finite() & (raw == raw.round())).all() if dtype.is_float() else pl.lit(True)

@@ -58,7 +58,7 @@ def reading(where: str, column: str, head: pl.Series, time_format: str | None, t
     """
     raw = pl.col(column)
     if time_format is None and head.dtype.is_temporal():
-        return Reading("dates", _native(where, raw, head.dtype, timezone))
+        return Reading("dates", _native(raw, head.dtype, timezone))
     text = raw.cast(pl.String).str.strip_chars()
     if time_format == PERIOD:
         return Reading(PERIOD, _whole(raw, head.dtype, text))
@@ -109,14 +109,10 @@ def settle(where: str, found: Reading, low: float | None, high: float | None) ->
     return (found.count * factor).round().cast(pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
 
 
-def _native(where: str, raw: pl.Expr, dtype: pl.DataType, timezone: str) -> pl.Expr:
-    if isinstance(dtype, pl.Date):
-        return _local(raw.cast(pl.Datetime("us")), timezone)
-    if not isinstance(dtype, pl.Datetime):
-        raise DataError(f"{where}: the times are of type {dtype}; takes dates, dates with times, numbers or text")
-    if dtype.time_zone is None:
-        return _local(raw.cast(pl.Datetime("us")), timezone)
-    return raw.dt.cast_time_unit("us").dt.convert_time_zone("UTC")
+def _native(raw: pl.Expr, dtype: pl.DataType, timezone: str) -> pl.Expr:
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        return raw.dt.cast_time_unit("us").dt.convert_time_zone("UTC")
+    return _local(raw.cast(pl.Datetime("us")), timezone)
 
 
 def _iso(text: pl.Expr, offset: bool, timezone: str) -> pl.Expr:
