@@ -34,7 +34,8 @@ def data_card(
     fresh = np.ones(len(user), dtype=bool)  # the first event of its user and item
     fresh[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
     starts = np.flatnonzero(fresh)
-    pair = (np.cumsum(fresh) - 1).astype(np.int32)
+    pair = np.cumsum(fresh, dtype=np.int32)
+    pair -= 1
     before = time[starts] < parts["test"][0]
     wanted = target_kinds is None or np.isin(arrays["kind"], target_kinds)
     target_time = np.where(wanted, time, np.iinfo(np.int32).min)

@@ -9,6 +9,7 @@ import polars as pl
 
 from xrec.data.accounting import Tally
 from xrec.data.errors import DataError
+from xrec.data.runs import PIECE
 from xrec.types import Bools, Ints
 
 #: makes the median absolute deviation of a normal variable its standard deviation
@@ -102,7 +103,11 @@ def _chosen(kept: np.ndarray, n: int, least: int, spared: Ints | None) -> Bools:
 
 
 def _count(codes: pl.Series | np.ndarray, n: int) -> Ints:
-    return np.bincount(codes, minlength=n)
+    """[n] how often each code is there; in pieces, since numpy widens what it counts."""
+    counts = np.zeros(n, dtype=np.int64)
+    for start in range(0, len(codes), PIECE):
+        counts += np.bincount(codes[start : start + PIECE], minlength=n)
+    return counts
 
 
 def _size(codes: pl.Series) -> int:

@@ -46,11 +46,11 @@ def make_arrays(source: Any, split: Any, cleaning: Cleaning) -> tuple[Arrays, di
     targets = None  # every kind
     if cleaning.target_kinds is not None:
         targets = kind_codes(cleaning.target_kinds, raw.event_kinds, "target_kinds", source.name)
-    kept = _core(assigned, cleaning, tally, raw.event_kinds, targets)
+    end = last_training_time(assigned)
+    span = assigned.events.select(first=pl.col("time").min(), last=pl.col("time").max())
+    kept = _core(assigned, cleaning, tally, raw, targets)
     new_code = {e: _new_codes(kept[e], len(getattr(coded, f"{e}s"))) for e in ENTITIES}
     arrays = _events(kept, new_code)
-    span = {"first": str(kept["time"].min()), "last": str(kept["time"].max())}
-    end = last_training_time(assigned)
     arrays |= _truth(raw, coded, kept, new_code) | _folds(assigned, new_code)
     del kept
     cold = {part: new_code["item"][codes] for part, codes in assigned.cold.items()}
@@ -61,7 +61,7 @@ def make_arrays(source: Any, split: Any, cleaning: Cleaning) -> tuple[Arrays, di
         source.name, arrays, len(described["user_ids"]), len(described["item_ids"]), assigned.train_end,
         assigned.parts, targets, [asdict(s) for s in tally.steps], (*described["item"], *described["user"]),
     )  # fmt: skip
-    card["time_span"] = span
+    card["time_span"] = {k: str(v) for k, v in span.row(0, named=True).items()}
     card["split"] = (
         {"name": split.name}
         | {k: v for k, v in split.key().items() if k != "kind"}
@@ -97,16 +97,23 @@ def _same_number(tally: Tally, events: pl.DataFrame) -> None:
 
 
 def _core(
-    assigned: Assigned, cleaning: Cleaning, tally: Tally, kinds: tuple[str, ...], targets: list[int] | None
+    assigned: Assigned, cleaning: Cleaning, tally: Tally, raw: RawData, targets: list[int] | None
 ) -> pl.DataFrame:
-    """The split's events without robots and outside the core, sorted by user, item and period."""
-    events = assigned.events
+    """The split's events without robots and outside the core, sorted by user, item and period; `assigned` loses them.
+
+    Columns user, item, period, kind, strength; and time, when causes are to be found by it.
+    """
+    events, assigned.events = assigned.events, pl.DataFrame()
     if cleaning.outlier_mads is not None:
         events = drop_outliers(events, assigned.train_end, cleaning.outlier_mads, tally)
-    order = ["user", "item", "period", "time"]
-    weights = weights_of(kinds, cleaning.kind_weights, tally.source)
-    merged = [merge_runs(p, ("user", "item", "period"), weights) for p in by_user(events, order)]
-    events = pl.concat(merged)
+    weights = weights_of(raw.event_kinds, cleaning.kind_weights, tally.source)
+    columns = [
+        pl.col("user", "item").cast(pl.UInt32), pl.col("period").cast(pl.Int32), "kind", "strength",
+        *(["time"] if raw.truth is not None else []),
+    ]  # fmt: skip
+    events = events.select(columns)
+    pieces = by_user(events, ["user", "item", "period"])
+    events = pl.concat(merge_runs(piece, ("user", "item", "period"), weights) for piece in pieces)
     if events.height != tally.steps[-1].rows:
         tally.count(events, "merged", "events of one user, item and period of the split are one row", merged=True)
     held_out = None
@@ -114,10 +121,9 @@ def _core(
         out = (pl.col("entity") == "user") & (pl.col("part") != "train")
         held_out = assigned.folds.filter(out)["id"].cast(pl.Int64).to_numpy()
     cold = np.concatenate(list(assigned.cold.values())).astype(np.int64) if assigned.cold else None
-    events = k_core(events, assigned.train_end, cleaning.min_item_users, cleaning.min_user_items, tally, held_out, cold)
-    if events.filter(pl.col("period") <= assigned.train_end).is_empty():
-        raise DataError(f"{tally.source}: no events are left to train on; loosen data.clean")
-    return events
+    return k_core(
+        events, assigned.train_end, cleaning.min_item_users, cleaning.min_user_items, tally, held_out, cold, targets
+    )
 
 
 def _new_codes(codes: pl.Series, n: int) -> Ints:

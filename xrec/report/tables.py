@@ -34,7 +34,7 @@ RANKING_SUMMARY = ("ndcg", "recall", "mrr")
 PRIMARY = ("ndcg", 10)
 _MAIN_MODEL = "composed"
 _PARTS = ("test", "validation", "train")
-_GROUPS = ("all", "new", "repeat")
+_GROUPS = ("all", "new", "repeat", "cold")
 
 
 def ranking_table(
@@ -167,7 +167,8 @@ def _ordered(rows: pl.DataFrame, column: str, first: Sequence[str]) -> list[str]
 
 
 def _group_words(group: str) -> str:
-    return {"all": "All targets", "new": "New targets", "repeat": "Repeat targets"}.get(group, group)
+    words = {"all": "All targets", "new": "New targets", "repeat": "Repeat targets"}
+    return words.get(group, "Cold items, ranked among themselves" if group == "cold" else group)
 
 
 def _ranking_cells(rows: pl.DataFrame, metrics: Sequence[str] | None, block: str, main: str) -> list[dict[str, Any]]:

@@ -45,7 +45,9 @@ def choose_cases(run: Run, model: Recommender) -> list[Case]:
                 cases += [(user, item, group + few, position + 1) for position, item in found]
     cases.sort(key=lambda c: (c[2], table.lengths()[c[0]], c[0], c[3]))
     return [
-        Case(i, settings.part, user, item, group, position, catalogue.user_ids[int(user)], catalogue.item_ids[int(item)])
+        Case(
+            i, settings.part, user, item, group, position, catalogue.user_ids[int(user)], catalogue.item_ids[int(item)]
+        )
         for i, (user, item, group, position) in enumerate(cases)
     ]
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from xrec.report.fidelity import fidelity_groups, fidelity_table
 from xrec.report.html import write_report
-from xrec.report.records import data_card_table
+from xrec.report.records import data_card_table, data_facts_table
 from xrec.report.render import to_rich
 from xrec.report.tables import cost_table, parts_table, ranking_table
 from xrec.stages.run import Run
@@ -35,7 +35,10 @@ def report(run: Run) -> None:
 
 
 def tables(run: Run) -> Iterator[tuple[str, pl.DataFrame]]:
-    """The summary tables that this run's results allow, by name."""
+    """The summary tables that this run's results allow, by name; those of the data card first."""
+    card = json.loads(run.store.path("data_card.json").read_text())
+    yield "data_cleaning", data_card_table(card)
+    yield "data_facts", data_facts_table(card)
     results = read_results(run.store.path("results.parquet"))
     stages = set(results["stage"].unique())
     if "rank" in stages:
@@ -53,10 +56,8 @@ def show(run: Run) -> None:
     from rich.console import Console
 
     console = Console(width=None if Console().is_terminal else 160)
-    card = json.loads(run.store.path("data_card.json").read_text())
-    console.print(to_rich(data_card_table(card), "Data card"))
     for name, table in tables(run):
-        if name.startswith(("ranking", "fidelity")):
+        if name.startswith(("data", "ranking", "fidelity")):
             console.print(to_rich(table, name.replace("_", ", ").capitalize()))
     html = run.store.path("report.html")
     console.print(
