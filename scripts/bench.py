@@ -1,0 +1,215 @@
+"""Speed and memory, measured. Each measured step runs in a process of its own.
+
+    data    a generated file of the shape of MovieLens-25M, from CSV to cached splits, and its cached start-up
+
+Times are also given as ratios to a bare `polars.scan_csv(...).collect()` of the same file in the same run: absolute
+figures of two machines, or of two moments of one, do not compare.
+
+Examples:
+    python scripts/bench.py data
+    python scripts/bench.py data --events 100000000 --folder /scratch
+    python scripts/bench.py data --events 1000000 split=leave_last_out
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+CHUNK_USERS = 20_000
+GENRES = ("Action", "Comedy", "Drama", "Horror", "Romance", "Thriller")
+#: Ratings in half stars and their shares, roughly those of MovieLens.
+STARS = np.arange(1, 11) / 2
+SHARES = np.array([16, 31, 16, 66, 50, 196, 127, 266, 88, 144]) / 1000
+#: Every rating is an event, unlike in conf/data/movielens.yaml; a split by dates, unless another one is asked for.
+RATINGS = ("data=movielens", "data.clean.min_value=null")
+TEMPORAL = (
+    "split=temporal",
+    "split.period=week",
+    "split.train_end='2016-12-25'",
+    "split.validation_end='2017-12-31'",
+    "split.test_end='2019-12-01'",
+)
+SPAN = (789_652_009, 1_574_327_703)  # seconds since 1970, 1995 to 2019
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the measurements; 0, or 1 when a step failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    data = commands.add_parser("data", help="CSV to cached splits")
+    data.add_argument("--events", type=int, default=25_000_000, help="rows of the file (default: 25000000)")
+    data.add_argument("--folder", type=Path, help="where the file and the cache go (default: a temporary folder)")
+    data.add_argument("--seed", type=int, default=0)
+    data.add_argument("--json", type=Path, help="write the figures there too")
+    data.add_argument(
+        "overrides", nargs="*", help="of the config, such as split=leave_last_out or data.clean.min_value=4"
+    )
+    step = commands.add_parser("step")  # what a process of its own runs; not for people
+    step.add_argument("name", choices=sorted(STEPS))
+    step.add_argument("folder", type=Path)
+    step.add_argument("overrides", nargs="*")
+    options = parser.parse_args(arguments)
+    if options.command == "step":
+        print(json.dumps(STEPS[options.name](options.folder, options.overrides)))
+        return 0
+    if options.events < 1:
+        parser.error("--events must be at least 1")
+    with tempfile.TemporaryDirectory(prefix="xrec-bench-", dir=options.folder) as folder:
+        try:
+            figures = bench_data(Path(folder), options.events, options.seed, options.overrides)
+        except subprocess.CalledProcessError as error:
+            print(f"bench: the step {error.cmd[3]!r} failed:\n{error.stderr}", file=sys.stderr)
+            return 1
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    return 0
+
+
+def bench_data(folder: Path, events: int, seed: int, overrides: list[str]) -> dict[str, Any]:
+    """Generate, read bare, build, open; a line is printed for each as it is done."""
+    start = time.perf_counter()
+    made = generate(folder, events, seed)
+    size = (folder / "ratings.csv").stat().st_size
+    print(
+        f"file     {made['events']:,} events of {made['users']:,} users, {made['items']:,} items, {size / 1e6:,.0f} MB "
+        f"(generated in {time.perf_counter() - start:.0f} s)"
+    )
+    bare = run_step("bare", folder, overrides)
+    built = run_step("build", folder, overrides)
+    again = run_step("bare", folder, overrides)
+    bare = min(bare, again, key=lambda figures: figures["seconds"])
+    opened = min((run_step("build", folder, overrides) for _ in range(3)), key=lambda figures: figures["seconds"])
+    print(f"bare     {_cost(bare)}: polars.scan_csv(...).collect(), the faster of two")
+    rate, ratio = made["events"] / built["seconds"], built["seconds"] / bare["seconds"]
+    print(
+        f"build    {_cost(built)}, {rate:,.0f} events/s, {ratio:.1f} x bare: CSV to cached splits; "
+        f"{built['kept']:,} events kept"
+    )
+    print(f"cached   {_cost(opened)}: the same again, the fastest of three")
+    print(f"threads  {os.cpu_count()} CPUs; polars {built['polars_threads']}; imports are not counted")
+    return {"made": made, "bytes": size, "bare": bare, "build": built, "cached": opened, "overrides": overrides}
+
+
+def _cost(figures: dict[str, Any]) -> str:
+    return f"{figures['seconds']:.2f} s, {figures['peak_mb']:,.0f} MB"
+
+
+def run_step(name: str, folder: Path, overrides: list[str]) -> dict[str, Any]:
+    """The figures that a process of its own printed."""
+    command = [sys.executable, str(Path(__file__).resolve()), "step", name, str(folder), *overrides]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def generate(folder: Path, events: int, seed: int) -> dict[str, int]:
+    """Write ratings.csv and movies.csv: users sorted, each with distinct items, long-tailed on both sides."""
+    import polars as pl
+
+    rng = np.random.default_rng(seed)
+    n_items = max(100, round(62_423 * min(1.0, (events / 25_000_095) ** 0.5)))
+    ids = np.sort(rng.choice(209_171, n_items, replace=False)) + 1
+    # the most popular item has 0.4 % of the events, the median one 13,000 times less
+    weight = (rng.permutation(n_items) + 0.0042 * n_items) ** -2.0
+    cumulative = np.cumsum(weight)
+    cumulative /= cumulative[-1]
+    written, users = 0, 0
+    with (folder / "ratings.csv").open("wb") as file:
+        while written < events:
+            # about 154 on average when items that were drawn twice have gone
+            n = np.minimum(20 + rng.lognormal(4.3, 1.35, CHUNK_USERS), n_items / 3).astype(np.int64)
+            user = np.repeat(np.arange(users, users + CHUNK_USERS), n)
+            key = np.unique(user * n_items + np.searchsorted(cumulative, rng.random(len(user))).clip(max=n_items - 1))
+            key = key[: events - written]
+            user, item = np.divmod(key, n_items)
+            joined = rng.integers(SPAN[0], SPAN[1], CHUNK_USERS)
+            # most of a user's ratings come in a sitting, some over years
+            later = np.where(rng.random(len(key)) < 0.8, rng.exponential(2e3, len(key)), rng.exponential(2e7, len(key)))
+            frame = pl.DataFrame(
+                {
+                    "userId": user + 1,
+                    "movieId": ids[item],
+                    "rating": rng.choice(STARS, len(key), p=SHARES),
+                    "timestamp": np.minimum(joined[user - users] + later.astype(np.int64), SPAN[1]),
+                }
+            )
+            frame.write_csv(file, include_header=written == 0)
+            written += len(key)
+            users = int(user[-1]) + 1
+    kinds = rng.integers(0, len(GENRES), (n_items, 2))
+    lines = (
+        f"{i},Film {i} ({1930 + i % 90}),{'|'.join(sorted({GENRES[a], GENRES[b]}))}\n"
+        for i, (a, b) in zip(ids, kinds, strict=True)
+    )
+    (folder / "movies.csv").write_text("movieId,title,genres\n" + "".join(lines))
+    return {"events": written, "users": users, "items": n_items}
+
+
+def step_bare(folder: Path, overrides: list[str]) -> dict[str, Any]:
+    """What the fastest reader needs for the whole file."""
+    del overrides
+    import polars as pl
+
+    start = time.perf_counter()
+    frame = pl.scan_csv(folder / "ratings.csv").collect()
+    return {"seconds": time.perf_counter() - start, "peak_mb": peak_mb(), "rows": frame.height}
+
+
+def step_build(folder: Path, overrides: list[str]) -> dict[str, Any]:
+    """From CSV, or from the cache of the last time, to what models read. Imports are done before the clock starts."""
+    import polars as pl
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    import xrec.data.make  # noqa: F401  (imported by `build` when the cache has nothing)
+    from xrec.config.instantiate import instantiate
+    from xrec.data.build import build
+    from xrec.data.cache import ArrayCache
+    from xrec.data.clean import Cleaning
+
+    chosen = overrides if any(o.startswith("split=") for o in overrides) else [*TEMPORAL, *overrides]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("config", [*RATINGS, f"data.source.path={folder}", *chosen])
+    source, split = instantiate(config.data.source), instantiate(config.split)
+    cleaning: dict[str, Any] = OmegaConf.to_container(config.data.clean, resolve=True)  # type: ignore[assignment]
+    cache = ArrayCache(folder / "cache")
+    from_cache = any(cache.root.glob("data-*"))
+    start = time.perf_counter()
+    dataset = build(source, split, cache, Cleaning(**cleaning))
+    return {
+        "seconds": time.perf_counter() - start,
+        "peak_mb": peak_mb(),
+        "kept": len(dataset.user),
+        "fingerprint": dataset.fingerprint,
+        "from_cache": from_cache,
+        "polars_threads": pl.thread_pool_size(),
+    }
+
+
+STEPS = {"bare": step_bare, "build": step_build}
+
+
+def peak_mb() -> float:
+    """Most memory this process has held, in MB, files that are mapped included."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # ru_maxrss also knows the parent's, from before exec
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1000
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
