@@ -278,7 +278,7 @@ def unpack(archive: Path, most: int) -> list[Path]:
                 for member, path in members:
                     _extract(opened, member, Path(temporary) / path)
                 for top in tops:
-                    _move(Path(temporary) / top, folder / top)
+                    _move(Path(temporary) / top, folder / top, folder)
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise FetchError(f"{archive} is a broken zip file ({error}); delete it and run this again") from error
     return [folder / top for top in tops]
@@ -310,8 +310,13 @@ def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> No
         shutil.copyfileobj(source, target, BLOCK)
 
 
-def _move(source: Path, target: Path) -> None:
-    """Put `source` at `target`; what an interrupted run left there goes."""
+def _move(source: Path, target: Path, folder: Path) -> None:
+    """Put `source` at `target`; what an interrupted run left there goes.
+
+    `_safe` has seen to it that the target lies below the archive's folder; asked again, since the target is deleted.
+    """
+    if target.parent != folder or target.name in ("", ".", ".."):
+        raise FetchError(f"{target} is not directly below {folder}; nothing was moved")
     if target.is_dir():
         shutil.rmtree(target)
     os.replace(source, target)
