@@ -64,7 +64,7 @@ BAD = [
     ("ranking.ablations=1", ["ranking.ablations: got 1, takes true or false"]),
     ("data.min_item_users=-1", ["data.min_item_users: got -1"]),
     ("explainer.random.requires=[atention]", ["did you mean 'attention'"]),
-    ("++explainer.atention.n=1", ["explainer.atention has no _target_", "did you mean 'attention'"]),
+    ("++explainer.additve.n=1", ["explainer.additve has no _target_", "did you mean 'additive'"]),
     ("++split._target_=os.system", ["split._target_: got 'os.system'", "under xrec", "XREC_ALLOWED_TARGETS"]),
     # multirun, sweep, resume, directories
     ("loss.weights.kl=0,1", ["needs -m", "loss.weights.kl=[0,1]"]),
