@@ -76,7 +76,7 @@ BAD = [
     ("resume=/nowhere", ["resume: got '/nowhere'", "is no directory"]),
     ("resume=/tmp seed=3", ["resume takes the saved run's own config", "seed=3"]),
     ("from_run=/nowhere", ["from_run: got '/nowhere'"]),
-    ("paths.runs=/etc/hostname/runs", ["paths.runs: got '/etc/hostname/runs'", "XREC_RUNS"]),
+    (f"paths.runs={__file__}/runs", [f"paths.runs: got '{__file__}/runs'", "XREC_RUNS"]),
     ("=3", ["'=3' is no override"]),
     ("seed={1", ["'seed={1' is no override"]),
 ]
