@@ -70,7 +70,7 @@ BAD = [
     ("ranking.ablations=1", ["ranking.ablations: got 1, takes true or false"]),
     ("data.clean.min_item_users=-1", ["data.clean.min_item_users: got -1"]),
     ("explainer.random.requires=[atention]", ["did you mean 'attention'"]),
-    ("++explainer.atention.n=1", ["explainer.atention has no _target_", "did you mean 'attention'"]),
+    ("++explainer.additve.n=1", ["explainer.additve has no _target_", "did you mean 'additive'"]),
     ("++split._target_=os.system", ["split._target_: got 'os.system'", "under xrec", "XREC_ALLOWED_TARGETS"]),
     # multirun, sweep, resume, directories
     ("loss.weights.kl=0,1", ["needs -m", "loss.weights.kl=[0,1]"]),
@@ -82,7 +82,7 @@ BAD = [
     ("resume=/nowhere", ["resume: got '/nowhere'", "is no directory"]),
     ("resume=/tmp seed=3", ["resume takes the saved run's own config", "seed=3"]),
     ("from_run=/nowhere", ["from_run: got '/nowhere'"]),
-    ("paths.runs=/etc/hostname/runs", ["paths.runs: got '/etc/hostname/runs'", "XREC_RUNS"]),
+    (f"paths.runs={__file__}/runs", [f"paths.runs: got '{__file__}/runs'", "XREC_RUNS"]),
     ("=3", ["'=3' is no override"]),
     ("seed={1", ["'seed={1' is no override"]),
 ]

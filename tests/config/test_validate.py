@@ -77,7 +77,7 @@ def test_bad_parts_are_refused(compose: Compose, line: str, fragments: list[str]
 
 
 def test_both_passes_report_together(compose: Compose) -> None:
-    config = compose("loss.weights.kl=-1", "+model.foo=1", "~model/attention")
+    config = compose("loss.weights.kl=-1", "+model.foo=1", "~model/attention", "explainer=[random,attention]")
     with pytest.raises(ConfigError) as refused:
         validate_job(config)
     errors = refused.value.errors

@@ -45,6 +45,8 @@ main()
 CONFIG = """
 defaults:
   - _self_
+  - explainer: []
+  - baselines: []
   - sweep: null
 seed: 3
 paths: {runs: runs}
@@ -99,7 +101,10 @@ class Application:
 
 @pytest.fixture
 def application(tmp_path: Path) -> Application:
-    (tmp_path / "conf/sweep").mkdir(parents=True)
+    for group in ("sweep", "explainer", "baselines"):
+        (tmp_path / "conf" / group).mkdir(parents=True)
+    for explainer in ("random", "attention", "permutation_shap"):
+        (tmp_path / f"conf/explainer/{explainer}.yaml").write_text("{}")
     (tmp_path / "app.py").write_text(APPLICATION)
     (tmp_path / "conf/config.yaml").write_text(CONFIG)
     (tmp_path / "conf/sweep/lambda_weights.yaml").write_text(OVERLAY.read_text())
@@ -188,7 +193,7 @@ def test_nan_and_raising_trials_and_another_sampler(application: Application) ->
         assert weights == entry["params"]
         assert config["training"]["epochs"] == 2
         assert config["ranking"]["parts"] == ["validation"]
-        assert config["cases"] == {"part": "validation", "n_users": 5}
+        assert config["cases"] == {"part": "validation", "n_users": 5, "groups": ["new"]}
         assert re.search(rf"^{entry['number']} .*runs/other/{entry['number']}$", output, re.MULTILINE)
 
 

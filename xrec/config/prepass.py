@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xrec.config.commandline import CommandLine, read
+from xrec.config.help import HELP_FLAGS, help_text
 from xrec.config.validate import validate_job
 
 if TYPE_CHECKING:
@@ -26,9 +27,12 @@ _COMMAND = "python experiments/run.py"
 def main_prepass(argv: Sequence[str], conf_dir: str | Path) -> list[str]:
     """argv for Hydra: as it was, or with the run directory of `resume=` added.
 
-    Prints all errors to stderr and exits with status 2 when there are any. Flags such as --help pass through untouched,
-    before Hydra is imported.
+    Prints all errors to stderr and exits with status 2 when there are any; answers a lone --help and exits with 0.
+    Other flags (--cfg, --hydra-help) pass through untouched, before Hydra is imported.
     """
+    if list(argv) in HELP_FLAGS:
+        print(help_text(Path(conf_dir)))
+        raise SystemExit(0)
     command = read(argv)
     if command is None:
         return list(argv)

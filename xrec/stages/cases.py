@@ -14,7 +14,7 @@ from xrec.config.instantiate import instantiate
 from xrec.masking.value import ValueFunction, ValueSettings
 from xrec.models.base import History, Recommender
 from xrec.ranking.evaluate import top_items
-from xrec.stages.run import Run, by_length, chunked
+from xrec.stages.run import Run, by_length, chunked, release_memory
 from xrec.tracking.files import whole_file
 from xrec.types import Case, Ints, membership
 
@@ -110,6 +110,7 @@ def value_functions(run: Run, model: Recommender, chunks: list[tuple[Case, ...]]
         mask_chunk=run.config.cases.mask_chunk,
     )
     for chunk in chunks:
+        release_memory()
         users: Ints = np.array([c.user for c in chunk])
         known = membership(table.indptr, table.item, users, run.dataset.catalogue.n_items)
         repeat = np.array([c.group.startswith("repeat") for c in chunk])

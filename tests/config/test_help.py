@@ -1,0 +1,48 @@
+"""`--help`: every group and option, at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xrec.config.help import help_text
+from xrec.config.prepass import main_prepass
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def test_help_names_every_option_and_says_what_it_is() -> None:
+    said = help_text(CONF)
+    options = [p for p in CONF.rglob("*.yaml") if p.parent != CONF and "hydra" not in p.relative_to(CONF).parts]
+    assert len(options) > 25
+    for option in options:
+        assert f"\n{option.parent.relative_to(CONF).as_posix()}\n" in said
+        (line,) = {x for x in said.splitlines() if x.startswith(f"  {option.stem} ") and x[24:] in _about(option)}
+        assert len(line) > 30, f"{option}: say in a comment what it is"
+    assert (CONF / "config.yaml").read_text().rstrip() in said
+    assert "job_logging" not in said.split("KEYS")[0]
+
+
+def _about(option: Path) -> str:
+    return "\n".join(x.lstrip("# ") for x in option.read_text().splitlines() if x.startswith("#"))
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_is_answered_without_hydra(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main_prepass([flag], CONF)
+    assert left.value.code == 0
+    assert capsys.readouterr().out.startswith("python experiments/run.py [-m]")
+    program = (
+        f"import sys; from xrec.config.prepass import main_prepass as m\ntry: m([{flag!r}], {str(CONF)!r})\n"
+        "except SystemExit: print([n for n in sys.modules if n in ('hydra', 'torch', 'polars')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_beside_overrides_is_hydras() -> None:
+    assert main_prepass(["model=ease", "--help"], CONF) == ["model=ease", "--help"]
