@@ -66,6 +66,7 @@ def test_films(tmp_path):
         "1\t24\tM\tother\t01234\n2\t53\tF\tnone\t94043\n",
     }
     data = built(write(tmp_path, films), "data=films", f"data.path={tmp_path}", *NO_CORE)
+    assert data.card["name"] == "films"
     assert steps(data)["read"] == 8 and steps(data)["value"] == 6  # ratings of 3 are no positive
     assert data.catalogue.item_ids == ("1", "3", "4") and data.catalogue.user_ids == ("1", "2")
     assert data.catalogue.item_names == ("Toy Story", "Étoile", "Nix")
@@ -147,6 +148,7 @@ def test_sequences_as_on_the_command_line_of_the_issue(tmp_path):
     folder = write(tmp_path, toys)
     path, attributes = folder / "Toys.txt", folder / "Toys_item2attributes.json"
     data = built(tmp_path, "data=sequences", f"data.path={path}", f"data.attributes={attributes}")
+    assert data.card["name"] == "sequences"
     same = built(tmp_path, "data=sequences", f"data.source.path={path}", f"data.source.attributes={attributes}")
     assert data.fingerprint == same.fingerprint
     assert data.catalogue.item_ids == ("10", "20", "30")
@@ -175,8 +177,10 @@ def test_any_table_by_overrides_alone(tmp_path):
 def test_any_atomic_file(tmp_path):
     log = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
     log += "".join(f"{u}\t{i}\t{i}\t{881250949 + i}\n" for u in (1, 2) for i in range(1, 5))
-    data = built(write(tmp_path, {"tiny.inter": log}), "data=atomic", f"data.path={tmp_path}", *NO_CORE)
+    folder = write(tmp_path, {"tiny.inter": log})
+    data = built(folder, "data=atomic", f"data.path={tmp_path}", "data.source.dataset=tiny", *NO_CORE)
     assert steps(data)["read"] == 8 and data.catalogue.n_items == 4
+    assert data.card["name"] == "tiny"
 
 
 @pytest.mark.parametrize("name", ["sequences", "atomic", "table"])
@@ -188,7 +192,7 @@ def test_without_a_path_the_setting_is_named(tmp_path, name):
 @pytest.mark.parametrize("name", ["films", "social", "search_ads"])
 def test_a_missing_file_is_named(tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"data/\S+ is not there; set data.path=FILE"):
+    with pytest.raises(DataError, match=rf"^{name}: data/\S+ is not there; set data.path=FILE"):
         built(tmp_path, f"data={name}")
 
 

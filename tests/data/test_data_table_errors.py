@@ -315,6 +315,7 @@ BAD_SETTINGS = [
     ({"timezone": "Berlin"}, "timezone is 'Berlin', takes a name such as UTC or Europe/Paris"),
     ({"kinds": []}, "kinds is [], takes each kind once, or null for all there are"),
     ({"kinds": ["a", "a"]}, "kinds is ['a', 'a'], takes each kind once, or null for all there are"),
+    ({"dataset": "a/b"}, "dataset is 'a/b', takes a name of letters, digits, '_', '-' and '.'"),
     ({"unreadable": "skip"}, "unreadable is 'skip', takes error or drop"),
     ({"separator": "||"}, "separator is '||', takes one ASCII character"),
     ({"list_separator": ""}, "list_separator is empty; takes what stands between the values of a list, such as '|'"),

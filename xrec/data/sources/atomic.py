@@ -13,7 +13,7 @@ import polars as pl
 from xrec.data.errors import DataError
 from xrec.data.schema import RawData
 from xrec.data.sources.attributes import Attributes, attribute_table, matched
-from xrec.data.sources.files import Opened, did_you_mean, existing, no_twice, open_delimited
+from xrec.data.sources.files import Opened, did_you_mean, existing, name_of, no_twice, open_delimited
 from xrec.data.sources.logs import Log, Rules, event_log, roles_of
 from xrec.data.sources.table import raw_data
 
@@ -30,7 +30,7 @@ class Atomic:
         columns: user, item, time, and optionally kind and value -> names in the header of .inter.
         item_name: the column of .item that names items for people; it is no attribute then.
         types: column of .item or .user -> categorical, numeric, list or text, where the header's is not wanted.
-        time_format, timezone, kinds, unreadable, empty_value: as for `Table`.
+        time_format, timezone, kinds, unreadable, empty_value, dataset: as for `Table`.
     """
 
     name = "atomic"
@@ -46,7 +46,9 @@ class Atomic:
         kinds: list[str] | None = None,
         unreadable: str = "error",
         empty_value: float | None = None,
+        dataset: str | None = None,
     ) -> None:
+        self.name = name_of(Atomic.name, dataset)
         self.path, self.item_name, self.types = path, item_name, dict(types or {})
         self.columns = roles_of(self.name, columns)
         self.rules = Rules(time_format, timezone, kinds, unreadable, empty_value).checked(self.name)
@@ -65,7 +67,9 @@ class Atomic:
         inter = existing(self.name, path, "data.path", ADVICE)
         found = [inter, *(f for s in (".item", ".user") if (f := inter.with_suffix(s)).is_file())]
         if self.item_name is not None and inter.with_suffix(".item") not in found:
-            raise DataError(f"atomic: item_name is {self.item_name!r}, but there is no {inter.with_suffix('.item')}")
+            raise DataError(
+                f"{self.name}: item_name is {self.item_name!r}, but there is no {inter.with_suffix('.item')}"
+            )
         return found
 
     def load(self) -> RawData:
@@ -78,21 +82,23 @@ class Atomic:
         unused = dict(self.types)
         tables = {key: self._attributes(log, key, file, unused) for key, file in files.items()}
         if unused:
-            raise DataError(f"atomic: types.{min(unused)}: neither .item nor .user has such a column")
+            raise DataError(f"{self.name}: types.{min(unused)}: neither .item nor .user has such a column")
         return raw_data(log, tables)
 
     def _only(self, folder: Path) -> Path:
         found = sorted(folder.glob("*.inter"))
         if len(found) != 1:
             what = f"several: {', '.join(f.name for f in found)}" if found else "no .inter file"
-            raise DataError(f"atomic: {folder} has {what}; set data.path to the one to read. {ADVICE}")
+            raise DataError(f"{self.name}: {folder} has {what}; set data.path to the one to read. {ADVICE}")
         return found[0]
 
     def _check_roles(self, path: Path, types: Mapping[str, str]) -> None:
         for role, column in self.columns.items():
             kind = types.get(column, "token")
             if kind.endswith("_seq"):
-                raise DataError(f"atomic: {path.name}: {column} is of type {kind}, but columns.{role} takes one value")
+                raise DataError(
+                    f"{self.name}: {path.name}: {column} is of type {kind}, but columns.{role} takes one value"
+                )
 
     def _open(self, path: Path) -> tuple[Opened, dict[str, str]]:
         """The file with its columns by their bare names, and their types."""
@@ -104,11 +110,11 @@ class Atomic:
             name, colon, kind = column.rpartition(":")
             if not colon or not name:
                 advice = f"a header is name:type with {', '.join(TYPES)}"
-                raise DataError(f"atomic: {path.name}, line 1: {column!r} has no type; {advice}")
+                raise DataError(f"{self.name}: {path.name}, line 1: {column!r} has no type; {advice}")
             if kind not in TYPES:
                 hint = did_you_mean(kind, TYPES)
                 raise DataError(
-                    f"atomic: {path.name}, line 1: {column!r}: type {kind!r}, takes {', '.join(TYPES)}{hint}"
+                    f"{self.name}: {path.name}, line 1: {column!r}: type {kind!r}, takes {', '.join(TYPES)}{hint}"
                 )
             names.append(name)
             types[name] = kind
@@ -120,10 +126,12 @@ class Atomic:
         opened, types = self._open(path)
         ids, name = self.columns[key], self.item_name if key == "item" else None
         if ids not in types:
-            raise DataError(f"atomic: {path.name} has no column {ids!r}, the {key} of .inter; give both the same name")
+            raise DataError(
+                f"{self.name}: {path.name} has no column {ids!r}, the {key} of .inter; give both the same name"
+            )
         if name is not None and name not in types:
             hint = did_you_mean(name, types)
-            raise DataError(f"atomic: {path.name} has no column {name!r} for item_name{hint}")
+            raise DataError(f"{self.name}: {path.name} has no column {name!r} for item_name{hint}")
         wanted = {n: unused.pop(n, TYPES[kind]) for n, kind in types.items() if n not in (ids, name)}
         vectors = [n for n, kind in wanted.items() if kind is None]
         found = attribute_table(

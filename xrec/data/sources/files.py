@@ -12,6 +12,7 @@ import difflib
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -62,6 +63,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """'; did you mean ...?', or nothing."""
     close = difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def name_of(source: str, dataset: str | None) -> str:
+    """The name that a source goes by: the data set's, or else its own; `DataError` when it is no name for a folder."""
+    if dataset is not None and not re.fullmatch(r"\w[\w.-]*", dataset):
+        raise DataError(f"{source}: dataset is {dataset!r}, takes a name of letters, digits, '_', '-' and '.'")
+    return source if dataset is None else dataset
 
 
 def existing(source: str, path: str | Path | None, setting: str, advice: str) -> Path:

@@ -11,7 +11,7 @@ import polars as pl
 from xrec.data.errors import DataError
 from xrec.data.schema import EVENT_COLUMNS, RawData, Step
 from xrec.data.sources.attributes import Attributes, matched
-from xrec.data.sources.files import Opened, collect, count_lines, existing, lines_of
+from xrec.data.sources.files import Opened, collect, count_lines, existing, lines_of, name_of
 from xrec.data.sources.logs import Log
 from xrec.data.sources.table import raw_data
 
@@ -24,11 +24,13 @@ class Sequences:
     Args:
         path: the lines, text or gzip. Ids are text without spaces ('007' is not '7').
         attributes: JSON object, item -> list of attribute ids; they become the one attribute `attribute`. None: none.
+        dataset: what the data is called in tables and reports; null: sequences.
     """
 
     name = "sequences"
 
-    def __init__(self, path: str | None, attributes: str | None = None) -> None:
+    def __init__(self, path: str | None, attributes: str | None = None, dataset: str | None = None) -> None:
+        self.name = name_of(Sequences.name, dataset)
         self.path, self.attributes = path, attributes
         self.settings: dict[str, Any] = {}
 
@@ -38,10 +40,10 @@ class Sequences:
         Raises:
             DataError: one of them is missing.
         """
-        found = [existing(self.name, self.path, "data.path", ADVICE)]
+        found = [existing(Sequences.name, self.path, "data.path", ADVICE)]
         if self.attributes is not None:
             advice = "It is a JSON object, item -> list of attribute ids; null goes without."
-            found.append(existing(self.name, self.attributes, "data.attributes", advice))
+            found.append(existing(Sequences.name, self.attributes, "data.attributes", advice))
         return found
 
     def load(self) -> RawData:
@@ -51,7 +53,7 @@ class Sequences:
         items = log.events.select(pl.col("item").unique().sort()).collect(engine="streaming")["item"]
         found = _attributes(others[0]) if others else Attributes(pl.DataFrame(schema={"item": pl.String}))
         if others:
-            log.steps.append(matched(self.name, log, "item", found, others[0].name))
+            log.steps.append(matched(Sequences.name, log, "item", found, others[0].name))
         found.names = {i: f"item {i}" for i in items} | found.names
         return raw_data(log, {"item": found})
 

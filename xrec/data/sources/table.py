@@ -11,7 +11,7 @@ import polars as pl
 from xrec.data.errors import DataError
 from xrec.data.schema import RawData
 from xrec.data.sources.attributes import Attributes, attribute_table, matched
-from xrec.data.sources.files import Opened, did_you_mean, existing, format_of, open_table
+from xrec.data.sources.files import Opened, did_you_mean, existing, format_of, name_of, open_table
 from xrec.data.sources.logs import Log, Rules, event_log, roles_of
 
 _ENTITY = ("path", "columns", "types", "format")
@@ -33,6 +33,7 @@ class Table:
         items, users: an attribute table: {path, columns: {item: ..., name: ..., attribute: column}, types: {attribute:
             categorical | numeric | list | text}}. Without attributes in `columns` every other column is one. A bare
             file name stands beside `path`. list_separator: between the values of a list.
+        dataset: what the data is called in tables, reports and errors; null: table.
     """
 
     name = "table"
@@ -52,7 +53,9 @@ class Table:
         items: dict[str, Any] | None = None,
         users: dict[str, Any] | None = None,
         list_separator: str = "|",
+        dataset: str | None = None,
     ) -> None:
+        self.name = name_of(Table.name, dataset)
         self.path, self.format, self.separator, self.quote = path, format, separator, quote
         self.columns = roles_of(self.name, columns)
         self.tables = {k: _entity(k, v) for k, v in (("item", items), ("user", users)) if v is not None}

@@ -120,8 +120,8 @@ def _iso(text: pl.Expr, offset: bool, timezone: str) -> pl.Expr:
     if not offset:
         formats = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
         return _local(pl.coalesce(_parsed(text, f) for f in formats), timezone)
-    text = text.str.replace(r" ?(?:Z|z|UTC|GMT)$", "+00:00").str.replace(r" ([+-]\d{2}:?\d{2})$", "$1")
-    return _parsed(text.str.replace(r"^(.{16})([+-])", "${1}:00${2}"), "%Y-%m-%d %H:%M:%S%.f%#z")
+    text = text.str.replace(r" ?(?:Z|z|UTC|GMT)$", "+00:00")
+    return _parsed(text.str.replace(r"^(.{16}) ?([+-])", "${1}:00${2}"), "%Y-%m-%d %H:%M:%S%.f%#z")
 
 
 def _patterned(where: str, text: pl.Expr, head: pl.Series, pattern: str, timezone: str) -> pl.Expr:
