@@ -31,17 +31,16 @@ def check(assigned: Assigned, events_before: pl.DataFrame | None = None, split_n
     if unknown:
         raise DataError(f"{split_name}: promises {unknown[0]!r}; a split can promise {', '.join(PROMISES)}")
     _axis(assigned, split_name)
-    for part, (first, last) in assigned.parts.items():
-        targets = assigned.events.filter(pl.col("period").is_between(first, last))
-        _no_target_in_history(assigned, targets.select(EVENT), part, first, split_name)
+    targets = {p: assigned.events.filter(pl.col("period").is_between(*span)) for p, span in assigned.parts.items()}
+    for part, rows in targets.items():
+        _no_target_in_history(assigned, rows.select(EVENT), part, split_name)
         if events_before is not None:
-            _known(targets.select(EVENT), events_before, part, split_name)
+            _known(rows.select(EVENT), events_before, part, split_name)
+    for part, rows in targets.items():
         if "user_order" in assigned.promises:
-            _user_order(assigned, targets, part, first, split_name)
+            _user_order(assigned, rows, part, split_name)
         if "last_out" in assigned.promises:
-            _breach(
-                targets.filter(pl.col("user").is_duplicated()), f"targets of users with several in {part}", split_name
-            )
+            _breach(rows.filter(pl.col("user").is_duplicated()), f"targets of users with several in {part}", split_name)
     if "global_order" in assigned.promises:
         _global_order(assigned, split_name)
     if "users_apart" in assigned.promises:
@@ -82,7 +81,8 @@ def _axis(assigned: Assigned, name: str) -> None:
     _breach(assigned.events.filter(pl.col("period") > end), f"events after the last test period {end}", name)
 
 
-def _no_target_in_history(assigned: Assigned, targets: pl.DataFrame, part: str, first: int, name: str) -> None:
+def _no_target_in_history(assigned: Assigned, targets: pl.DataFrame, part: str, name: str) -> None:
+    first = assigned.parts[part][0]
     history = assigned.events.lazy().select(*EVENT, "period").filter(pl.col("period") < first)
     seen = history.join(targets.lazy(), on=EVENT, how="semi").collect(engine="streaming")
     training = seen.filter(pl.col("period") <= assigned.train_end)
@@ -96,8 +96,9 @@ def _known(targets: pl.DataFrame, before: pl.DataFrame, part: str, name: str) ->
     _breach(targets.join(known, on=EVENT, how="anti"), f"{part} targets are no event of the data", name)
 
 
-def _user_order(assigned: Assigned, targets: pl.DataFrame, part: str, first: int, name: str) -> None:
-    history = assigned.events.lazy().select("user", "time", "period").filter(pl.col("period") < first)
+def _user_order(assigned: Assigned, targets: pl.DataFrame, part: str, name: str) -> None:
+    before = pl.col("period") < assigned.parts[part][0]
+    history = assigned.events.lazy().select("user", "time", "period").filter(before)
     latest = history.group_by("user").agg(latest=pl.col("time").max()).collect(engine="streaming")
     travelled = targets.join(latest, on="user").filter(pl.col("time") < pl.col("latest"))
     _breach(travelled, f"{part} targets are before an event of the same user's history", name)

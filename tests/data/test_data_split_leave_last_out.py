@@ -1,0 +1,88 @@
+"""Leave-last-out, by hand."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from tests.splits import TABLES, dated, periods, table
+from xrec.data.split.leave_last_out import LeaveLastOutSplit
+
+#: user 1 has five events, 2 three, 3 two, 4 one
+ROWS = [(1, i, t) for t, i in enumerate([10, 11, 12, 13, 14])]
+ROWS += [(2, 12, 100), (2, 10, 200), (2, 11, 300), (3, 13, 7), (3, 14, 8), (4, 10, 50)]
+
+
+def test_the_last_is_the_test_and_the_one_before_it_validation():
+    assigned = LeaveLastOutSplit().assign(table(ROWS))
+    assert (assigned.train_end, assigned.parts) == (2, {"validation": (3, 3), "test": (4, 4)})
+    assert periods(assigned) == {
+        1: [(0, 10), (1, 11), (2, 12), (3, 13), (4, 14)],
+        2: [(2, 12), (3, 10), (4, 11)],
+        3: [(1, 13), (2, 14)],
+        4: [(2, 10)],
+    }
+    assert assigned.steps == []
+    assert assigned.note == "2 users of fewer than 3 events only train"
+
+
+def test_nothing_is_noted_when_everybody_has_targets():
+    assert LeaveLastOutSplit().assign(table(ROWS[:8])).note == ""
+
+
+def test_a_higher_limit_moves_whole_histories_into_training():
+    assigned = LeaveLastOutSplit(min_events=5).assign(table(ROWS))
+    assert (assigned.train_end, assigned.parts["test"]) == (2, (4, 4))
+    assert periods(assigned)[2] == [(0, 12), (1, 10), (2, 11)]
+    assert assigned.note == "3 users of fewer than 5 events only train"
+
+
+def test_periods_stay_at_or_above_zero_when_a_history_that_only_trains_is_long():
+    rows = [(1, t, t) for t in range(5)] + [(2, t, t) for t in range(4)]
+    assigned = LeaveLastOutSplit(min_events=5).assign(table(rows))
+    assert (assigned.train_end, assigned.parts["test"]) == (3, (5, 5))
+    assert periods(assigned) == {1: [(1, 0), (2, 1), (3, 2), (4, 3), (5, 4)], 2: [(0, 0), (1, 1), (2, 2), (3, 3)]}
+
+
+def test_a_repeated_item_keeps_each_place_or_its_first():
+    rows = [(1, 10, 1), (1, 11, 2), (1, 10, 3), (1, 12, 4), (1, 12, 5), (2, 10, 1), (2, 11, 9), (2, 10, 9)]
+    kept = LeaveLastOutSplit(repeats="keep").assign(table(rows))
+    assert [i for _, i in periods(kept)[1]] == [10, 11, 10, 12, 12]
+    assert kept.steps == []
+    dropped = LeaveLastOutSplit(repeats="drop").assign(table(rows))
+    assert periods(dropped) == {1: [(0 + 1, 10), (2, 11), (3, 12)], 2: [(0, 10), (1, 11)]}
+    (step,) = dropped.steps
+    assert (step.step, step.rows, step.users, step.items, step.merged) == ("repeats", 5, 2, 3, False)
+
+
+def test_ties_keep_the_order_of_the_given_rows():
+    rows = [(1, 30, 5), (1, 20, 5), (1, 10, 5), (1, 40, 4)]
+    given = pl.DataFrame(
+        [(*r, 0, 1.0) for r in rows],
+        schema={"user": pl.Int64, "item": pl.Int64, "time": pl.Int64, "kind": pl.UInt8, "strength": pl.Float32},
+        orient="row",
+    )  # fmt: skip
+    assert [i for _, i in periods(LeaveLastOutSplit().assign(given))[1]] == [40, 30, 20, 10]
+
+
+def test_the_same_item_at_the_same_time_is_one_event():
+    rows = [(1, 10, 1, 1, 1.0), (1, 11, 2, 0, 1.0), (1, 12, 3, 1, 2.0), (1, 10, 3, 0, 1.0), (1, 12, 3, 2, 3.0)]
+    assigned = LeaveLastOutSplit().assign(table(rows))
+    assert [i for _, i in periods(assigned)[1]] == [10, 11, 10, 12]
+    assert assigned.events.filter(item=12).select("kind", "strength", "period").rows() == [(2, 5.0, 3)]
+    assert [(s.step, s.rows, s.merged) for s in assigned.steps] == [("merged", 4, True)]
+
+
+def test_dates_order_as_they_are():
+    days = ["2017-03-01", "2016-03-01", "2018-01-01 10:00"]
+    assigned = LeaveLastOutSplit().assign(dated([(1, i, d) for i, d in enumerate(days)]))
+    # three events: T is the longest history - 1 = 2, so that training is the single period 0
+    assert periods(assigned) == {1: [(0, 1), (1, 0), (2, 2)]}
+    assert (assigned.train_end, assigned.parts) == (0, {"validation": (1, 1), "test": (2, 2)})
+
+
+def test_the_toys_strategy_makes_ties_and_repeats():
+    """The invariants' tables would prove little without them."""
+    from hypothesis import find
+
+    assert find(TABLES, lambda t: t.select(pl.struct("user", "item", "time").is_duplicated().any()).item()).height == 2
+    assert find(TABLES, lambda t: t.select(pl.struct("user", "time").is_duplicated().any()).item()).height == 2
