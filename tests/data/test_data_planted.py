@@ -13,10 +13,15 @@ import pytest
 import yaml
 from polars.testing import assert_frame_equal
 
+from xrec.data.build import build
+from xrec.data.cache import ArrayCache
+from xrec.data.clean import Cleaning
 from xrec.data.errors import DataError
+from xrec.data.interactions import SplitInteractions
 from xrec.data.schema import EVENT_COLUMNS, RawData
 from xrec.data.sources.planted import Planted
 from xrec.data.sources.planting import MECHANISMS
+from xrec.data.split.temporal import TemporalSplit
 
 SMALL: dict[str, Any] = {
     "n_users": 150,
@@ -349,6 +354,36 @@ def test_no_category_is_left_with_targets_only(seed):
     assert set(rows["mechanism"]) == {"complement"} and raw.events.collect().height > rows.height
 
 
+def causes_of(dataset: SplitInteractions) -> list[tuple[Any, ...]]:
+    causes = dataset.causes()
+    columns = [np.asarray(causes[c]).tolist() for c in ("user", "item", "period", "cause", "strength")]
+    return sorted(zip(*columns, strict=True))
+
+
+def test_the_truth_lies_beside_the_cached_data(source, raw, tmp_path, monkeypatch):
+    split, cleaning = TemporalSplit(train_end=12, validation_end=15, test_end=SMALL["n_periods"]), Cleaning()
+    built = build(source, split, ArrayCache(tmp_path), cleaning)
+    rows = truth_of(raw).drop_nulls("cause_item").select("user", "item", "time", "cause_item", "strength")
+    found, wanted = causes_of(built), sorted(rows.rows())
+    assert [r[:4] for r in found] == [r[:4] for r in wanted]
+    assert [r[4] for r in found] == pytest.approx([r[4] for r in wanted])
+    monkeypatch.setattr(Planted, "load", lambda self: pytest.fail("generated again"))
+    again = build(Planted(**SMALL), split, ArrayCache(tmp_path), cleaning)
+    assert causes_of(again) == found and again.fingerprint == built.fingerprint
+    with pytest.raises(pytest.fail.Exception):
+        build(Planted(**SMALL, seed=1), split, ArrayCache(tmp_path), cleaning)
+
+
+def test_causes_outside_the_core_go_with_their_items(source, raw, tmp_path):
+    split = TemporalSplit(train_end=12, validation_end=15, test_end=18)
+    built = build(source, split, ArrayCache(tmp_path), Cleaning(min_item_users=25, min_user_items=5))
+    items, users = set(built.catalogue.item_ids), set(built.catalogue.user_ids)
+    assert 0 < len(items) < SMALL["n_items"]
+    rows = truth_of(raw).drop_nulls("cause_item").select("user", "item", "time", "cause_item").rows()
+    wanted = [r for r in rows if r[0] in users and {r[1], r[3]} <= items and r[2] <= 18]
+    assert [r[:4] for r in causes_of(built)] == sorted(wanted)
+
+
 def test_the_yaml_says_what_the_code_does():
     path = Path(__file__).parents[2] / "conf" / "data" / "planted.yaml"
     source = yaml.safe_load(path.read_text())["source"]
@@ -385,7 +420,7 @@ def test_the_yaml_says_what_the_code_does():
 )
 def test_what_cannot_be_planted_is_refused(settings, message):
     with pytest.raises(DataError) as error:
-        Planted(**{**SMALL, **settings})
+        Planted(**{**SMALL, **settings}).load()
     assert str(error.value) == message
 
 

@@ -52,7 +52,7 @@ class Planted:
         lag, memory: windows, in periods. seed: same arguments, same data.
 
     Raises:
-        DataError: an argument out of its range, or more roles than items.
+        DataError: an argument out of its range.
     """
 
     name = "planted"
@@ -62,7 +62,7 @@ class Planted:
         n_users: int = 2000,
         n_items: int = 1000,
         n_categories: int = 30,
-        n_periods: int = 52,
+        n_periods: int = 53,
         season_length: int = 52,
         baskets_per_user: float = 20.0,
         activity_sigma: float = 0.8,
@@ -91,16 +91,22 @@ class Planted:
         given = locals()
         self.settings: dict[str, Any] = {k: given[k] for k in inspect.signature(Planted).parameters}
         _check(self.settings)
-        self._rng = np.random.default_rng(seed)
-        self._world = make_world(self.settings, self._rng)
-        self._state = self._rng.bit_generator.state
 
     def files(self) -> list[Path]:
         """Nothing is read: `settings` alone key the cache."""
         return []
 
+    def _start(self) -> tuple[World, np.random.Generator]:
+        # not when it is constructed, so that a start from the cache makes no world
+        rng = np.random.default_rng(self.settings["seed"])
+        return make_world(self.settings, rng), rng
+
     def links(self) -> pl.DataFrame:
-        """Every planted link: mechanism, cause_item, item, first and last period of its window, strength."""
+        """Every planted link: mechanism, cause_item, item, first and last period of its window, strength.
+
+        Raises:
+            DataError: more roles than items.
+        """
         return pl.concat(
             pl.DataFrame(
                 {
@@ -112,7 +118,7 @@ class Planted:
                     "strength": np.full(len(links.item), links.strength),
                 }
             )
-            for m, links in self._world.links.items()
+            for m, links in self._start()[0].links.items()
         )
 
     def load(self) -> RawData:
@@ -122,9 +128,12 @@ class Planted:
             Events with String ids, whole periods, value = number of purchases in the period; items with category, brand
             and price; `truth`: user, item, time, cause_item, strength, mechanism: a row for each event, mechanism and
             cause, or one row with a null cause_item and strength 0 where no earlier item is a cause.
+
+        Raises:
+            DataError: more roles than items.
         """
-        self._rng.bit_generator.state = self._state
-        log = generate(self.settings, self._world, self._rng)
+        world, rng = self._start()
+        log = generate(self.settings, world, rng)
         user, item = np.divmod(log.column("key"), self.settings["n_items"])
         events = pl.DataFrame(
             {
@@ -147,7 +156,7 @@ class Planted:
                 "mechanism": pl.Series(log.column("mechanism")).replace_strict(dict(enumerate(MECHANISMS))),
             }
         ).sort("user", "time", "item", "mechanism", "cause_item")
-        items, names = _describe(self._world)
+        items, names = _describe(world)
         return RawData(
             events=events.lazy(),
             items=items,
