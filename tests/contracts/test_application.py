@@ -117,9 +117,9 @@ def test_rerun_says_identical_and_different(undisturbed: tuple[Path, Path]) -> N
 
 
 def test_errors_have_no_traceback(journey: Path, tmp_path: Path) -> None:
-    done = execute(command(journey, tmp_path / "cache", "data.min_item_users=10000"), tmp_path)
+    done = execute(command(journey, tmp_path / "cache", "data.clean.min_item_users=10000"), tmp_path)
     assert done.returncode == 1
-    assert "lower data.min_item_users" in done.stderr
+    assert "lower data.clean.min_item_users" in done.stderr
     assert "Traceback" not in done.stderr
 
 

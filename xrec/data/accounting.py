@@ -37,7 +37,7 @@ class Tally:
         lost = self.last.rows - step.rows if self.last is not None else 0
         if lost < 0:
             raise DataError(
-                f"{self.source}: the step {step.step!r} has {step.rows} rows, more than the {step.rows - lost} that "
+                f"{self.source}: the step {step.step!r} has {step.rows} rows, more than the {step.rows + lost} that "
                 f"were left before it (a step must not add rows: {step.reason})"
             )
         if lost and self.strict and not step.merged:

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from xrec.data.errors import DataError
+from xrec.data.split.leakage import check_attributes
 
 COLUMNS = ("item", "attribute", "value", "time")
 
@@ -34,6 +35,7 @@ def latest_values(
     if taken := [n for n in names if n in items.columns]:
         raise DataError(f"{source}: {', '.join(taken)} is an attribute both of items and of item_history")
     newest = past.sort("item", "attribute", "time", "value").unique(["item", "attribute"], keep="last")
+    check_attributes(newest["time"].max(), end, source)  # type: ignore[arg-type]
     for name in names:
         column = newest.filter(pl.col("attribute") == name).select("item", pl.col("value").cast(pl.String).alias(name))
         items = items.join(column, on="item", how="full", coalesce=True)

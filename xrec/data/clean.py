@@ -76,7 +76,7 @@ def clean(events: pl.DataFrame, kinds: tuple[str, ...], cleaning: Cleaning, tall
     if dropped := [i for i, w in enumerate(weights) if w == 0]:
         reason = "kinds of weight 0: " + ", ".join(kinds[i] for i in dropped)
         events = tally.count(events.filter(~pl.col("kind").is_in(dropped)), "kinds", reason)
-    if cleaning.strength == "value" and (events["value"].min() or 0) <= 0:  # type: ignore[operator]
+    if cleaning.strength == "value" and (events["value"] <= 0).any():
         events = tally.count(events.filter(pl.col("value") > 0), "strength", "value of 0 or less, so no strength")
     if events.height == 0:
         raise DataError(
