@@ -74,9 +74,10 @@ def test_attributes_are_one_attribute_of_several_values(tmp_path):
         "1 10 20 10\n2 30",
         "\n1  10\t20 10 \n\n  2 30\n\n",
         "1\t10\t20\t10\r\n \t\r\n2\t30\r\n",
+        "1 10 20 10\r\n2 30\r",
         gzip.compress(MADE.encode()),
     ],
-    ids=["mark and CRLF", "open end", "blanks", "tabs", "gzip"],
+    ids=["mark and CRLF", "open end", "blanks", "tabs", "half an end", "gzip"],
 )
 def test_marks_line_ends_spaces_and_blank_lines(tmp_path, lines):
     assert rows(load(tmp_path, lines)) == rows(load(tmp_path, MADE))
@@ -128,6 +129,7 @@ BAD = [
             "in time order"
         ),
     ),
+    ("1 10\r2 20\r", None, "Toys.txt: lines end in a lone carriage return; save it with line feeds"),
     (b"1 10\n2 \xff\n", None, "Toys.txt, line 2: not UTF-8 text (invalid start byte); save the file as UTF-8"),
     (
         gzip.compress(MADE.encode() * 100)[:-12],
@@ -173,6 +175,12 @@ def test_bad_files(tmp_path, lines, attributes, message):
     with pytest.raises(DataError) as error:
         load(tmp_path, lines, attributes)
     assert str(error.value) == f"sequences: {message}"
+
+
+def test_a_line_that_polars_does_not_give_is_no_silent_loss(tmp_path, monkeypatch):
+    monkeypatch.setattr("xrec.data.sources.sequences.count_lines", lambda *_: 3)
+    with pytest.raises(DataError, match="Toys.txt has 3 lines, but 2 can be read; it is cut off or damaged"):
+        load(tmp_path, MADE)
 
 
 def test_missing_files(tmp_path):

@@ -288,3 +288,17 @@ def test_an_id_of_the_table_that_numbers_cannot_be_is_left_out(tmp_path):
         "1 of 1 items have a row in items.csv; "
         "2 rows of items.csv left out: their item is empty or cannot be in the events"
     )
+
+
+def test_an_index_without_a_name_is_no_attribute_and_numbers_may_have_spaces(tmp_path):
+    (tmp_path / "items.csv").write_text(",item,price,a\n0,007, 2 , x \n1,9, ,\n")
+    raw = load(tmp_path, EVENTS, items={"path": "items.csv", "columns": {"item": "item"}})
+    assert raw.items.to_dicts() == [{"item": "007", "price": 2.0, "a": "x"}, {"item": "9", "price": None, "a": None}]
+
+
+@pytest.mark.parametrize(("first", "expected"), [("7", [7]), ("x", ["7"])], ids=["numbers", "text"])
+def test_whole_floats_of_an_attribute_table_are_the_ids_they_mean(tmp_path, first, expected):
+    pl.DataFrame({"item": [7.0, None], "a": ["x", "y"]}).write_parquet(tmp_path / "items.parquet")
+    log = f"user,item,time\n1,{first},2024-01-31\n1,7,2024-01-31\n"
+    raw = load(tmp_path, log, items={"path": "items.parquet", "columns": {"item": "item"}})
+    assert raw.items["item"].to_list() == expected

@@ -112,6 +112,17 @@ BAD = [
         + TIMES,
     ),
     (
+        "user,item,time\na,b,-99999999999999\n",
+        {"time_format": "s"},
+        "log.csv, column 'time': times from -99999999999999 to -99999999999999 are no s since 1970; set time_format: "
+        + TIMES,
+    ),
+    (
+        "user,item,time\na,b,7\na,b,1.5\n",
+        {"time_format": "period"},
+        "log.csv, line 3: time is '1.5', takes a time like those before it; mend it, or set unreadable=drop",
+    ),
+    (
         "user,item,time\na,b,2024-01-31 12:00\na,b,2024-01-31 12:00Z\n",
         {},
         (
@@ -166,36 +177,10 @@ def test_bad_files(tmp_path, content, settings, message):
     assert str(error.value) == f"table: {message}"
 
 
-BAD_JSON = [
-    ("[\n{}]", "log.jsonl, line 1: one JSON array; takes JSON lines, one object a line"),
-    ('[{"user": 1}]', "log.jsonl, line 1: one JSON array; takes JSON lines, one object a line"),
-    ("7\n", "log.jsonl, line 1: '7'; takes JSON lines, one object a line"),
-    (
-        '{"user": 1, "item": 2}\n',
-        "log.jsonl has no column 'time' for columns.time; did you mean 'item'? (it has user, item)",
-    ),
-    (
-        '{"user": 1, "item": 2, "time": 1706702400}\n{"user": 1,\n',
-        (
-            "log.jsonl, line 2: not a JSON object (Expecting property name enclosed in double "
-            "quotes: line 1 column 12 (char 11))"
-        ),
-    ),
-    ("\n\n", "log.jsonl is empty"),
-]
-
-
-@pytest.mark.parametrize(("content", "message"), BAD_JSON, ids=[m[:60] for *_, m in BAD_JSON])
-def test_bad_json_lines(tmp_path, content, message):
-    with pytest.raises(DataError) as error:
-        load(tmp_path, content, "log.jsonl")
-    assert str(error.value) == f"table: {message}"
-
-
-def test_a_broken_line_far_down_is_named(tmp_path):
-    good = '{"user": 1, "item": 2, "time": 1706702400}\n'
-    with pytest.raises(DataError, match=r"log.jsonl, line 2001: not a JSON object"):
-        load(tmp_path, good * 2000 + '{"user": 1 "item": 2}\n' + good, "log.jsonl")
+def test_a_stray_quote_that_polars_stumbles_over_is_named_as_such(tmp_path):
+    content = 'user,item,time\na,5" disc,2024-01-31\nb,7" disc,2024-01-31\n'
+    with pytest.raises(DataError, match=r"^table: log.csv cannot be read \(.+\); a stray quote\? set quote to null if"):
+        load(tmp_path, content)
 
 
 def test_bad_parquet(tmp_path):
@@ -269,6 +254,11 @@ BAD_TABLES = [
         "item,price\n9,1\n007,cheap\n",
         {"types": {"price": "numeric"}},
         "items.csv, line 3: price is 'cheap', takes a finite number; mend it, or set its type to categorical",
+    ),
+    (
+        "item,price\n9,1e999\n",
+        {},
+        "items.csv, line 2: price is '1e999', takes a finite number; mend it, or set its type to categorical",
     ),
     ("item,a\n9,x\n", {"types": {"b": "list"}}, "items.types.b: there is no such attribute"),
     (

@@ -87,6 +87,9 @@ def _check(opened: Opened, scanned: pl.LazyFrame, lines: pl.LazyFrame) -> None:
         raise DataError(
             f"{name} has {opened.rows} lines, but {read} can be read; it is cut off or damaged; get it again"
         )
+    crowded = lines.filter(pl.concat_list("user", "item").list.join(" ").str.contains("\r", literal=True))
+    if collect(Sequences.name, opened, crowded.head(1)).height:
+        raise DataError(f"{name}: lines end in a lone carriage return; save it with line feeds")
     users = lines.group_by("user").agg(pl.len(), pl.col("number").sort().head(2)).filter(pl.col("len") > 1)
     twice = collect(Sequences.name, opened, users.sort("number").head(1))
     if twice.height:
