@@ -6,6 +6,7 @@ Exit status: 0 identical, 1 equal within the tolerance, 2 different, 3 could not
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -21,12 +22,14 @@ def main() -> int:
     arguments = parser.parse_args()
     from xrec import pipeline
     from xrec.config.validate import validate_job
-    from xrec.errors import USER_ERRORS
+    from xrec.errors import USER_ERRORS, RunError
     from xrec.rerun import compare
 
     try:
         config = pipeline.restore(arguments.run)
         validate_job(config)
+        if "results_sha256" not in json.loads((arguments.run / "environment.json").read_text()):
+            raise RunError(f"{arguments.run} is unfinished: finish it with experiments/run.py resume={arguments.run}")
         with tempfile.TemporaryDirectory() as temporary:
             second = arguments.keep or Path(temporary) / "rerun"
             pipeline.run(config, second, (), group="rerun")

@@ -15,13 +15,12 @@ CONF = str(Path(__file__).resolve().parent.parent / "conf")
 def main(config: DictConfig) -> list[float] | float | None:
     from xrec import pipeline  # heavy imports only once there is something to run
     from xrec.config.validate import validate_job
-    from xrec.errors import USER_ERRORS
+    from xrec.errors import USER_ERRORS, RunError
 
     settings = HydraConfig.get()
     directory = Path(settings.runtime.output_dir)
     multirun = settings.mode == RunMode.MULTIRUN
-    # a trial that is asked again after a kill finds its own directory, and goes on there
-    resume = config.resume is not None or (multirun and (directory / "config.yaml").exists())
+    resume = config.resume is not None
     names = list(config.objectives)
     try:
         if config.resume is not None:
@@ -29,13 +28,13 @@ def main(config: DictConfig) -> list[float] | float | None:
         validate_job(config)
         group = Path(settings.sweep.dir).name if multirun else None
         reached = pipeline.run(config, directory, list(settings.overrides.task), resume=resume, group=group)
+        missing = [name for name in names if name not in reached]
+        if missing:
+            raise RunError(f"objectives {missing} were not measured; measured are: {', '.join(sorted(reached))}")
     except USER_ERRORS as error:
         if multirun:  # the sweeper or launcher records it
             raise
         pipeline.fail(error)
-    missing = [name for name in names if name not in reached]
-    if missing:
-        raise ValueError(f"objectives {missing} were not measured; measured are: {', '.join(sorted(reached))}")
     return [reached[name] for name in names] or None
 
 

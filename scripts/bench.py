@@ -102,7 +102,9 @@ def bench_data(folder: Path, events: int, seed: int, overrides: list[str]) -> di
 
 
 def _cost(figures: dict[str, Any]) -> str:
-    return f"{figures['seconds']:.2f} s ({figures['cpu_seconds']:.2f} s of CPU), {figures['peak_mb']:,.0f} MB"
+    digits = 1 if figures["seconds"] >= 1 else 3
+    seconds, cpu = (f"{figures[name]:.{digits}f} s" for name in ("seconds", "cpu_seconds"))
+    return f"{seconds} ({cpu} of CPU), {figures['peak_mb']:,.0f} MB"
 
 
 def run_step(name: str, folder: Path, overrides: list[str]) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from typing import Any, NoReturn
 
 import polars as pl
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from threadpoolctl import threadpool_limits
 
 from xrec.config.instantiate import instantiate
+from xrec.config.validate import validate_job
 from xrec.data.build import build
 from xrec.data.cache import ArrayCache
 from xrec.data.clean import Cleaning
@@ -24,6 +25,7 @@ from xrec.models.base import Recommender
 from xrec.stages.explain import explain
 from xrec.stages.fidelity import fidelity
 from xrec.stages.fit import fit_model, load_model
+from xrec.stages.inherit import inherit
 from xrec.stages.rank import rank
 from xrec.stages.report import objectives, report, show
 from xrec.stages.run import Run
@@ -53,7 +55,10 @@ def run(
         RunError, DataError, CheckpointError, LossError: each names the place and the fix.
     """
     source = _source(config)
+    _check_device(str(config.device))
     store = RunStore(directory, resume=resume)
+    if source is not None and not store.done():
+        inherit(source, store, list(config.stages))
     _make_repeatable(config)
     current = _prepare(config, store, source, overrides)
     current.tracker.start(
@@ -64,7 +69,7 @@ def run(
         _job_type(config),
     )
     try:
-        _stages(current, source)
+        _stages(current)
     except BaseException:
         current.tracker.finish(failed=True)
         raise
@@ -72,7 +77,7 @@ def run(
     return objectives(current)
 
 
-def _stages(current: Run, source: Path | None) -> None:
+def _stages(current: Run) -> None:
     config, store = current.config, current.store
     todo = [s for s in STAGES if s in config.stages and s not in store.done()]
     model: Recommender | None = None
@@ -82,7 +87,7 @@ def _stages(current: Run, source: Path | None) -> None:
                 model = fit_model(current)
             store.mark_done("fit")
         elif set(todo) - {"report"}:
-            model = load_model(current, source if source is not None and "fit" not in store.done() else store.directory)
+            model = load_model(current, store.directory)
         for stage in [s for s in todo if s not in ("fit", "report")]:
             assert model is not None
             with current.costed(stage):
@@ -91,8 +96,7 @@ def _stages(current: Run, source: Path | None) -> None:
                 elif stage == "explain":
                     explain(current, model)
                 else:
-                    explained_here = "explain" in store.done() or source is None
-                    fidelity(current, model, store.directory if explained_here else source)  # type: ignore[arg-type]
+                    fidelity(current, model, store.directory)
             store.mark_done(stage)
         results = read_results(store.path("results.parquet"))
         store.environment(results_sha256=canonical_hash(results))
@@ -146,10 +150,22 @@ def _source(config: DictConfig) -> Path | None:
         raise RunError(f"from_run={source} is not a run directory: it has no config.yaml")
     if "fit" not in chosen:
         saved = restore(source)
-        for key in ("data", "split", "model", "loss"):
-            OmegaConf.update(config, key, saved.get(key), merge=False, force_add=True)
-        log.info("data, split and model are those of %s", source)
+        taken = ["seed", "data", "split", "model", "loss", "training"]
+        taken += [] if "explain" in chosen else ["cases", "masker", "players"]
+        for key in taken:
+            if key in saved:
+                OmegaConf.update(config, key, saved[key], merge=False, force_add=True)
+            else:  # a closed-form model has no loss
+                with open_dict(config):
+                    config.pop(key, None)
+        validate_job(config)
+        log.info("%s are those of %s", ", ".join(taken), source)
     return source
+
+
+def _check_device(device: str) -> None:
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise RunError(f"device={device}: this machine or this build of torch has no CUDA; use device=cpu")
 
 
 def _make_repeatable(config: DictConfig) -> None:

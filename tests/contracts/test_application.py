@@ -123,6 +123,19 @@ def test_errors_have_no_traceback(journey: Path, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_cold_items_are_ranked_apart_and_their_folds_saved(journey: Path, tmp_path: Path) -> None:
+    run = tmp_path / "cold"
+    overrides = ["split=cold_item", "ranking.groups=[all,new,cold]", "stages=[fit,rank,report]", "tracking=none"]
+    done = execute(command(journey, tmp_path / "cache", *overrides, f"hydra.run.dir={run}"), tmp_path)
+    assert done.returncode == 0, done.stderr
+    folds, results = pl.read_parquet(run / "folds.parquet"), pl.read_parquet(run / "results.parquet")
+    assert set(folds["part"]) == {"train", "validation", "test"}
+    assert set(results["split"]) == {"cold_item_temporal"}
+    assert set(results.filter(pl.col("metric") == "ndcg")["group"]) == {"all", "new", "cold"}
+    assert "Cold items, ranked among themselves" in (run / "report.html").read_text()
+    assert "Long tail" in done.stdout
+
+
 def test_directory_of_another_run_is_refused(journey: Path, undisturbed: tuple[Path, Path]) -> None:
     folder, first = undisturbed
     done = execute(command(journey, folder / "cache", f"hydra.run.dir={first}"), folder)
@@ -135,6 +148,16 @@ def test_multirun_goes_into_one_folder(journey: Path, tmp_path: Path) -> None:
     done = execute(command(journey, tmp_path / "cache", *overrides), tmp_path)
     assert done.returncode == 0, done.stderr
     assert hashes(tmp_path / "both" / "0")[0] != hashes(tmp_path / "both" / "1")[0]
+
+
+def test_a_used_multirun_folder_is_refused(journey: Path, tmp_path: Path) -> None:
+    overrides = ["-m", "seed=0", "stages=[fit,rank]", f"hydra.sweep.dir={tmp_path / 'used'}"]
+    assert execute(command(journey, tmp_path / "cache", *overrides), tmp_path).returncode == 0
+    before = hashes(tmp_path / "used" / "0"), (tmp_path / "used" / "0" / "config.yaml").read_bytes()
+    done = execute(command(journey, tmp_path / "cache", *overrides, "training.epochs=1"), tmp_path)
+    assert done.returncode != 0
+    assert "already holds a run" in done.stderr
+    assert (hashes(tmp_path / "used" / "0"), (tmp_path / "used" / "0" / "config.yaml").read_bytes()) == before
 
 
 @pytest.mark.slow

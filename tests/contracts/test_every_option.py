@@ -78,3 +78,31 @@ def test_fidelity_stage_takes_attributions_from_a_saved_run(configured, tmp_path
     )
     assert one.height > 0
     assert one.equals(two)
+
+
+def test_a_run_that_takes_over_from_another_is_whole_and_says_whose_numbers_they_are(
+    configured, tmp_path: Path
+) -> None:
+    explainers = "explainer=[random,leave_one_out]"
+    pipeline.run(configured(explainers, "seed=7", "stages=[fit,rank,explain]"), tmp_path / "first")
+    second = configured(explainers, "stages=[fidelity]", "cases.part=validation", f"from_run={tmp_path / 'first'}")
+    pipeline.run(second, tmp_path / "second")
+    rows = read_results(tmp_path / "second" / "results.parquet")
+    assert rows["seed"].unique().to_list() == [7]
+    measured = rows.filter(pl.col("stage") == "fidelity")
+    assert measured["part"].unique().to_list() == ["test"]
+    assert {"rank", "explain", "fidelity"} <= set(rows["stage"].unique())
+    third = configured("stages=[report]", f"from_run={tmp_path / 'second'}")
+    pipeline.run(third, tmp_path / "third")
+    again = read_results(tmp_path / "third" / "results.parquet")
+    assert again.filter(pl.col("stage") == "fidelity").equals(measured)
+    assert (tmp_path / "third" / "report.html").stat().st_size > 30_000
+
+
+def test_leave_one_out_counts_the_forwards_of_each_case(configured, tmp_path: Path) -> None:
+    pipeline.run(configured("explainer=[leave_one_out]", "stages=[fit,explain]"), tmp_path / "run")
+    saved = pl.read_parquet(tmp_path / "run" / "attributions.parquet")
+    players = saved.group_by("case").len().sort("case")["len"].to_list()
+    cost = read_results(tmp_path / "run" / "results.parquet").filter(pl.col("metric") == "forwards")
+    assert sorted(cost["value"].to_list()) == sorted(float(n + 1) for n in players)
+    assert len(set(players)) > 1

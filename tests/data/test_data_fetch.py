@@ -262,7 +262,10 @@ def encrypted() -> bytes:
         (archive({"a": b"", "../b": b"x"}), "'../b' would be written outside the folder; nothing was unpacked"),
         (archive({"a/../../b": b"x"}), "'a/../../b' would be written outside the folder; nothing was unpacked"),
         # no folder of this name exists: a broken check must find nothing to overwrite or delete
-        (archive({"/xrec-nowhere/b": b"x"}), "'/xrec-nowhere/b' would be written outside the folder; nothing was unpacked"),
+        (
+            archive({"/xrec-nowhere/b": b"x"}),
+            "'/xrec-nowhere/b' would be written outside the folder; nothing was unpacked",
+        ),
         (archive({"a\\..\\b": b"x"}), r"'a\\..\\b' would be written outside the folder; nothing was unpacked"),
         (archive({"C:b": b"x"}), "'C:b' would be written outside the folder; nothing was unpacked"),
         (archive({".": b""}), "'.' would be written outside the folder; nothing was unpacked"),

@@ -81,8 +81,8 @@ SETTINGS: list[tuple[Callable[[], object], str]] = [
     (
         lambda: ColdItemSplit(TEMPORAL, test_share=0.4),
         (
-            "split: 3 folds of test_share=0.4 overlap; lower split.n_folds or split.test_share, so that their product is "
-            "at most 1"
+            "split: 3 folds of test_share=0.4 overlap; lower split.n_folds or split.test_share, so that their product "
+            "is at most 1"
         ),
     ),
     (lambda: ColdItemSplit(RandomSplit()), "split.base: got random, takes temporal or leave_last_out"),
@@ -127,15 +127,15 @@ EVENTS: list[tuple[Callable[[], object], str]] = [
     (
         lambda: TemporalSplit(*WEEK, period="week").assign(NUMBERED),
         (
-            f"split: got {SHOWN}, period='week', but times are whole numbers, which are periods already (events run from 1 "
-            "to 9); give the ends as whole numbers, and leave period null"
+            f"split: got {SHOWN}, period='week', but times are whole numbers, which are periods already (events run "
+            "from 1 to 9); give the ends as whole numbers, and leave period null"
         ),
     ),
     (
         lambda: TemporalSplit(1, 2, 3, period="week").assign(NUMBERED),
         (
-            "split: got train_end=1, validation_end=2, test_end=3, period='week', but times are whole numbers, which are "
-            "periods already (events run from 1 to 9); give the ends as whole numbers, and leave period null"
+            "split: got train_end=1, validation_end=2, test_end=3, period='week', but times are whole numbers, which "
+            "are periods already (events run from 1 to 9); give the ends as whole numbers, and leave period null"
         ),
     ),
     (
@@ -148,8 +148,8 @@ EVENTS: list[tuple[Callable[[], object], str]] = [
     (
         lambda: TemporalSplit("2016-12-31", "2017-02-27", "2017-03-31", period="month").assign(DATED),
         (
-            "split.validation_end: got 2017-02-27, which is not the end of a month (split.period=month); give 2017-01-31 "
-            "or 2017-02-28"
+            "split.validation_end: got 2017-02-27, which is not the end of a month (split.period=month); give "
+            "2017-01-31 or 2017-02-28"
         ),
     ),
     (

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from tests.toys import toy_composed, toy_raw
 from xrec.losses.adversarial import Nonsaturating
 from xrec.models.item_encoder.attributes import Attributes
-from xrec.models.item_encoder.base import AttributeCodes, AttributeSum
+from xrec.models.item_encoder.base import LARGEST, AttributeCodes, AttributeSum
 from xrec.models.item_encoder.bigan import BiGAN
+from xrec.types import Field
 
 
 @pytest.fixture
@@ -128,3 +130,64 @@ def test_a_dataset_without_attributes_is_refused_with_a_way_out(toy, variant):
 def test_an_impossible_dropout_is_refused(toy, share):
     with pytest.raises(ValueError, match="free_dropout must be in"):
         BiGAN(toy.catalogue, 8, Nonsaturating(), free_dropout=share)
+
+
+def rich(toy):
+    """The toy's catalogue with an attribute of several values, a number and a text beside its own."""
+    n, rng = toy.catalogue.n_items, np.random.default_rng(0)
+    several = rng.integers(2, 6, (n, 3)).astype(np.int32)
+    weights = np.full((n, 3), 1 / 3, dtype=np.float32)
+    several[0], weights[0] = 0, [1, 0, 0]
+    there = (rng.random((n, 1)) < 0.8).astype(np.int32)
+    price = np.where(there, rng.normal(size=(n, 1)) * 4, 1.0).astype(np.float32)
+    price[1], there[1] = 1000.0, 1
+    fields = (
+        Field("tags", "categorical", tuple("abcdef"), several, weights),
+        Field("price", "numeric", ("(missing)", "value"), there, price),
+        Field("words", "text", tuple("abcdef"), several, weights),
+    )
+    return replace(toy.catalogue, item_fields=(*toy.catalogue.item_fields, *fields))
+
+
+def dense(codes: AttributeCodes) -> torch.Tensor:
+    """x of every item, as one weight per column."""
+    result = torch.zeros(len(codes.columns), codes.n_columns)
+    return result.scatter_add_(1, codes.columns, codes.weights)
+
+
+def test_weights_multiply_the_rows_of_several_values_and_numbers(toy):
+    codes = AttributeCodes(rich(toy))
+    x = dense(codes)
+    start = codes.offsets[-3]
+    torch.testing.assert_close(x[:, :start].sum(1), torch.full((len(x),), 3.0))
+    torch.testing.assert_close(x[:, start : start + 6].sum(1), torch.ones(len(x)))
+    assert x[1, codes.offsets[-2] + 1] == LARGEST  # cut off
+    layer = AttributeSum(codes.n_columns, 5)
+    torch.testing.assert_close(layer(codes.columns, codes.weights), layer.dense(x))
+
+
+def test_bigan_reconstructs_shares_by_cross_entropy_and_numbers_by_squared_error(toy):
+    torch.manual_seed(0)
+    bigan = BiGAN(rich(toy), 8, Nonsaturating(), latent_size=4, hidden_size=8, batch_size=16)
+    found = bigan.terms({"item_reconstruction"}, generator())["item_reconstruction"]
+    rows = torch.randint(len(bigan.codes.columns), (16,), generator=generator())
+    drawn = bigan.generate(bigan.encode(bigan.codes.columns[rows], bigan.codes.weights[rows]))
+    x = dense(bigan.codes)[rows]
+    losses = []
+    for start, size, numeric in zip(bigan.codes.offsets, bigan.codes.sizes, bigan.codes.numeric, strict=True):
+        given, made = x[:, start : start + size], drawn[:, start : start + size]
+        if numeric:
+            there = 1 - given[:, 0]
+            value = made[:, 1] / (1 - made[:, 0])
+            losses.append(((made[:, 0] - given[:, 0]) ** 2 + there * (value - given[:, 1]) ** 2).mean())
+        else:
+            losses.append(-(given * made.log()).sum(1).mean())
+    torch.testing.assert_close(found, torch.stack(losses).mean())
+    assert torch.isfinite(bigan.features()).all() and torch.isfinite(bigan.discriminator_loss(generator()))
+
+
+def test_generated_numbers_are_a_chance_and_a_value(toy):
+    bigan = BiGAN(rich(toy), 8, Nonsaturating(), latent_size=4, hidden_size=8)
+    made = bigan.generate(torch.randn(50, 4, generator=generator()))
+    missing = made[:, bigan.codes.offsets[-2]]
+    assert ((missing > 0) & (missing < 1)).all()

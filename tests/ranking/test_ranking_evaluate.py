@@ -143,3 +143,28 @@ def test_models_ranked_together_are_ranked_as_they_are_alone():
         for group, alone in measured(scores[name], ("all", "new")).items():
             assert by_group[group].top.items.tolist() == alone.top.items.tolist()
             assert by_group[group].totals == alone.totals
+
+
+def test_cold_items_are_ranked_among_themselves_and_count_alone():
+    history, targets, cold = table(HISTORY), wanted([[0, 3], [2], [4]]), np.array([2, 3])
+    found = evaluate(lambda u: {"m": SCORE[u]}, [np.arange(3)], history, targets, POPULARITY, ["cold"], SETTINGS, cold)[
+        "m"
+    ]["cold"]
+    assert found.top.users.tolist() == [0, 1], "user 2 has no cold target and no value"
+    assert found.top.items.tolist() == [[2, 3], [3, 2]]
+    np.testing.assert_allclose(found.values["mrr", None], [1 / 2, 1 / 2])
+    np.testing.assert_allclose(found.values["recall", 2], [1, 1])
+
+
+def test_cold_items_are_all_that_is_recommended_even_when_they_are_few():
+    history, targets, cold = table([[]]), wanted([[3]]), np.array([3])
+    settings = RankingSettings((4,), (4,), (4,), (4,))
+    found = evaluate(
+        lambda u: {"m": SCORE[u]}, [np.array([0])], history, targets, POPULARITY, ["cold"], settings, cold
+    )["m"]["cold"]
+    assert found.top.items.tolist() == [[3, -1, -1, -1]]
+
+
+def test_the_group_cold_without_cold_items_is_refused():
+    with pytest.raises(ValueError, match="group cold needs cold items; use split=cold_item, or leave it out"):
+        measured(SCORE, ("cold",))

@@ -37,6 +37,13 @@ def test_a_window_without_examples_is_refused(toy):
         windows(toy, [1], 2)
 
 
+def test_negative_windows_are_counted_back_from_the_end_of_training(toy):
+    found = windows(toy, [-5, -2], 2)
+    assert [w.moment for w in found] == [toy.train_end - 4, toy.train_end - 1]
+    with pytest.raises(ValueError, match="past the last training period"):
+        windows(toy, [-1], 2)
+
+
 def test_no_windows_at_all_are_refused(toy):
     with pytest.raises(ValueError, match="training.windows"):
         windows(toy, [], 2)

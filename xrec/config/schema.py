@@ -63,7 +63,7 @@ SCHEMA = Section(
                 "n_users": whole(1),
                 "top_n": whole(1),
                 "groups": ListOf(choice("new", "repeat")),
-                "min_players": whole(1),
+                "min_players": whole(2),
                 "few_players": whole(0),
                 "chunk_size": whole(1),
                 "mask_chunk": whole(1),
@@ -195,12 +195,21 @@ def _null(key: str) -> str:
 
 def _cross(config: Mapping[str, Any]) -> list[str]:
     """Rules between keys. Each stands aside when a key it reads is itself wrong."""
-    return [*_stages(config), *_anneal(config), *_windows(config)]
+    return [*_stages(config), *_explained(config), *_namesakes(config), *_anneal(config), *_windows(config)]
 
 
 def _stages(config: Mapping[str, Any]) -> list[str]:
     stages = config.get("stages")
-    if not isinstance(stages, list) or config.get("from_run") is not None or config.get("resume") is not None:
+    if not isinstance(stages, list) or config.get("resume") is not None:
+        return []
+    if config.get("from_run") is not None:
+        if {"fit", "fidelity"} <= set(stages) and "explain" not in stages:
+            return [
+                (
+                    f"stages: got {shown(stages)}: explanations of the model in from_run say nothing of a model that is "
+                    "fitted now; add explain, or leave out fit"
+                )
+            ]
         return []
     found = []
     for stage, needed in NEEDS.items():
@@ -209,6 +218,26 @@ def _stages(config: Mapping[str, Any]) -> list[str]:
     if stages == ["report"]:
         found.append("stages: got ['report'], which has nothing to report on; add stages, or give from_run=RUN")
     return found
+
+
+def _explained(config: Mapping[str, Any]) -> list[str]:
+    stages = config.get("stages")
+    if not isinstance(stages, list) or config.get("explainer") or "explain" not in stages:
+        return []
+    return [f"explainer: got [], but stages={shown(stages)}; choose an explainer, or leave out explain and fidelity"]
+
+
+def _namesakes(config: Mapping[str, Any]) -> list[str]:
+    """A baseline that is called as the model is must be the same model."""
+    model, baselines = config.get("model"), config.get("baselines")
+    if not isinstance(model, Mapping) or not isinstance(baselines, Mapping):
+        return []
+    return [
+        f"baselines.{key}.name: got {node['name']!r}, the name of the model, but with other settings; give one of them "
+        f"another name, such as model.name={node['name']}_2"
+        for key, node in baselines.items()
+        if isinstance(node, Mapping) and node.get("name") == model.get("name") and dict(node) != dict(model)
+    ]
 
 
 def _anneal(config: Mapping[str, Any]) -> list[str]:

@@ -16,4 +16,5 @@ class LeaveOneOut(Explainer):
         masks = np.ones((len(request.value), width + 1, width), dtype=bool)
         masks[:, np.arange(width), np.arange(width)] = False
         scores = request.value.values(masks)
+        request.value.forwards -= width - request.value.n_players  # copies that only filled up the batch
         return scores[:, -1:] - scores[:, :-1]

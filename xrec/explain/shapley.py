@@ -20,10 +20,11 @@ class ShapExplainer(Explainer):
     """One run of shap per case.
 
     Args:
-        budget: forwards per case; 'auto' is 2P + 2 for P players.
+        budget: forwards per case; 'auto' is `per_player` * P + 2 for P players.
     """
 
     complete = True
+    per_player = 2
 
     def __init__(self, budget: int | Literal["auto"] = "auto") -> None:
         if budget != "auto" and (isinstance(budget, str) or budget < 1):
@@ -37,7 +38,7 @@ class ShapExplainer(Explainer):
         values = np.zeros((len(value), value.width))
         for row, n in enumerate(value.n_players.tolist()):
             game = value.single(row)
-            budget = 2 * n + 2 if self.budget == "auto" else int(self.budget)
+            budget = self.per_player * n + 2 if self.budget == "auto" else int(self.budget)
             seed = case_seed(request.seed, value.cases[row], request.name, request.draw)
             with numpy_global_seed(seed):
                 values[row, :n] = self.explain(lambda masks, g=game: g.values(masks[None])[0], n, budget, seed)
@@ -65,7 +66,13 @@ class PermutationShap(ShapExplainer):
 
 
 class KernelShap(ShapExplainer):
-    """Weighted least squares over coalitions (shap.KernelExplainer) without feature selection (l1_reg = 0)."""
+    """Weighted least squares over coalitions (shap.KernelExplainer) without feature selection (l1_reg = 0).
+
+    shap draws a coalition and its complement, which make one equation once the sum is fixed: 2P + 2 forwards are about
+    as many equations as unknowns, where least squares is at its worst; hence 4P + 2.
+    """
+
+    per_player = 4
 
     def explain(self, game: Game, n_players: int, budget: int, seed: int) -> Doubles:
         explainer = shap.KernelExplainer(game, np.zeros((1, n_players)))

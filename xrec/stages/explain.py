@@ -84,7 +84,8 @@ def _shares(model: Recommender, value: ValueFunction) -> pl.DataFrame:
     with torch.no_grad():
         parts = {name: p[:, 0].double() for name, p in model.parts(value.context).items()}
     whole = torch.stack(list(parts.values())).sum(0)
-    best = whole.masked_fill(~value.candidates, -torch.inf).topk(min(100, whole.shape[1]), dim=1).indices
+    n_best = min(100, int(value.candidates.sum(1).min()))
+    best = whole.masked_fill(~value.candidates, -torch.inf).topk(n_best, dim=1).indices
     centred = whole.gather(1, best)
     centred = centred - centred.mean(1, keepdim=True)
     shares = {name: (p.gather(1, best) * centred).sum(1) / centred.square().sum(1) for name, p in parts.items()}

@@ -31,7 +31,8 @@ def fidelity(run: Run, model: Recommender, source: Path) -> None:
     saved = pl.read_parquet(source / "attributions.parquet") if cases else pl.DataFrame()
     metrics = [instantiate(node) for node in (run.config.get("fidelity") or {}).values()]
     chunks = case_chunks(run, cases)
-    rows = run.rows("fidelity", part=run.config.cases.part, output="logit", masker=instantiate(run.config.masker).name)
+    part = cases[0].part if cases else run.config.cases.part
+    rows = run.rows("fidelity", part=part, output="logit", masker=instantiate(run.config.masker).name)
     rows.common["players"] = instantiate(run.config.players).name
     counts: dict[tuple[str, str, int | None], int] = {}
     for value in progress(value_functions(run, model, chunks), total=len(chunks), description="fidelity"):

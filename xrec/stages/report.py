@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
@@ -11,7 +11,7 @@ from xrec.report.fidelity import fidelity_groups, fidelity_table
 from xrec.report.html import write_report
 from xrec.report.records import data_card_table, data_facts_table
 from xrec.report.render import to_rich
-from xrec.report.tables import cost_table, parts_table, ranking_table
+from xrec.report.tables import RANKING_SUMMARY, cost_table, parts_table, ranking_table
 from xrec.stages.run import Run
 from xrec.tracking.files import write_json
 from xrec.tracking.results import read_results, summary
@@ -34,15 +34,18 @@ def report(run: Run) -> None:
         run.tracker.artifact(f"model-{run.store.directory.name}", "model", [weights, run.store.path("model.json")])
 
 
-def tables(run: Run) -> Iterator[tuple[str, pl.DataFrame]]:
-    """The summary tables that this run's results allow, by name; those of the data card first."""
+def tables(run: Run, ranked: Sequence[str] | None = None) -> Iterator[tuple[str, pl.DataFrame]]:
+    """The summary tables that this run's results allow, by name; those of the data card first.
+
+    ranked: metrics of the ranking table, None = all.
+    """
     card = json.loads(run.store.path("data_card.json").read_text())
     yield "data_cleaning", data_card_table(card)
     yield "data_facts", data_facts_table(card)
     results = read_results(run.store.path("results.parquet"))
     stages = set(results["stage"].unique())
     if "rank" in stages:
-        yield "ranking", ranking_table(results)
+        yield "ranking", ranking_table(results, ranked)
         if results.filter(pl.col("metric") == "part_share").height:
             yield "parts", parts_table(results)
     if "fidelity" in stages:
@@ -56,7 +59,8 @@ def show(run: Run) -> None:
     from rich.console import Console
 
     console = Console(width=None if Console().is_terminal else 160)
-    for name, table in tables(run):
+    ranked = RANKING_SUMMARY if console.width >= 150 else ("ndcg",)
+    for name, table in tables(run, ranked):
         if name.startswith(("data", "ranking", "fidelity")):
             console.print(to_rich(table, name.replace("_", ", ").capitalize()))
     html = run.store.path("report.html")

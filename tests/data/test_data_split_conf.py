@@ -1,0 +1,54 @@
+"""The options of conf/split compose, fit their classes' arguments, and are built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from xrec.config.instantiate import instantiate
+from xrec.config.targets import check_targets
+from xrec.data.split.cold_item import ColdItemSplit
+from xrec.data.split.leave_last_out import LeaveLastOutSplit
+from xrec.data.split.random import RandomSplit
+from xrec.data.split.temporal import TemporalSplit
+from xrec.data.split.user_holdout import UserHoldoutSplit
+
+CONF = Path(__file__).parents[2] / "conf"
+DEFAULT = TemporalSplit(43, 47, 53)
+LEAST = 7  # of data.clean.min_item_users
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        (["split=temporal"], DEFAULT),
+        (["split=leave_last_out"], LeaveLastOutSplit()),
+        (["split=user_holdout"], UserHoldoutSplit()),
+        (["split=user_holdout", "split.n_folds=5", "split.fold=0"], UserHoldoutSplit(fold=0, n_folds=5)),
+        (["split=random"], RandomSplit()),
+        (["split=cold_item"], ColdItemSplit(DEFAULT, min_item_users=LEAST)),
+        (
+            ["split=cold_item", "split@split.base=leave_last_out", "split.base.min_events=4", "split.fold=2"],
+            ColdItemSplit(LeaveLastOutSplit(min_events=4), fold=2, min_item_users=LEAST),
+        ),
+        (
+            [f"split.{k}" for k in (
+                "train_end=2017-10-29", "validation_end=2017-11-26", "test_end=2017-12-31", "period=week"
+            )],
+            TemporalSplit("2017-10-29", "2017-11-26", "2017-12-31", period="week"),
+        ),
+    ],
+)  # fmt: skip
+def test_an_option_is_what_it_says(overrides, wanted):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=[*overrides, f"++data.clean.min_item_users={LEAST}"])
+    assert [e for e in check_targets(config) if e.startswith("split")] == []
+    assert instantiate(config.split) == wanted
+
+
+def test_every_option_is_tested_here():
+    assert {p.stem for p in (CONF / "split").glob("*.yaml")} == {
+        "temporal", "leave_last_out", "user_holdout", "random", "cold_item",
+    }  # fmt: skip
