@@ -206,8 +206,8 @@ def _stages(config: Mapping[str, Any]) -> list[str]:
         if {"fit", "fidelity"} <= set(stages) and "explain" not in stages:
             return [
                 (
-                    f"stages: got {shown(stages)}: explanations of the model in from_run say nothing of a model that is "
-                    "fitted now; add explain, or leave out fit"
+                    f"stages: got {shown(stages)}: explanations of the model in from_run say nothing of a model "
+                    "that is fitted now; add explain, or leave out fit"
                 )
             ]
         return []
