@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
-from tests.splits import TABLES, dated, periods, table
+from tests.splits import SCHEMA, TABLES, dated, periods, table
 from xrec.data.split.leave_last_out import LeaveLastOutSplit
 
 #: user 1 has five events, 2 three, 3 two, 4 one
@@ -55,13 +56,17 @@ def test_a_repeated_item_keeps_each_place_or_its_first():
 
 
 def test_ties_keep_the_order_of_the_given_rows():
-    rows = [(1, 30, 5), (1, 20, 5), (1, 10, 5), (1, 40, 4)]
     given = pl.DataFrame(
-        [(*r, 0, 1.0) for r in rows],
-        schema={"user": pl.Int64, "item": pl.Int64, "time": pl.Int64, "kind": pl.UInt8, "strength": pl.Float32},
-        orient="row",
-    )  # fmt: skip
+        [(1, i, t, 0, 1.0) for i, t in ((30, 5), (20, 5), (30, 5), (10, 5), (40, 4))], SCHEMA, orient="row"
+    )
+    # the 30 that became one stands where the first of them was
     assert [i for _, i in periods(LeaveLastOutSplit().assign(given))[1]] == [40, 30, 20, 10]
+
+
+def test_ties_keep_the_order_of_the_given_rows_in_a_large_table():
+    items = np.random.default_rng(0).permutation(5000).tolist()
+    given = pl.DataFrame([(1, i, 5, 0, 1.0) for i in items] + [(0, 7, 5, 0, 1.0)], SCHEMA, orient="row")
+    assert [i for _, i in periods(LeaveLastOutSplit().assign(given))[1]] == items
 
 
 def test_the_same_item_at_the_same_time_is_one_event():
