@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -14,7 +15,7 @@ class PlayerMap(Protocol):
 
     name: str
 
-    def ids(self, history: History, item_ids: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    def ids(self, history: History, item_ids: Sequence[str]) -> tuple[tuple[str, ...], ...]:
         """External ids of each history's players."""
         ...
 
@@ -28,9 +29,10 @@ class Items:
 
     name = "items"
 
-    def ids(self, history: History, item_ids: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    def ids(self, history: History, item_ids: Sequence[str]) -> tuple[tuple[str, ...], ...]:
         lengths = history.presence.sum(1).long().tolist()
-        return tuple(tuple(item_ids[i] for i in row[:n]) for row, n in zip(history.item.tolist(), lengths, strict=True))
+        rows: list[list[int]] = history.item.tolist()
+        return tuple(tuple(item_ids[i] for i in row[:n]) for row, n in zip(rows, lengths, strict=True))
 
     def expand(self, masks: Tensor) -> Tensor:
         return masks
