@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ import polars as pl
 
 from xrec.data.accounting import Tally
 from xrec.data.dates import moment_of
-from xrec.data.errors import DataError
+from xrec.data.errors import DataError, did_you_mean
 from xrec.data.runs import by_user, last_of_runs, merge_runs
 from xrec.data.schema import Step
 
@@ -128,8 +127,7 @@ def kind_codes(names: Iterable[str], kinds: tuple[str, ...], setting: str, sourc
     names = list(names)
     for name in names:
         if name not in kinds:
-            close = difflib.get_close_matches(name, kinds, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(name, kinds, cutoff=0.6)
             raise DataError(
                 f"{source}: data.clean.{setting} names the kind {name!r}, which this source does not have{hint} "
                 f"(kinds: {', '.join(kinds)})"

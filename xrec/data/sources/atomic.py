@@ -10,10 +10,10 @@ from pathlib import Path
 
 import polars as pl
 
-from xrec.data.errors import DataError
+from xrec.data.errors import DataError, did_you_mean
 from xrec.data.schema import RawData
 from xrec.data.sources.attributes import Attributes, attribute_table, matched
-from xrec.data.sources.files import Opened, did_you_mean, existing, name_of, no_twice, open_delimited
+from xrec.data.sources.files import Opened, existing, name_of, no_twice, open_delimited
 from xrec.data.sources.logs import Log, Rules, event_log, roles_of
 from xrec.data.sources.table import raw_data
 

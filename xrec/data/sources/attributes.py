@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from xrec.data.errors import DataError
+from xrec.data.errors import DataError, did_you_mean
 from xrec.data.schema import Step
-from xrec.data.sources.files import STRAY, Opened, check_columns, collect, did_you_mean, is_text
+from xrec.data.sources.files import STRAY, Opened, check_columns, collect, is_text
 from xrec.data.sources.logs import Log
 
 TYPES = ("categorical", "numeric", "list", "text")

@@ -8,22 +8,20 @@ that every line has the fields of the header, each line is counted.
 from __future__ import annotations
 
 import csv
-import difflib
-import gzip
 import io
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import polars as pl
 
-from xrec.data.errors import DataError
+from xrec.data.errors import DataError, did_you_mean
+from xrec.data.sources.reading import BOM, binary
 
-BOM = b"\xef\xbb\xbf"
 #: suffixes, without a `.gz` behind them
 FORMATS = {
     ".csv": "csv",
@@ -57,12 +55,6 @@ class Opened:
     def place(self, row: int) -> str:
         """Where the data row numbered from 0 stands."""
         return f"line {row + 2}" if self.exact else f"row {row + 1}"
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """'; did you mean ...?', or nothing."""
-    close = difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def name_of(source: str, dataset: str | None) -> str:
@@ -189,7 +181,7 @@ def lines_of(source: str, path: Path) -> Iterator[tuple[int, str]]:
     """(number from 1, text without its line end) of every line; a byte-order mark is no part of the first."""
     number = 0
     try:
-        with _binary(path) as handle:
+        with binary(path) as handle:
             for number, line in enumerate(handle, 1):
                 yield number, line.removeprefix(BOM if number == 1 else b"").rstrip(b"\r\n").decode()
     except UnicodeDecodeError as error:
@@ -217,7 +209,7 @@ def _counts(source: str, path: Path, separator: bytes, quote: bytes) -> tuple[in
     lines = marks = quotes = 0
     last = b""
     try:
-        with _binary(path) as handle:
+        with binary(path) as handle:
             while chunk := handle.read(_CHUNK):
                 lines += chunk.count(b"\n")
                 marks += chunk.count(separator)
@@ -311,7 +303,7 @@ def _json_lines(source: str, path: Path, typed: bool) -> Opened:
         rows += 1
     if rows == 0:
         raise DataError(f"{source}: {path.name} is empty")
-    with _binary(path) as handle:
+    with binary(path) as handle:
         marked = handle.read(3) == BOM
     schema = dict.fromkeys(keys, pl.String)
     content = io.BytesIO(_unmarked(path)) if marked else path
@@ -348,12 +340,5 @@ def json_object(source: str, path: Path, number: int, text: str) -> dict[str, An
 
 
 def _unmarked(path: Path) -> bytes:
-    with _binary(path) as handle:
+    with binary(path) as handle:
         return handle.read().removeprefix(BOM)
-
-
-def _binary(path: Path) -> IO[bytes]:
-    """The bytes of a file, decompressed when they are gzip's, whatever the name says."""
-    with path.open("rb") as handle:
-        compressed = handle.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if compressed else path.open("rb")  # type: ignore[return-value]

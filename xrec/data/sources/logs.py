@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from xrec.data.errors import DataError
+from xrec.data.errors import DataError, did_you_mean
 from xrec.data.schema import EVENT_COLUMNS, Step
-from xrec.data.sources.files import STRAY, Opened, check_columns, collect, did_you_mean, is_text
+from xrec.data.sources.files import STRAY, Opened, check_columns, collect, is_text
 from xrec.data.sources.times import check_settings, reading, settle
 
 _HEAD = 1000

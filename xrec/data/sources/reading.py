@@ -38,22 +38,23 @@ def require(source: str, paths: list[Path], home: str, setting: str) -> list[Pat
     return paths
 
 
+def binary(path: Path) -> IO[bytes]:
+    """The bytes of a file, decompressed when they are gzip's (told by the first two), whatever the name says."""
+    with path.open("rb") as handle:
+        compressed = handle.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if compressed else path.open("rb")  # type: ignore[return-value]
+
+
 @contextmanager
 def opened(source: str, path: Path) -> Iterator[IO[bytes]]:
-    """The file as bytes, unzipped where it is gzip (told by its first two bytes, not by its name).
+    """`binary`, with the faults of the file named.
 
     Raises:
         DataError: also while the file is being read: it cannot be opened, or is gzip that is cut off or broken.
     """
     try:
-        with path.open("rb") as plain:
-            zipped = plain.read(2) == b"\x1f\x8b"
-            plain.seek(0)
-            if not zipped:
-                yield plain
-                return
-            with gzip.open(plain) as unzipped:
-                yield unzipped  # pyright: ignore[reportReturnType]
+        with binary(path) as file:
+            yield file
     except EOFError as error:
         raise DataError(
             f"{source}: {path.name} is cut off: the gzip stream has no end; {fetch_again(source)}"

@@ -8,10 +8,10 @@ from typing import Any
 
 import polars as pl
 
-from xrec.data.errors import DataError
+from xrec.data.errors import DataError, did_you_mean
 from xrec.data.schema import RawData
 from xrec.data.sources.attributes import Attributes, attribute_table, matched
-from xrec.data.sources.files import Opened, did_you_mean, existing, format_of, name_of, open_table
+from xrec.data.sources.files import Opened, existing, format_of, name_of, open_table
 from xrec.data.sources.logs import Log, Rules, event_log, roles_of
 
 _ENTITY = ("path", "columns", "types", "format")

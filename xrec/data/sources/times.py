@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from xrec.data.errors import DataError
-from xrec.data.sources.files import did_you_mean, first_line
+from xrec.data.errors import DataError, did_you_mean
+from xrec.data.sources.files import first_line
 
 UTC = pl.Datetime("us", "UTC")
 #: unit of a count since 1970 -> microseconds

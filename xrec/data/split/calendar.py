@@ -9,8 +9,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from xrec.data.errors import DataError
-from xrec.data.split.settings import did_you_mean
+from xrec.data.errors import DataError, did_you_mean
 
 _HOUR = 3_600_000_000
 _DAY = 24 * _HOUR

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
-from xrec.data.errors import DataError
+from xrec.data.errors import DataError, did_you_mean
 
 
 def share(name: str, value: object) -> None:
@@ -41,9 +40,3 @@ def room_for_training(validation_share: float, test_share: float) -> None:
             f"split: validation_share={validation_share} and test_share={test_share} leave nothing to train on; "
             "together they must be less than 1"
         )
-
-
-def did_you_mean(word: object, known: Sequence[str]) -> str:
-    """'; did you mean ...?', or nothing."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5) if isinstance(word, str) else []
-    return f"; did you mean {close[0]!r}?" if close else ""
