@@ -87,7 +87,7 @@ def _stages(current: Run) -> None:
                 model = fit_model(current)
             store.mark_done("fit")
         elif set(todo) - {"report"}:
-            model = load_model(current, store.directory)
+            model = load_model(current)
         for stage in [s for s in todo if s not in ("fit", "report")]:
             assert model is not None
             with current.costed(stage):
@@ -96,7 +96,7 @@ def _stages(current: Run) -> None:
                 elif stage == "explain":
                     explain(current, model)
                 else:
-                    fidelity(current, model, store.directory)
+                    fidelity(current, model)
             store.mark_done(stage)
         results = read_results(store.path("results.parquet"))
         store.environment(results_sha256=canonical_hash(results))

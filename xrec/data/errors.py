@@ -9,6 +9,6 @@ class DataError(ValueError):
 
 
 def did_you_mean(word: object, known: Iterable[str], cutoff: float = 0.5) -> str:
-    """'; did you mean ...?' for a text that resembles one of `known` (difflib's ratio, `cutoff` or more), or nothing."""
+    """'; did you mean ...?' for a text whose closest in `known` has difflib's ratio `cutoff` or more, or nothing."""
     close = difflib.get_close_matches(word, sorted(set(known)), 1, cutoff) if isinstance(word, str) else []
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -14,6 +14,10 @@ from xrec.types import HALF_LIVES, Catalogue, Floats, HistoryTable, Ints, Target
 
 Array = npt.NDArray[Any]
 
+#: what the codes in the stored folds stand for
+ENTITIES = ("user", "item")
+PARTS = ("train", "validation", "test")
+
 STATISTIC_SPANS = (1, 2, 4, 8, 16, 52)
 STATISTIC_NAMES = (*(f"log_users_{s}" for s in STATISTIC_SPANS), "repeat_rate", "log_age", "log_since_last")
 
@@ -64,9 +68,9 @@ class SplitInteractions:
         rows = self.fold_codes["entity_code_part"].tolist()
         ids = (self.catalogue.user_ids, self.catalogue.item_ids)
         return {
-            "entity": [("user", "item")[entity] for entity, _, _ in rows],
+            "entity": [ENTITIES[entity] for entity, _, _ in rows],
             "id": [ids[entity][code] for entity, code, _ in rows],
-            "part": [("train", "validation", "test")[part] for _, _, part in rows],
+            "part": [PARTS[part] for _, _, part in rows],
         }
 
     def causes(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from xrec.data.codes import Coded, code_events
 from xrec.data.core import drop_outliers, k_core
 from xrec.data.errors import DataError
 from xrec.data.fields import encode_fields
+from xrec.data.interactions import ENTITIES, PARTS
 from xrec.data.runs import by_user, merge_runs
 from xrec.data.schema import RawData, Step, check_events
 from xrec.data.split.base import Assigned
@@ -25,8 +26,6 @@ from xrec.data.texts import Texts
 from xrec.types import Bools, Field, Ints
 
 Arrays = dict[str, np.ndarray]
-ENTITIES = ("user", "item")
-PARTS = ("train", "validation", "test")
 
 
 def make_arrays(source: Any, split: Any, cleaning: Cleaning) -> tuple[Arrays, dict[str, Any]]:

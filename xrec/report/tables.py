@@ -167,8 +167,13 @@ def _ordered(rows: pl.DataFrame, column: str, first: Sequence[str]) -> list[str]
 
 
 def _group_words(group: str) -> str:
-    words = {"all": "All targets", "new": "New targets", "repeat": "Repeat targets"}
-    return words.get(group, "Cold items, ranked among themselves" if group == "cold" else group)
+    words = {
+        "all": "All targets",
+        "new": "New targets",
+        "repeat": "Repeat targets",
+        "cold": "Cold items, ranked among themselves",
+    }
+    return words.get(group, group)
 
 
 def _ranking_cells(rows: pl.DataFrame, metrics: Sequence[str] | None, block: str, main: str) -> list[dict[str, Any]]:

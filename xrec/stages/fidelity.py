@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 
@@ -21,8 +19,9 @@ from xrec.types import Attribution, Case, Doubles
 Key = tuple[str, int | None, float | None]
 
 
-def fidelity(run: Run, model: Recommender, source: Path) -> None:
-    """Measure the attributions saved in the run directory `source`."""
+def fidelity(run: Run, model: Recommender) -> None:
+    """Measure the attributions saved in the run's directory."""
+    source = run.store.directory
     cases = load_cases(run, source / "cases.parquet")
     if cases and not (source / "attributions.parquet").is_file():
         raise FileNotFoundError(

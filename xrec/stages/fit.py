@@ -58,12 +58,13 @@ def fit_model(run: Run) -> Recommender:
     return model
 
 
-def load_model(run: Run, source: Path) -> Recommender:
-    """The model saved in the run directory `source`.
+def load_model(run: Run) -> Recommender:
+    """The model saved in the run's directory.
 
     Raises:
         CheckpointError: missing, damaged, of another model, or fitted on other data.
     """
+    source = run.store.directory
     try:
         described = json.loads((source / "model.json").read_text())
     except (OSError, ValueError) as error:
