@@ -86,6 +86,7 @@ def plain_history(rows: list[list[int]]) -> History:
         strength=ones,
         n_periods=ones,
         kind=torch.zeros_like(item),
+        positive=ones,
         decayed=ones.unsqueeze(-1).expand(*ones.shape, 6),
         presence=presence,
         moment=1,

@@ -51,6 +51,7 @@ class Catalogue:
     user_ids: Sequence[str]
     user_fields: tuple[Field, ...] = ()
     event_kinds: tuple[str, ...] = ("interaction",)
+    cold: Codes = field(default_factory=lambda: np.zeros(0, dtype=np.int32))  # items that training must not touch
 
     @property
     def n_items(self) -> int:
@@ -67,8 +68,9 @@ class HistoryTable:
 
     Row u holds entries `indptr[u]:indptr[u + 1]`, one per distinct item, sorted by item. Channels, each [nnz]:
     `item`; `age` periods since the last event (>= 1); `first_age` periods since the first; `strength` summed event
-    weight; `n_periods` distinct periods with an event; `kind` of the last event; `decayed` [nnz, len(HALF_LIVES)]
-    event weights halved every half-life.
+    weight; `n_periods` distinct periods with an event; `kind` of the last event; `positive` 1 where the user has an
+    event of a kind that is to be predicted, else 0 (only seen, not bought); `decayed` [nnz, len(HALF_LIVES)] event
+    weights halved every half-life.
     """
 
     moment: int
@@ -79,11 +81,16 @@ class HistoryTable:
     strength: Floats
     n_periods: Floats
     kind: Ints
+    positive: Floats
     decayed: Floats
 
     @property
     def n_users(self) -> int:
         return len(self.indptr) - 1
+
+    def known(self, users: Ints, n_items: int) -> Bools:
+        """[B, I] which items have an event of a kind that is to be predicted: what is no new item."""
+        return membership(self.indptr, self.item, users, n_items, self.positive > 0)
 
     def lengths(self) -> Ints:
         """[n_users] number of distinct items in each history."""
@@ -103,13 +110,14 @@ class TargetTable:
         return self.item[self.indptr[user] : self.indptr[user + 1]]
 
 
-def membership(indptr: Ints, item: Ints, rows: Ints, n_items: int) -> Bools:
-    """[B, I] which items the compressed rows hold."""
+def membership(indptr: Ints, item: Ints, rows: Ints, n_items: int, among: Bools | None = None) -> Bools:
+    """[B, I] which items the compressed rows hold; `among` [nnz]: only these entries count."""
     lengths = indptr[rows + 1] - indptr[rows]
     row = np.repeat(np.arange(len(rows)), lengths)
     offset = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     result = np.zeros((len(rows), n_items), dtype=bool)
-    result[row, item[np.repeat(indptr[rows], lengths) + offset]] = True
+    entry = np.repeat(indptr[rows], lengths) + offset
+    result[row, item[entry]] = True if among is None else among[entry]
     return result
 
 

@@ -179,13 +179,25 @@ def test_a_split_by_time_alone_has_no_folds_no_cold_items_and_no_known_causes(to
 def test_causes_follow_the_events_that_are_left(tmp_path):
     rows = [(u, i, t, 1.0) for u in "12" for i in ("10", "9") for t in (1, 9, 11)] + [("3", "8", 1, 1.0)]
     raw = toy_raw(events=events_frame(rows))
-    causes = [("1", "10", 11, "9", 0.5), ("2", "9", 9, "9", 1.0), ("1", "10", 11, "8", 0.5), ("3", "8", 1, "9", 1.0)]
-    columns = ["user", "item", "time", "cause_item", "strength"]
-    raw.truth = pl.DataFrame([*causes, ("1", "9", 7, "9", 1.0)], schema=columns, orient="row")
+    causes = [
+        ("1", "10", 11, "9", 0.5, "complement"), ("1", "10", 11, "9", 0.5, "taste"), ("2", "9", 9, "9", 1.0, "repeat"),
+        ("2", "10", 9, None, 0.3, "season"),
+        ("1", "10", 11, "8", 0.5, "taste"),  # the core drops item 8
+        ("3", "8", 1, "9", 1.0, "taste"), ("1", "9", 7, "9", 1.0, "taste"),  # no such event is left
+    ]  # fmt: skip
+    columns = ["user", "item", "time", "cause_item", "strength", "mechanism"]
+    raw.truth = pl.DataFrame(causes, schema=columns, orient="row")
     data = toy_build(tmp_path, SPLIT, raw, min_item_users=2)
     found = data.causes()
-    rows = list(zip(*(list(found[c]) for c in ("user", "item", "period", "cause", "strength")), strict=True))
-    assert rows == [("1", "10", 11, "9", 0.5), ("2", "9", 9, "9", 1.0)]
+    columns = ("user", "item", "period", "cause", "strength", "mechanism")
+    rows = sorted(zip(*(list(found[c]) for c in columns), strict=True), key=str)
+    assert rows == [
+        ("1", "10", 11, "9", 0.5, "complement"),
+        ("1", "10", 11, "9", 0.5, "taste"),
+        ("2", "10", 9, None, pytest.approx(0.3), "season"),
+        ("2", "9", 9, "9", 1.0, "repeat"),
+    ]
+    assert data.card["truth"] == {"rows": 7, "of_events_that_went": 2, "of_causes_that_went": 1, "kept": 4}
 
 
 def test_the_order_of_the_log_changes_nothing(tmp_path):

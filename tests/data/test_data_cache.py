@@ -212,7 +212,8 @@ assert "polars" not in sys.modules and data.catalogue.item_names[999_999] == "na
     arrays = {c: np.zeros(5_000_000, dtype=np.int32) for c in ("user", "item", "time", "strength", "kind")}
     arrays |= names.arrays("item_ids") | names.arrays("item_names") | few.arrays("user_ids")
     document = {
-        "train_end": 1, "parts": {}, "cold": [], "event_kinds": ["x"], "target_kinds": None,
+        "train_end": 1, "parts": {}, "cold": [], "event_kinds": ["x"], "n_target_kinds": 1,
+        "users_apart": False, "mechanisms": [],
         "item_fields": [], "user_fields": [], "card": {},
     }  # fmt: skip
     key = {"source": "toy", "files": [], "settings": {}, "clean": {}, "split": {}}

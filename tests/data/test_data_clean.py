@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from datetime import UTC, datetime
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -15,12 +16,17 @@ from tests.toys import SPLIT, ToySource, events_frame, toy_raw
 from xrec.data.accounting import Tally
 from xrec.data.build import build
 from xrec.data.cache import ArrayCache
-from xrec.data.clean import Cleaning, clean
+from xrec.data.clean import Cleaning, Kinds, clean
 from xrec.data.codes import code_events
 from xrec.data.core import drop_outliers
 from xrec.data.errors import DataError
 from xrec.data.runs import by_user
 from xrec.data.schema import RawData, Step, check_events
+from xrec.data.split.cold_item import ColdItemSplit
+from xrec.data.split.leave_last_out import LeaveLastOutSplit
+from xrec.data.split.random import RandomSplit
+from xrec.data.split.temporal import TemporalSplit
+from xrec.data.split.user_holdout import UserHoldoutSplit
 
 KINDS = ("view", "cart", "buy")
 WEIGHTS = {"view": 1.0, "cart": 0.0, "buy": 5.0}
@@ -46,11 +52,13 @@ def cleaned(raw: RawData, **settings) -> tuple[dict, Tally]:
     coded = code_events(raw, "toy")
     n = coded.events.height
     tally = Tally("toy", [Step("read", "", n, 9, 9)], strict=settings.get("strict", False))
-    events = clean(coded.events, raw.event_kinds, Cleaning(**settings), tally)
+    cleaning = Cleaning(**settings)
+    kinds = Kinds.of(raw.event_kinds, cleaning, "toy")
+    events = clean(coded.events, kinds, cleaning, tally)
     assert events["user"].dtype == events["item"].dtype == pl.UInt32
     assert events.select("user", "time", "item").rows() == sorted(set(events.select("user", "time", "item").rows()))
     found = {
-        (coded.users[u], coded.items[i], t): (k, s)
+        (coded.users[u], coded.items[i], t): (KINDS.index(kinds.names[k]), s)
         for u, i, t, k, s in events.select("user", "item", "time", "kind", "strength").rows()
     }
     return found, tally
@@ -294,6 +302,46 @@ def test_only_target_kinds_count_for_the_core_and_are_targets(tmp_path):
     assert loose.card["splits"]["validation"]["targets"] == 2
     with pytest.raises(DataError, match="target_kinds names the kind 'by'.*did you mean 'buy'"):
         build(ToySource(raw), SPLIT, ArrayCache(tmp_path), Cleaning(target_kinds=["by"]))
+
+
+def test_kinds_are_ranked_by_whether_they_are_predicted_then_by_weight():
+    kinds = Kinds.of(("view", "cart", "buy", "gift"), Cleaning(target_kinds=["buy", "gift"]), "toy")
+    assert (kinds.names, kinds.n_targets, kinds.ranks) == (("buy", "gift", "view", "cart"), 2, (2, 3, 0, 1))
+    kinds = Kinds.of(KINDS, Cleaning(kind_weights={"cart": 2, "buy": 3}), "toy")
+    assert (kinds.names, kinds.weights, kinds.n_targets) == (("buy", "cart", "view"), (3, 2, 1), 3)
+    with pytest.raises(DataError) as error:
+        Kinds.of(KINDS, Cleaning(target_kinds=["buy"], kind_weights={"buy": 0}), "toy")
+    assert str(error.value) == (
+        "toy: no kind of event is left to be predicted; data.clean.target_kinds must name one whose "
+        "data.clean.kind_weights is not 0"
+    )
+
+
+@pytest.mark.parametrize("weights", [None, {"view": 9.0}])
+@pytest.mark.parametrize(
+    "split", [TemporalSplit(8, 10, 12), LeaveLastOutSplit(), UserHoldoutSplit(), RandomSplit(), ColdItemSplit(SPLIT)]
+)
+def test_no_target_is_lost_to_another_kind_of_its_period(tmp_path, split, weights):
+    """Every purchase comes with a view of the same item in the same period; without the views nothing may change."""
+    rng = np.random.default_rng(3)
+    bought = [
+        (str(u), str(i), t, 1.0) for u in range(40) for t in range(1, 13) for i in rng.choice(30, 2, replace=False)
+    ]
+    alone = events_frame(bought)
+    seen = pl.concat([alone, alone.with_columns(kind=pl.lit(1, pl.UInt8))]).sample(fraction=1, shuffle=True, seed=0)
+    built = []
+    for name, log, kinds in (("alone", alone, ("buy",)), ("both", seen, ("buy", "view"))):
+        raw = toy_raw(events=log)
+        raw.event_kinds = kinds
+        cleaning = Cleaning(target_kinds=["buy"], kind_weights=weights if name == "both" else None)
+        built.append(build(ToySource(raw), split, ArrayCache(tmp_path / name), cleaning))
+    for part in ("validation", "test"):
+        first, last = built[0].period(part)
+        (wanted, found) = (data.targets(first, last) for data in built)
+        assert len(wanted.item) > 0
+        np.testing.assert_array_equal(found.indptr, wanted.indptr)
+        np.testing.assert_array_equal(found.item, wanted.item)
+    assert built[0].card["splits"] == built[1].card["splits"]
 
 
 @given(st.lists(st.sampled_from(["10", "9", "b", "a", "010", "٣", "1e3", "", "99999999999999999999999"]), min_size=1))

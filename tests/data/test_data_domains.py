@@ -98,7 +98,7 @@ def test_social_content(tmp_path):
     }
     data = built(write(tmp_path, files), "data=social", f"data.path={tmp_path / 'interactions.csv'}", *NO_CORE)
     assert steps(data)["read"] == 9 and steps(data)["kind"] == 8  # a report is no interest
-    assert data.catalogue.event_kinds == ("view", "like", "reply", "share")
+    assert data.catalogue.event_kinds == ("reply", "share", "like", "view")  # by weight
     assert data.catalogue.user_ids == ("ann", "bo b")
     assert data.catalogue.item_names == ("Look, a cat", "Hunde", "Cat again")
     assert sorted(data.strength.tolist()) == [1.0, 1.0, 3.0, 3.0, 5.0, 5.0, 5.0, 5.0]
@@ -128,7 +128,7 @@ def test_search_ads(tmp_path):
     data = built(write(tmp_path, files), "data=search_ads", f"data.path={tmp_path / 'clicks.tsv'}", *NO_CORE)
     assert steps(data)["read"] == 8 and steps(data)["kind"] == 6  # what was only shown is left out
     assert sorted(data.catalogue.user_ids) == ["007", "7"]
-    assert data.catalogue.event_kinds == ("click", "conversion")
+    assert data.catalogue.event_kinds == ("conversion", "click")
     assert data.catalogue.item_names == ("Run, now", "Sit", "Eat")
     assert sorted(data.strength.tolist()) == [1.0, 1.0, 1.0, 1.0, 5.0, 5.0]
     assert fields(data) == {

@@ -146,20 +146,35 @@ HISTORY = pl.DataFrame(
 
 def test_the_latest_value_of_training_stays_and_later_ones_are_counted():
     items = pl.DataFrame({"item": ["a", "z"], "brand": ["p", "q"]})
-    found, counts = latest_values(HISTORY, items, 5, "toy")
+    found, counts = latest_values(HISTORY, items, 5, None, "toy")
     rows = {r["item"]: (r["brand"], r["price"], r["stock"]) for r in found.rows(named=True)}
     assert rows == {"a": ("p", "2", None), "b": (None, None, "no"), "z": ("q", None, None)}
     assert counts == {"rows": 5, "used": 2, "superseded": 1, "after_training": 1, "incomplete": 1}
 
 
+def test_a_value_from_after_the_items_first_target_is_left_out():
+    """leave_last_out cuts users at different dates: training ends at 9 for one of them, but item a is a target at 3."""
+    items = pl.DataFrame({"item": ["a", "b"]})
+    shelves = [
+        ("a", "shelf", "one", 1),
+        ("a", "shelf", "three", 3),
+        ("b", "shelf", "eight", 8),
+        ("b", "shelf", "x", 10),
+    ]
+    history = pl.DataFrame(shelves, schema=["item", "attribute", "value", "time"], orient="row")
+    found, counts = latest_values(history, items, 9, pl.DataFrame({"item": ["a"], "time": [3]}), "toy")
+    assert found.sort("item").rows() == [("a", "one"), ("b", "eight")]
+    assert counts["after_training"] == 2 and counts["used"] == 2
+
+
 def test_histories_that_do_not_fit_are_refused():
     items = pl.DataFrame({"item": ["a"], "price": ["p"]})
     with pytest.raises(DataError, match="toy: price is an attribute both of items and of item_history"):
-        latest_values(HISTORY, items, 5, "toy")
+        latest_values(HISTORY, items, 5, None, "toy")
     with pytest.raises(DataError, match="toy: item_history lacks the columns time"):
-        latest_values(HISTORY.drop("time"), items, 5, "toy")
+        latest_values(HISTORY.drop("time"), items, 5, None, "toy")
     with pytest.raises(DataError, match="the times of item_history are Int64, but those of events are not"):
-        latest_values(HISTORY, items, datetime(2015, 1, 1, tzinfo=UTC), "toy")
+        latest_values(HISTORY, items, datetime(2015, 1, 1, tzinfo=UTC), None, "toy")
 
 
 def test_no_attribute_of_the_future_and_no_statistic_of_it_reaches_the_catalogue(tmp_path):
@@ -177,7 +192,7 @@ def test_no_attribute_of_the_future_and_no_statistic_of_it_reaches_the_catalogue
     assert shelf.levels == (MISSING, RARE, "early")
     assert built.card["item_history"]["after_training"] == 1
     assert built.catalogue.item_names == ("1", "2", "three")
-    assert built.card["attribute_coverage"] == {"price": 1.0, "brand": 1.0, "shelf": 0.3333}
+    assert built.card["attribute_coverage"] == {"item price": 1.0, "item brand": 1.0, "item shelf": 0.3333}
 
 
 @given(st.lists(st.text(max_size=5)))

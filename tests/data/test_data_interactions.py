@@ -81,7 +81,7 @@ def test_item_statistics_equal_a_slow_loop(events, moment):
 def test_nothing_at_or_after_the_moment_can_change_a_history(events, moment):
     past = {k: v for k, v in events.items() if k[2] < moment}
     with_future, without = interactions(events), interactions(past)
-    for channel in ("indptr", "item", "age", "first_age", "strength", "n_periods", "kind", "decayed"):
+    for channel in ("indptr", "item", "age", "first_age", "strength", "n_periods", "kind", "positive", "decayed"):
         found, wanted = (getattr(x.histories(moment), channel) for x in (with_future, without))
         np.testing.assert_array_equal(found, wanted)
     np.testing.assert_array_equal(with_future.item_statistics(moment), without.item_statistics(moment))
@@ -101,10 +101,10 @@ def test_an_unknown_part_is_refused():
         dataset.period("train")
 
 
-@given(EVENTS, st.integers(0, 10), st.sets(st.integers(0, 2)))
-def test_only_events_of_target_kinds_are_targets(events, start, kinds):
-    dataset = replace(interactions(events), target_kinds=sorted(kinds))
-    chosen = {triple: rest for triple, rest in events.items() if rest[1] in kinds}
+@given(EVENTS, st.integers(0, 10), st.integers(1, 3))
+def test_only_events_of_target_kinds_are_targets(events, start, n_kinds):
+    dataset = replace(interactions(events), n_target_kinds=n_kinds)
+    chosen = {triple: rest for triple, rest in events.items() if rest[1] < n_kinds}
     found, wanted = dataset.targets(start, start + 2), interactions(chosen).targets(start, start + 2)
     np.testing.assert_array_equal(found.indptr, wanted.indptr)
     np.testing.assert_array_equal(found.item, wanted.item)
@@ -116,10 +116,35 @@ def test_small_types_change_no_number(events, moment):
     wide = interactions(events)
     small = {c: getattr(wide, c).astype(np.int32) for c in ("user", "item", "time")}
     narrow = replace(wide, **small, kind=wide.kind.astype(np.uint8))
-    for name in ("indptr", "item", "age", "first_age", "strength", "n_periods", "kind", "decayed"):
+    for name in ("indptr", "item", "age", "first_age", "strength", "n_periods", "kind", "positive", "decayed"):
         found, wanted = (getattr(d.histories(moment), name) for d in (narrow, wide))
         np.testing.assert_array_equal(found, wanted)
         assert found.dtype == wanted.dtype
     np.testing.assert_array_equal(narrow.item_statistics(moment), wide.item_statistics(moment))
     many = replace(narrow.catalogue, item_ids=range(2**30))  # type: ignore[arg-type]
     assert (replace(narrow, catalogue=many).targets(1, 9).item < N_ITEMS).all()
+
+
+@given(EVENTS, st.integers(1, 11), st.integers(1, 3))
+def test_what_was_only_seen_is_no_positive_and_counts_for_no_statistic(events, moment, n_kinds):
+    dataset = replace(interactions(events), n_target_kinds=n_kinds)
+    bought = {triple: rest for triple, rest in events.items() if rest[1] < n_kinds}
+    table = dataset.histories(moment)
+    pairs = {(u, i) for u, i, t in bought if t < moment}
+    for user in range(table.n_users):
+        entries = slice(table.indptr[user], table.indptr[user + 1])
+        for item, positive in zip(table.item[entries], table.positive[entries], strict=True):
+            assert positive == float((user, item) in pairs)
+    known = table.known(np.arange(table.n_users), N_ITEMS)
+    assert {(u, i) for u, i in zip(*np.nonzero(known), strict=True)} == pairs
+    np.testing.assert_array_equal(dataset.item_statistics(moment), interactions(bought).item_statistics(moment))
+
+
+@given(EVENTS)
+def test_where_users_are_apart_later_statistics_are_those_of_the_end_of_training(events):
+    dataset = interactions(events)
+    apart = replace(dataset, users_apart=True)
+    end = dataset.train_end + 1
+    for moment in (end - 2, end, end + 3):
+        wanted = dataset.item_statistics(min(moment, end))
+        np.testing.assert_array_equal(apart.item_statistics(moment), wanted)

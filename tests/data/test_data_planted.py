@@ -272,17 +272,22 @@ def test_no_category_is_left_with_targets_only(seed):
 
 def causes_of(dataset: SplitInteractions) -> list[tuple[Any, ...]]:
     causes = dataset.causes()
-    columns = [np.asarray(causes[c]).tolist() for c in ("user", "item", "period", "cause", "strength")]
-    return sorted(zip(*columns, strict=True))
+    columns = [np.asarray(causes[c]).tolist() for c in ("user", "item", "period", "cause", "mechanism", "strength")]
+    return sorted(zip(*columns, strict=True), key=_order)
+
+
+def _order(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (*row[:3], row[3] or "", *row[4:])
 
 
 def test_the_truth_lies_beside_the_cached_data(source, raw, tmp_path, monkeypatch):
     split, cleaning = TemporalSplit(train_end=12, validation_end=15, test_end=SMALL["n_periods"]), Cleaning()
     built = build(source, split, ArrayCache(tmp_path), cleaning)
-    rows = truth_of(raw).drop_nulls("cause_item").select("user", "item", "time", "cause_item", "strength")
-    found, wanted = causes_of(built), sorted(rows.rows())
-    assert [r[:4] for r in found] == [r[:4] for r in wanted]
-    assert [r[4] for r in found] == pytest.approx([r[4] for r in wanted])
+    rows = truth_of(raw).select("user", "item", "time", "cause_item", "mechanism", "strength")
+    found, wanted = causes_of(built), sorted(rows.rows(), key=_order)
+    assert [r[:5] for r in found] == [r[:5] for r in wanted]
+    assert [r[5] for r in found] == pytest.approx([r[5] for r in wanted])
+    assert built.card["truth"]["kept"] == built.card["truth"]["rows"] == len(wanted)
     monkeypatch.setattr(Planted, "load", lambda self: pytest.fail("generated again"))
     again = build(Planted(**SMALL), split, ArrayCache(tmp_path), cleaning)
     assert causes_of(again) == found and again.fingerprint == built.fingerprint
@@ -295,9 +300,11 @@ def test_causes_outside_the_core_go_with_their_items(source, raw, tmp_path):
     built = build(source, split, ArrayCache(tmp_path), Cleaning(min_item_users=25, min_user_items=5))
     items, users = set(built.catalogue.item_ids), set(built.catalogue.user_ids)
     assert 0 < len(items) < SMALL["n_items"]
-    rows = truth_of(raw).drop_nulls("cause_item").select("user", "item", "time", "cause_item").rows()
-    wanted = [r for r in rows if r[0] in users and {r[1], r[3]} <= items and r[2] <= 18]
-    assert [r[:4] for r in causes_of(built)] == sorted(wanted)
+    rows = truth_of(raw).select("user", "item", "time", "cause_item", "mechanism").rows()
+    wanted = [r for r in rows if r[0] in users and {r[1], r[3] or r[1]} <= items and r[2] <= 18]
+    assert [r[:5] for r in causes_of(built)] == sorted(wanted, key=_order)
+    lost = built.card["truth"]
+    assert lost["rows"] - lost["of_events_that_went"] - lost["of_causes_that_went"] == lost["kept"] == len(wanted)
 
 
 def test_the_yaml_says_what_the_code_does():

@@ -28,10 +28,10 @@ LEAST = 7  # of data.clean.min_item_users
         (["split=user_holdout"], UserHoldoutSplit()),
         (["split=user_holdout", "split.n_folds=5", "split.fold=0"], UserHoldoutSplit(fold=0, n_folds=5)),
         (["split=random"], RandomSplit()),
-        (["split=cold_item"], ColdItemSplit(DEFAULT, min_item_users=LEAST)),
+        (["split=cold_item"], ColdItemSplit(DEFAULT, min_item_users=LEAST, min_user_items=10)),
         (
             ["split=cold_item", "split@split.base=leave_last_out", "split.base.min_events=4", "split.fold=2"],
-            ColdItemSplit(LeaveLastOutSplit(min_events=4), fold=2, min_item_users=LEAST),
+            ColdItemSplit(LeaveLastOutSplit(min_events=4), fold=2, min_item_users=LEAST, min_user_items=10),
         ),
         (
             [f"split.{k}" for k in (

@@ -194,7 +194,10 @@ EVENTS: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ColdItemSplit(TEMPORAL, min_item_users=2).assign(table([(1, 1, 1), (1, 1, 3), (1, 1, 4)])),
-        "split: no item has split.min_item_users=2 users in training; lower it",
+        (
+            "split: the core (items of split.min_item_users=2 users, users of split.min_user_items=0 items) has no "
+            "item to draw; lower them"
+        ),
     ),
     (
         lambda: ColdItemSplit(TEMPORAL).assign(table([(1, i, 1) for i in range(10)] + [(1, 99, 3), (1, 99, 4)])),

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.splits import SCHEMA, TABLES, dated, periods, table
+from xrec.data.errors import DataError
+from xrec.data.split.leakage import check
 from xrec.data.split.leave_last_out import LeaveLastOutSplit
 
 #: user 1 has five events, 2 three, 3 two, 4 one
@@ -73,7 +78,7 @@ def test_the_same_item_at_the_same_time_is_one_event():
     rows = [(1, 10, 1, 1, 1.0), (1, 11, 2, 0, 1.0), (1, 12, 3, 1, 2.0), (1, 10, 3, 0, 1.0), (1, 12, 3, 2, 3.0)]
     assigned = LeaveLastOutSplit().assign(table(rows))
     assert [i for _, i in periods(assigned)[1]] == [10, 11, 10, 12]
-    assert assigned.events.filter(item=12).select("kind", "strength", "period").rows() == [(2, 5.0, 3)]
+    assert assigned.events.filter(item=12).select("kind", "strength", "period").rows() == [(1, 5.0, 3)]
     assert [(s.step, s.rows, s.merged) for s in assigned.steps] == [("merged", 4, True)]
 
 
@@ -91,3 +96,51 @@ def test_the_toys_strategy_makes_ties_and_repeats():
 
     assert find(TABLES, lambda t: t.select(pl.struct("user", "item", "time").is_duplicated().any()).item()).height == 2
     assert find(TABLES, lambda t: t.select(pl.struct("user", "time").is_duplicated().any()).item()).height == 2
+
+
+def by_hand(rows: list[tuple[int, int, int, int]], n_targets: int) -> dict[int, dict[str, set[int]]]:
+    """What each user of `rows` (user, item, time, kind) has in training, validation and test: event numbers."""
+    wanted: dict[int, dict[str, set[int]]] = {}
+    for user in {r[0] for r in rows}:
+        own = [n for n, r in enumerate(rows) if r[0] == user]
+        targets = [n for n in own if rows[n][3] < n_targets]
+        if len(targets) < 3:
+            wanted[user] = {"train": set(own), "validation": set(), "test": set()}
+            continue
+        last, one_before = targets[-1], targets[-2]
+        wanted[user] = {
+            "train": {n for n in own if n < one_before},
+            "validation": {n for n in own if one_before <= n < last},
+            "test": {last},
+        }
+    return wanted
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), min_size=1, max_size=60), st.integers(1, 3))
+def test_the_last_events_of_target_kinds_are_left_out(given_rows, n_targets):
+    """Distinct items and times, so that an item is the number of its event."""
+    rows = sorted((user, n, n, kind) for n, (user, kind) in enumerate(given_rows))
+    rows = [(user, n, time, kind) for n, (user, _, time, kind) in enumerate(rows)]
+    events = table([(user, item, time, kind, 1.0) for user, item, time, kind in rows])
+    wanted = by_hand(rows, n_targets)
+    if not any(parts["test"] for parts in wanted.values()):
+        with pytest.raises(DataError, match="split: no user has split.min_events=3 events"):
+            LeaveLastOutSplit().assign(events, n_targets)
+        return
+    assigned = LeaveLastOutSplit().assign(events, n_targets)
+    check(assigned, events, n_targets=n_targets)
+    end, (validation, _), (test, _) = assigned.train_end, assigned.parts["validation"], assigned.parts["test"]
+    assert (validation, test) == (end + 1, end + 2) and assigned.events["period"].min() == 0
+    for user, parts in wanted.items():
+        own = assigned.events.filter(user=user)
+        found = {
+            "train": set(own.filter(pl.col("period") <= end)["item"]),
+            "validation": set(own.filter(period=validation)["item"]),
+            "test": set(own.filter(period=test)["item"]),
+        }
+        assert found == parts
+        training = own.filter(pl.col("period") <= end).sort("time")["period"].to_list()
+        assert training == list(range(end - len(training) + 1, end + 1))
+    n_left = sum(len(items) for parts in wanted.values() for items in parts.values())
+    assert assigned.events.height == n_left
+    assert [s.step for s in assigned.steps] == (["after the last"] if n_left < len(rows) else [])

@@ -37,16 +37,16 @@ def test_events_of_one_period_become_one():
     assigned = TemporalSplit("2017-01-02", "2017-01-03", "2017-01-04", period="day").assign(events)
     found = assigned.events.sort("period", "item").rows()
     latest = datetime(2017, 1, 2, 10, tzinfo=UTC)
-    assert found[0] == (1, 1, latest, 0, 0, 9.0)  # 1 + 4 + 4; kinds 1 and 0 are equally strong
+    assert found[0] == (1, 1, latest, 0, 0, 9.0)  # 1 + 4 + 4; kind 0 comes first
     assert found[1][:2] == (1, 2)
     assert [(s.step, s.rows, s.merged) for s in assigned.steps] == [("span", 6, False), ("merged", 4, True)]
 
 
 @pytest.mark.parametrize(
     ("strengths", "kinds", "kind"),
-    [((1, 2, 1.5), (0, 2, 1), 2), ((2, 1, 2), (2, 0, 1), 1), ((1, 1, 1), (3, 2, 0), 0)],
+    [((1, 2, 1.5), (0, 2, 1), 0), ((2, 1, 2), (2, 3, 1), 1), ((1, 1, 1), (3, 2, 0), 0)],
 )
-def test_the_kind_of_the_strongest_stays_and_ties_go_to_the_lowest(strengths, kinds, kind):
+def test_the_first_ranked_kind_stays_whatever_its_strength(strengths, kinds, kind):
     same = [(5, 7, 1, k, float(s)) for k, s in zip(kinds, strengths, strict=True)]
     assigned = TemporalSplit(1, 2, 3).assign(table([*same, (5, 7, 2), (5, 7, 3), (4, 7, 1)]))
     row = assigned.events.filter((pl.col("user") == 5) & (pl.col("period") == 1))

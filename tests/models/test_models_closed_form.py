@@ -8,7 +8,8 @@ import torch
 
 from tests.toys import fit_data, histories
 from xrec.models.baselines.ease import EASE
-from xrec.models.closed_form import Ease, dense_histories
+from xrec.models.closed_form import Ease, dense_histories, ease_weights
+from xrec.types import HistoryTable
 
 
 def primal(matrix: np.ndarray, regularization: float) -> np.ndarray:
@@ -39,7 +40,7 @@ def matrix(request) -> np.ndarray:
 
 @pytest.mark.parametrize("regularization", [0.5, 20.0])
 def test_the_dual_solution_is_the_primal_one(matrix, regularization):
-    found = Ease.solve(torch.from_numpy(matrix).float(), regularization).weights().numpy()
+    found = Ease.solve(torch.from_numpy(matrix).float(), regularization).matrix().numpy()
     np.testing.assert_allclose(found, primal(matrix, regularization), atol=1e-4)
     np.testing.assert_allclose(found, naive(matrix, regularization), atol=1e-4)
     assert (np.diag(found) == 0).all()
@@ -48,7 +49,23 @@ def test_the_dual_solution_is_the_primal_one(matrix, regularization):
 def test_applying_equals_multiplying_by_the_weights(matrix):
     solved = Ease.solve(torch.from_numpy(matrix).float(), 2.0)
     other = torch.rand(3, matrix.shape[1])
-    torch.testing.assert_close(solved.apply(other), other @ solved.weights(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(solved.apply(other), other @ solved.matrix(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("n_users", [3, 12, 40])
+def test_the_smaller_space_is_solved_and_gives_the_same_weights(n_users):
+    rng = np.random.default_rng(5)
+    binary = (rng.random((n_users, 12)) < 0.3).astype(np.float64)
+    seen = binary * (rng.random(binary.shape) < 0.8)  # the others are entries, but no positive ones
+    user, item = np.nonzero(binary)
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=n_users))])
+    ones = np.ones(len(item), dtype=np.float32)
+    positive = seen[user, item].astype(np.float32)
+    decayed = np.ones((len(item), 6), dtype=np.float32)
+    table = HistoryTable(5, indptr, item, ones, ones, ones, ones, item * 0, positive, decayed)
+    found = ease_weights(table, 12, 2.0).numpy()
+    np.testing.assert_allclose(found, primal(seen, 2.0), atol=1e-4 if n_users < 12 else 1e-7)
+    assert found.dtype == np.float32 and (np.diag(found) == 0).all()
 
 
 def test_dense_histories_hold_the_weights_of_the_entries(toy):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.toys import fit_data, fitted_composed, histories, toy_composed
-from xrec.models.base import CHANNELS
+from xrec.models.base import CHANNELS, History
 from xrec.models.closed_form import Ease
 from xrec.models.parts import pair_features
 
@@ -287,7 +287,7 @@ def test_a_window_s_weights_are_fitted_on_events_before_it(toy, tmp_path, moment
     for view, matrix in enumerate((binary, np.log1p(slow), np.log1p(fast))):
         np.testing.assert_allclose(found[:, view].astype(np.float64), matrix @ weights, atol=2e-3)
     users, targets = torch.tensor([0, 4]), torch.tensor([[1, 2], [3, 3]])
-    total = model.linear.window_total(moment, users, targets)
+    total = model.linear.window_total(History.from_table(toy.histories(moment), users.tolist()), users, targets)
     views = np.stack([binary, np.log1p(slow), np.log1p(fast)])
     mixed = np.tensordot(model.linear.mix.detach().numpy(), views, 1) @ weights
     np.testing.assert_allclose(total.detach().numpy(), mixed[users.numpy()[:, None], targets.numpy()], atol=1e-2)
@@ -309,7 +309,7 @@ def test_solving_for_a_window_forms_the_same_weights(toy):
 
     binary = dense_histories(toy.histories(7), toy.catalogue.n_items)
     solved = Ease.solve(binary, 5.0)
-    torch.testing.assert_close(solved.apply(binary), binary @ solved.weights(), **CLOSE)
+    torch.testing.assert_close(solved.apply(binary), binary @ solved.matrix(), **CLOSE)
 
 
 def test_capabilities_follow_the_parts(toy):

@@ -49,7 +49,8 @@ def table(rows: list[list[int]]) -> HistoryTable:
     item = np.array([i for row in rows for i in row], dtype=np.int64)
     ones = np.ones(len(item), dtype=np.float32)
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    return HistoryTable(5, indptr, item, ones, ones, ones, ones, item * 0, np.ones((len(item), 6), dtype=np.float32))
+    decayed = np.ones((len(item), 6), dtype=np.float32)
+    return HistoryTable(5, indptr, item, ones, ones, ones, ones, item * 0, ones, decayed)
 
 
 def wanted(rows: list[list[int]]) -> TargetTable:

@@ -74,7 +74,7 @@ def test_epochs_differ_and_repeat_with_the_seed(toy):
 def test_labels_and_weights_equal_a_slow_reference(toy):
     (window,), n_items = windows(toy, [6], 2), toy.catalogue.n_items
     users = window.users[:9]
-    batch = make_batch(window, users, n_items, 10, 16, generator(), CPU)
+    batch = make_batch(window, users, n_items, np.arange(n_items), 10, 16, generator(), CPU)
     drawn = set(torch.randint(n_items, (10,), generator=generator()).tolist())
     for row, user in enumerate(users):
         start, end = window.table.indptr[user : user + 2]
@@ -106,7 +106,7 @@ def test_the_sampled_bernoulli_loss_is_unbiased(toy):
     exact = Bernoulli()(scores, labels, torch.zeros_like(scores))
     draws = []
     for _ in range(1500):
-        batch = make_batch(window, users, n_items, 12, 16, g, CPU)
+        batch = make_batch(window, users, n_items, np.arange(n_items), 12, 16, g, CPU)
         draws.append(Bernoulli()(scores.gather(1, batch.targets), batch.labels, batch.log_weight))
     draws = torch.stack(draws)
     error = draws.std(0) / math.sqrt(len(draws))
@@ -116,5 +116,19 @@ def test_the_sampled_bernoulli_loss_is_unbiased(toy):
 
 def test_items_stand_for_the_whole_catalogue(toy):
     (window,), n_items = windows(toy, [6], 2), toy.catalogue.n_items
-    batch = make_batch(window, window.users, n_items, 12, 16, generator(), CPU)
+    batch = make_batch(window, window.users, n_items, np.arange(n_items), 12, 16, generator(), CPU)
     np.testing.assert_allclose(batch.log_weight.exp().sum(1).numpy(), n_items, rtol=1e-5)
+
+
+def test_negatives_are_drawn_from_warm_items_only_and_stand_for_those(toy):
+    (window,), n_items = windows(toy, [6], 2), toy.catalogue.n_items
+    own = set(window.table.item.tolist()) | set(window.targets.item.tolist())
+    warm = np.array(sorted({*own, *range(0, n_items, 2)}))
+    cold = set(range(n_items)) - set(warm.tolist())
+    assert cold or n_items == len(warm)
+    warm = warm[: len(warm) - 1] if not cold else warm
+    for seed in range(20):
+        batch = make_batch(window, window.users, n_items, warm, 12, 16, generator(seed), CPU)
+        drawn = set(batch.targets[batch.log_weight > -math.inf].tolist()) - own
+        assert not drawn & cold
+        np.testing.assert_allclose(batch.log_weight.exp().sum(1).numpy(), len(warm), rtol=1e-5)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from xrec.data.cache import FORMAT, ArrayCache, SourceDigests, digest
 from xrec.data.interactions import SplitInteractions
 from xrec.data.texts import Texts
 from xrec.types import Catalogue, Field
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from xrec.data.clean import Cleaning
 
 
@@ -32,7 +32,7 @@ class Split(Protocol):
     name: str
 
     def key(self) -> dict[str, Any]: ...
-    def assign(self, events: Any) -> Any: ...
+    def assign(self, events: Any, n_targets: int) -> Any: ...
 
 
 def build(source: Source, split: Split, cache: ArrayCache, cleaning: Cleaning) -> SplitInteractions:
@@ -71,7 +71,9 @@ def build(source: Source, split: Split, cache: ArrayCache, cleaning: Cleaning) -
         cold={part: arrays[f"cold_{part}"] for part in document["cold"]},
         fold_codes=_prefixed(arrays, "fold"),
         truth=_prefixed(arrays, "truth"),
-        target_kinds=document["target_kinds"],
+        mechanisms=document["mechanisms"],
+        n_target_kinds=document["n_target_kinds"],
+        users_apart=document["users_apart"],
     )
 
 
@@ -92,6 +94,7 @@ def _catalogue(arrays: dict[str, np.ndarray], document: dict[str, Any]) -> Catal
             for i, described in enumerate(document[f"{entity}_fields"])
         )
 
+    no_items = np.zeros(0, dtype=np.int32)
     return Catalogue(
         item_ids=Texts.stored(arrays, "item_ids"),
         item_names=Texts.stored(arrays, "item_names"),
@@ -99,4 +102,5 @@ def _catalogue(arrays: dict[str, np.ndarray], document: dict[str, Any]) -> Catal
         user_ids=Texts.stored(arrays, "user_ids"),
         user_fields=fields("user"),
         event_kinds=tuple(document["event_kinds"]),
+        cold=np.concatenate([arrays[f"cold_{part}"] for part in document["cold"]] or [no_items]).astype(np.int32),
     )

@@ -20,29 +20,33 @@ def data_card(
     n_items: int,
     train_end: int,
     parts: Mapping[str, tuple[int, int]],
-    target_kinds: Sequence[int] | None,
+    n_target_kinds: int,
     steps: Sequence[dict[str, Any]],
-    fields: Sequence[Field],
+    item_fields: Sequence[Field],
+    user_fields: Sequence[Field],
 ) -> dict[str, Any]:
     """Sizes, drop accounting, the split's parts, the long tail, attribute coverage.
 
     Args:
         arrays: user, item, time (periods), kind; sorted by user, item and time.
-        target_kinds: kinds of events that are targets; None: all.
+        n_target_kinds: events of kinds 0 .. n - 1 are targets. Repeats and the long tail count only these; sizes and
+            histories count every kind.
     """
     user, item, time = arrays["user"], arrays["item"], arrays["time"]
+    wanted = arrays["kind"] < n_target_kinds
     fresh = np.ones(len(user), dtype=bool)  # the first event of its user and item
     fresh[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
     starts = np.flatnonzero(fresh)
     pair = np.cumsum(fresh, dtype=np.int32)
     pair -= 1
     before = time[starts] < parts["test"][0]
-    wanted = target_kinds is None or np.isin(arrays["kind"], target_kinds)
-    target_time = np.where(wanted, time, np.iinfo(np.int32).min)
-    training = time <= train_end
+    never = np.iinfo(np.int32).max
+    target_time = np.where(wanted, time, never)
+    first_target = np.minimum.reduceat(target_time, starts)  # of each user and item
+    training, training_targets = time <= train_end, target_time <= train_end
     lengths = np.bincount(user[starts][before], minlength=n_users)
     n_pairs = int(before.sum())
-    n_training_pairs = int((time[starts] <= train_end).sum())
+    n_training_pairs = int((first_target <= train_end).sum())
     sizes = {
         "n_users": n_users,
         "n_items": n_items,
@@ -50,7 +54,7 @@ def data_card(
         "n_training_events": int(training.sum()),
         "n_pairs_before_test": n_pairs,
         "density_before_test": _significant(n_pairs / (n_users * n_items)),
-        "training_repeat_share": round(1 - n_training_pairs / max(1, int(training.sum())), 4),
+        "training_repeat_share": round(1 - n_training_pairs / max(1, int(training_targets.sum())), 4),
         "history_mean": round(float(lengths.mean()), 1),
         "history_median": float(np.median(lengths)),
         "history_max": int(lengths.max()),
@@ -59,9 +63,13 @@ def data_card(
         "name": name,
         "sizes": sizes,
         "steps": list(steps),
-        "splits": {p: _part(span, user, target_time, pair, time[starts]) for p, span in parts.items()},
-        "long_tail": long_tail(np.bincount(item[training], minlength=n_items)),
-        "attribute_coverage": {f.name: round(float(_covered(f).mean()), 4) for f in fields},
+        "splits": {p: _part(span, user, target_time, pair, first_target) for p, span in parts.items()},
+        "long_tail": long_tail(np.bincount(item[training_targets], minlength=n_items)),
+        "attribute_coverage": {
+            f"{entity} {f.name}": round(float(_covered(f).mean()), 4)
+            for entity, fields in (("item", item_fields), ("user", user_fields))
+            for f in fields
+        },
     }
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from xrec.data.accounting import Tally
@@ -60,20 +61,68 @@ class Cleaning:
         return asdict(self)
 
 
-def clean(events: pl.DataFrame, kinds: tuple[str, ...], cleaning: Cleaning, tally: Tally) -> pl.DataFrame:
+@dataclass(frozen=True)
+class Kinds:
+    """The kinds of events as `clean` numbers them: first those that are to be predicted, and of equals the one of more
+    weight, then the source's order. Where several events become one row, the first of their kinds is the row's: a
+    purchase that was also a view stays a purchase.
+
+    names, weights: by number. n_targets: kinds 0 .. n_targets - 1 are to be predicted. ranks: source's number -> ours.
+    """
+
+    names: tuple[str, ...]
+    weights: tuple[float, ...]
+    n_targets: int
+    ranks: tuple[int, ...]
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], cleaning: Cleaning, source: str) -> Kinds:
+        """The kinds of a source under `data.clean`.
+
+        Raises:
+            DataError: a setting names a kind that the source does not have; no kind is left to be predicted.
+        """
+        weights = dict.fromkeys(names, 1.0) | {k: float(w) for k, w in (cleaning.kind_weights or {}).items()}
+        targets = names if cleaning.target_kinds is None else tuple(cleaning.target_kinds)
+        for setting, given in (("kind_weights", weights), ("target_kinds", targets)):
+            for name in given:
+                if name not in names:
+                    hint = did_you_mean(name, names, cutoff=0.6)
+                    raise DataError(
+                        f"{source}: data.clean.{setting} names the kind {name!r}, which this source does not "
+                        f"have{hint} (kinds: {', '.join(names)})"
+                    )
+        if not any(weights[name] for name in targets):
+            raise DataError(
+                f"{source}: no kind of event is left to be predicted; data.clean.target_kinds must name one whose "
+                "data.clean.kind_weights is not 0"
+            )
+        order = sorted(range(len(names)), key=lambda i: (names[i] not in targets, -weights[names[i]]))
+        ranked = tuple(names[i] for i in order)
+        return cls(
+            ranked,
+            tuple(weights[name] for name in ranked),
+            len(set(targets)),
+            tuple(ranked.index(name) for name in names),
+        )
+
+
+def clean(events: pl.DataFrame, kinds: Kinds, cleaning: Cleaning, tally: Tally) -> pl.DataFrame:
     """Coded events -> user, item, time, kind, strength; one row per (user, item, time), sorted by user, time, item.
 
     Raises:
         DataError: settings that do not suit the data, or that leave nothing.
     """
-    weights = weights_of(kinds, cleaning.kind_weights, tally.source)
+    if kinds.ranks != tuple(range(len(kinds.ranks))):
+        ranks = np.array(kinds.ranks, dtype=np.uint8)
+        events = events.with_columns(pl.Series("kind", ranks[events["kind"].to_numpy()]))
     events = _present(events, tally)
     events = _within(events, cleaning, tally)
     if cleaning.min_value is not None:
         value = cleaning.min_value
         events = tally.count(events.filter(pl.col("value") >= value), "value", f"value below {value:g}")
-    if dropped := [i for i, w in enumerate(weights) if w == 0]:
-        reason = "kinds of weight 0: " + ", ".join(kinds[i] for i in dropped)
+    if dropped := [i for i, w in enumerate(kinds.weights) if w == 0]:
+        reason = "kinds of weight 0: " + ", ".join(kinds.names[i] for i in dropped)
         events = tally.count(events.filter(~pl.col("kind").is_in(dropped)), "kinds", reason)
     if cleaning.strength == "value" and (events["value"] <= 0).any():
         events = tally.count(events.filter(pl.col("value") > 0), "strength", "value of 0 or less, so no strength")
@@ -82,7 +131,7 @@ def clean(events: pl.DataFrame, kinds: tuple[str, ...], cleaning: Cleaning, tall
             f"{tally.source}: no events are left after the step {tally.steps[-1].step!r} ({tally.steps[-1].reason}); "
             "loosen data.clean"
         )
-    return _merged(events, weights, cleaning, tally)
+    return _merged(events, kinds, cleaning, tally)
 
 
 def _present(events: pl.DataFrame, tally: Tally) -> pl.DataFrame:
@@ -118,39 +167,9 @@ def _within(events: pl.DataFrame, cleaning: Cleaning, tally: Tally) -> pl.DataFr
     return events
 
 
-def kind_codes(names: Iterable[str], kinds: tuple[str, ...], setting: str, source: str) -> list[int]:
-    """The codes of kinds that a setting names.
-
-    Raises:
-        DataError: a kind that the source does not have.
-    """
-    names = list(names)
-    for name in names:
-        if name not in kinds:
-            hint = did_you_mean(name, kinds, cutoff=0.6)
-            raise DataError(
-                f"{source}: data.clean.{setting} names the kind {name!r}, which this source does not have{hint} "
-                f"(kinds: {', '.join(kinds)})"
-            )
-    return [kinds.index(name) for name in names]
-
-
-def weights_of(kinds: tuple[str, ...], given: Mapping[str, float] | None, source: str) -> list[float]:
-    """The weight of each kind: 1 unless it is given.
-
-    Raises:
-        DataError: a kind that the source does not have.
-    """
-    given = given or {}
-    weights = [1.0] * len(kinds)
-    for code, weight in zip(kind_codes(given, kinds, "kind_weights", source), given.values(), strict=True):
-        weights[code] = float(weight)
-    return weights
-
-
-def _merged(events: pl.DataFrame, weights: list[float], cleaning: Cleaning, tally: Tally) -> pl.DataFrame:
+def _merged(events: pl.DataFrame, kinds: Kinds, cleaning: Cleaning, tally: Tally) -> pl.DataFrame:
     """Duplicates are one event, and the events of a user, item and time are one row."""
-    strength = pl.col("kind").replace_strict(dict(enumerate(weights)), return_dtype=pl.Float32)
+    strength = pl.col("kind").replace_strict(dict(enumerate(kinds.weights)), return_dtype=pl.Float32)
     if cleaning.strength == "value":
         strength = strength * pl.col("value")
     pieces, n_distinct = [], 0
@@ -159,7 +178,7 @@ def _merged(events: pl.DataFrame, weights: list[float], cleaning: Cleaning, tall
         distinct = part.filter(last_of_runs(part, ("user", "item", "time", "kind"))) if cleaning.deduplicate else part
         n_distinct += distinct.height
         weighed = distinct.select("user", "item", "time", "kind", strength.alias("strength"))
-        pieces.append(merge_runs(weighed, ("user", "item", "time"), weights))
+        pieces.append(merge_runs(weighed, ("user", "item", "time")))
     if cleaning.deduplicate:
         last = tally.steps[-1]
         reason = "the same user, item, time and kind again"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import polars as pl
 
 from xrec.data.accounting import Tally
 from xrec.data.errors import DataError
 from xrec.data.runs import PIECE
+from xrec.data.schema import ALL_KINDS
 from xrec.types import Bools, Ints
 
 #: makes the median absolute deviation of a normal variable its standard deviation
@@ -43,7 +42,7 @@ def k_core(
     tally: Tally,
     spared_users: Ints | None = None,
     spared_items: Ints | None = None,
-    kinds: Sequence[int] | None = None,
+    n_targets: int = ALL_KINDS,
 ) -> pl.DataFrame:
     """Keep items with >= `min_item_users` distinct users and users with >= `min_user_items` distinct items.
 
@@ -53,22 +52,12 @@ def k_core(
 
     Args:
         events: user and item are codes; sorted by user, item and period.
-        kinds: the kinds of events that are counted; None: all.
+        n_targets: only events of kinds 0 .. n_targets - 1 are counted.
     Raises:
         DataError: nothing is left of the training.
     """
     n_users, n_items = _size(events["user"]), _size(events["item"])
-    user, item = _training_pairs(events, train_end, kinds)
-    rounds = 0
-    while True:
-        rounds += 1
-        size = len(user)
-        keep = _count(item, n_items)[item] >= min_item_users
-        user, item = (user, item) if keep.all() else (user[keep], item[keep])
-        keep = _count(user, n_users)[user] >= min_user_items
-        user, item = (user, item) if keep.all() else (user[keep], item[keep])
-        if len(user) == size:
-            break
+    user, item, rounds = core_of_pairs(*_training_pairs(events, train_end, n_targets), min_item_users, min_user_items)
     if len(user) == 0:
         raise DataError(
             f"{tally.source}: the core of items with >= {min_item_users} users and users with >= {min_user_items} "
@@ -83,11 +72,25 @@ def k_core(
     return tally.count(events if inside.all() else events.filter(pl.Series(inside)), "core", reason)
 
 
-def _training_pairs(events: pl.DataFrame, train_end: int, kinds: Sequence[int] | None) -> tuple[np.ndarray, np.ndarray]:
+def core_of_pairs(
+    user: np.ndarray, item: np.ndarray, min_item_users: int, min_user_items: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """The distinct pairs (user, item) that are left at the fixed point, and the number of rounds."""
+    n_users, n_items, rounds = _size(user), _size(item), 0
+    while True:
+        rounds += 1
+        size = len(user)
+        keep = _count(item, n_items)[item] >= min_item_users
+        user, item = (user, item) if keep.all() else (user[keep], item[keep])
+        keep = _count(user, n_users)[user] >= min_user_items
+        user, item = (user, item) if keep.all() else (user[keep], item[keep])
+        if len(user) == size:
+            return user, item, rounds
+
+
+def _training_pairs(events: pl.DataFrame, train_end: int, n_targets: int) -> tuple[np.ndarray, np.ndarray]:
     """The distinct (user, item) of training."""
-    training = events["period"].to_numpy() <= train_end
-    if kinds is not None:
-        training &= np.isin(events["kind"].to_numpy(), kinds)
+    training = (events["period"].to_numpy() <= train_end) & (events["kind"].to_numpy() < n_targets)
     user, item = events["user"].to_numpy()[training], events["item"].to_numpy()[training]
     first = np.ones(len(user), dtype=bool)
     first[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
@@ -110,5 +113,5 @@ def _count(codes: pl.Series | np.ndarray, n: int) -> Ints:
     return counts
 
 
-def _size(codes: pl.Series) -> int:
+def _size(codes: pl.Series | np.ndarray) -> int:
     return int(codes.max()) + 1 if len(codes) else 0  # type: ignore[arg-type]

@@ -28,7 +28,8 @@ class SplitInteractions:
 
     Implements `xrec.types.Dataset`. Arrays may be memory-mapped and of small types: user, item, time Int32, kind UInt8.
     parts: name -> (first, last) period. card: the data card. cold: part -> items that are ranked among themselves.
-    fold_codes, truth: arrays, see `folds` and `causes`. target_kinds: kinds of events that are targets; None: all.
+    fold_codes, truth: arrays, see `folds` and `causes`. n_target_kinds: kinds 0 .. n - 1 are targets; None: all.
+    users_apart: held-out users come after the training on the axis, though not in time.
     """
 
     user: Array
@@ -44,7 +45,9 @@ class SplitInteractions:
     cold: dict[str, Array] = field(default_factory=dict)
     fold_codes: dict[str, Array] = field(default_factory=dict)
     truth: dict[str, Array] = field(default_factory=dict)
-    target_kinds: Sequence[int] | None = None
+    mechanisms: Sequence[str] = ()
+    n_target_kinds: int | None = None
+    users_apart: bool = False
 
     def period(self, part: str) -> tuple[int, int]:
         """(first, last) period of a part.
@@ -74,7 +77,8 @@ class SplitInteractions:
         }
 
     def causes(self) -> dict[str, Any]:
-        """The known causes of events by external ids: user, item, period, cause, strength; empty where unknown."""
+        """The known causes of events by external ids: user, item, period, cause (None: no item),
+        strength, mechanism; empty where unknown."""
         if not self.truth:
             return {}
         users, items = self.catalogue.user_ids, self.catalogue.item_ids
@@ -82,15 +86,21 @@ class SplitInteractions:
             "user": [users[i] for i in self.truth["user"].tolist()],
             "item": [items[i] for i in self.truth["item"].tolist()],
             "period": self.truth["period"],
-            "cause": [items[i] for i in self.truth["cause"].tolist()],
+            "cause": [items[i] if i >= 0 else None for i in self.truth["cause"].tolist()],
             "strength": self.truth["strength"],
+            "mechanism": [self.mechanisms[i] for i in self.truth["mechanism"].tolist()],
         }
+
+    def _wanted(self) -> Array:
+        """[n] which events are of a kind that is to be predicted."""
+        return np.ones(len(self.kind), dtype=bool) if self.n_target_kinds is None else self.kind < self.n_target_kinds
 
     def histories(self, moment: int) -> HistoryTable:
         """All users' histories of periods < `moment`, one entry per (user, item)."""
         before = self.time < moment
         user, item, time = self.user[before], self.item[before], self.time[before]
         strength, kind = self.strength[before].astype(np.float64), self.kind[before]
+        wanted = self._wanted()[before]
         new_pair = np.ones(len(user), dtype=bool)
         new_pair[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
         first = np.flatnonzero(new_pair)
@@ -111,14 +121,13 @@ class SplitInteractions:
             strength=total(strength),
             n_periods=(last - first + 1).astype(np.float32),
             kind=kind[last].astype(np.int64),
+            positive=(np.logical_or.reduceat(wanted, first) if len(first) else wanted).astype(np.float32),
             decayed=np.stack(decayed, axis=1) if len(first) else np.zeros((0, len(HALF_LIVES)), dtype=np.float32),
         )
 
     def targets(self, start: int, end: int) -> TargetTable:
         """Distinct items per user in periods start .. end, both included; events of target kinds only."""
-        inside = (self.time >= start) & (self.time <= end)
-        if self.target_kinds is not None:
-            inside &= np.isin(self.kind, self.target_kinds)
+        inside = (self.time >= start) & (self.time <= end) & self._wanted()
         pair = np.unique(self.user[inside].astype(np.int64) * self.catalogue.n_items + self.item[inside])
         counts = np.bincount(pair // self.catalogue.n_items, minlength=self.catalogue.n_users)
         indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -128,9 +137,12 @@ class SplitInteractions:
         """[n_items, 9] as of just before `moment`: log(1 + distinct users) in the last 1, 2, 4, 8, 16, 52 periods,
         repeat
         rate, log(1 + periods since the first sale), log(1 + periods since the last sale). Never-sold items: zeros
-        and the largest recency."""
+        and the largest recency. Only events of kinds that are to be predicted count; where users are held out as a
+        whole, every later moment sees what the training ended with."""
         n_items = self.catalogue.n_items
-        before = self.time < moment
+        if self.users_apart:
+            moment = min(moment, self.train_end + 1)
+        before = (self.time < moment) & self._wanted()
         user, item, time = (column[before].astype(np.int64) for column in (self.user, self.item, self.time))
         columns = []
         for span in STATISTIC_SPANS:

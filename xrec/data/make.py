@@ -12,13 +12,13 @@ import polars as pl
 from xrec.data.accounting import Tally
 from xrec.data.attribute_history import latest_values
 from xrec.data.card import data_card
-from xrec.data.clean import Cleaning, clean, kind_codes, weights_of
+from xrec.data.clean import Cleaning, Kinds, clean
 from xrec.data.codes import Coded, code_events
 from xrec.data.core import drop_outliers, k_core
 from xrec.data.errors import DataError
 from xrec.data.fields import encode_fields
 from xrec.data.interactions import ENTITIES, PARTS
-from xrec.data.runs import by_user, merge_runs
+from xrec.data.runs import by_user, last_of_runs
 from xrec.data.schema import RawData, Step, check_events
 from xrec.data.split.base import Assigned
 from xrec.data.split.leakage import check, last_training_time
@@ -36,29 +36,31 @@ def make_arrays(source: Any, split: Any, cleaning: Cleaning) -> tuple[Arrays, di
     tally = Tally(source.name, raw.steps or [_read(coded.events)], strict=cleaning.strict)
     _same_number(tally, coded.events)
     events, coded.events = coded.events, pl.DataFrame()  # one owner, so that it can be let go
-    events = clean(events, raw.event_kinds, cleaning, tally)
-    assigned: Assigned = split.assign(events)
+    kinds = Kinds.of(raw.event_kinds, cleaning, source.name)
+    events = clean(events, kinds, cleaning, tally)
+    assigned: Assigned = split.assign(events, kinds.n_targets)
     for step in assigned.steps:
         tally.add(step)
-    check(assigned, events, split.name)
+    check(assigned, events, split.name, kinds.n_targets)
     del events
-    targets = None  # every kind
-    if cleaning.target_kinds is not None:
-        targets = kind_codes(cleaning.target_kinds, raw.event_kinds, "target_kinds", source.name)
     end = last_training_time(assigned)
-    span = assigned.events.select(first=pl.col("time").min(), last=pl.col("time").max())
-    kept = _core(assigned, cleaning, tally, raw, targets)
+    held_out = _first_held_out(assigned, coded.items, kinds.n_targets) if raw.item_history is not None else None
+    kept = _core(assigned, cleaning, tally, split.name, kinds.n_targets)
+    span = kept.select(first=pl.col("time").min(), last=pl.col("time").max())
     new_code = {e: _new_codes(kept[e], len(getattr(coded, f"{e}s"))) for e in ENTITIES}
     arrays = _events(kept, new_code)
-    arrays |= _truth(raw, coded, kept, new_code) | _folds(assigned, new_code)
+    truth, causes = _truth(raw, coded, kept, new_code)
+    arrays |= truth | _folds(assigned, new_code)
     del kept
     cold = {part: new_code["item"][codes] for part, codes in assigned.cold.items()}
     arrays |= {f"cold_{part}": np.sort(codes[codes >= 0]) for part, codes in cold.items()}
-    described, history = _describe(raw, coded, arrays, new_code, assigned.train_end, end, cleaning, source.name)
+    described, history = _describe(
+        raw, coded, arrays, new_code, assigned.train_end, (end, held_out), cleaning, source.name
+    )
     arrays |= described["arrays"]
     card = data_card(
         source.name, arrays, len(described["user_ids"]), len(described["item_ids"]), assigned.train_end,
-        assigned.parts, targets, [asdict(s) for s in tally.steps], (*described["item"], *described["user"]),
+        assigned.parts, kinds.n_targets, [asdict(s) for s in tally.steps], described["item"], described["user"],
     )  # fmt: skip
     card["time_span"] = {k: str(v) for k, v in span.row(0, named=True).items()}
     card["split"] = (
@@ -68,12 +70,15 @@ def make_arrays(source: Any, split: Any, cleaning: Cleaning) -> tuple[Arrays, di
     )
     card |= {"cold_items": {p: len(c[c >= 0]) for p, c in cold.items()}} if cold else {}
     card |= {"item_history": history} if history else {}
+    card |= {"truth": causes} if causes else {}
     document = {
         "train_end": assigned.train_end,
         "parts": {name: [int(first), int(last)] for name, (first, last) in assigned.parts.items()},
         "cold": list(cold),
-        "event_kinds": list(raw.event_kinds),
-        "target_kinds": targets,
+        "event_kinds": list(kinds.names),
+        "n_target_kinds": kinds.n_targets,
+        "users_apart": "users_apart" in assigned.promises,
+        "mechanisms": raw.truth["mechanism"].unique().sort().to_list() if raw.truth is not None else [],
         "item_fields": [{"name": f.name, "kind": f.kind} for f in described["item"]],
         "user_fields": [{"name": f.name, "kind": f.kind} for f in described["user"]],
         "card": card,
@@ -95,33 +100,34 @@ def _same_number(tally: Tally, events: pl.DataFrame) -> None:
         )
 
 
-def _core(
-    assigned: Assigned, cleaning: Cleaning, tally: Tally, raw: RawData, targets: list[int] | None
-) -> pl.DataFrame:
+def _first_held_out(assigned: Assigned, items: pl.Series, n_targets: int) -> pl.DataFrame:
+    """item (id) and time of its first event that is a target of a part."""
+    targets = assigned.events.filter((pl.col("period") > assigned.train_end) & (pl.col("kind") < n_targets))
+    first = targets.group_by("item").agg(pl.col("time").min())
+    return first.with_columns(item=items.gather(first["item"]))
+
+
+def _core(assigned: Assigned, cleaning: Cleaning, tally: Tally, split: str, n_targets: int) -> pl.DataFrame:
     """The split's events without robots and outside the core, sorted by user, item and period; `assigned` loses them.
 
-    Columns user, item, period, kind, strength; and time, when causes are to be found by it.
+    Columns user, item, time, period, kind, strength.
     """
     events, assigned.events = assigned.events, pl.DataFrame()
     if cleaning.outlier_mads is not None:
         events = drop_outliers(events, assigned.train_end, cleaning.outlier_mads, tally)
-    weights = weights_of(raw.event_kinds, cleaning.kind_weights, tally.source)
-    columns = [
-        pl.col("user", "item").cast(pl.UInt32), pl.col("period").cast(pl.Int32), "kind", "strength",
-        *(["time"] if raw.truth is not None else []),
-    ]  # fmt: skip
+    columns = (pl.col("user", "item").cast(pl.UInt32), pl.col("period").cast(pl.Int32), "time", "kind", "strength")
     events = events.select(columns)
-    pieces = by_user(events, ["user", "item", "period"])
-    events = pl.concat(merge_runs(piece, ("user", "item", "period"), weights) for piece in pieces)
-    if events.height != tally.steps[-1].rows:
-        tally.count(events, "merged", "events of one user, item and period of the split are one row", merged=True)
+    key = ("user", "item", "period")
+    events = pl.concat(by_user(events, key))
+    if not last_of_runs(events, key).all():
+        raise DataError(f"{split}: a split must give one row per user, item and period, but gives several of some")
     held_out = None
     if assigned.folds is not None:
         out = (pl.col("entity") == "user") & (pl.col("part") != "train")
         held_out = assigned.folds.filter(out)["id"].cast(pl.Int64).to_numpy()
     cold = np.concatenate(list(assigned.cold.values())).astype(np.int64) if assigned.cold else None
     return k_core(
-        events, assigned.train_end, cleaning.min_item_users, cleaning.min_user_items, tally, held_out, cold, targets
+        events, assigned.train_end, cleaning.min_item_users, cleaning.min_user_items, tally, held_out, cold, n_targets
     )
 
 
@@ -154,30 +160,44 @@ def _folds(assigned: Assigned, new_code: Mapping[str, Ints]) -> Arrays:
     return {"fold_entity_code_part": np.concatenate(pieces).astype(np.int32)}
 
 
-def _truth(raw: RawData, coded: Coded, kept: pl.DataFrame, new_code: Mapping[str, Ints]) -> Arrays:
-    """The known causes of the events that are left: user, item, period, cause (an item) and strength."""
+def _truth(
+    raw: RawData, coded: Coded, kept: pl.DataFrame, new_code: Mapping[str, Ints]
+) -> tuple[Arrays, dict[str, int]]:
+    """The known causes of the events that are left: user, item, period, cause (an item, -1 for none), strength and
+    mechanism (a place among the sorted names); and how many rows there were, and why others went."""
     if raw.truth is None:
-        return {}
-    ids = {"user": coded.users, "item": coded.items, "cause_item": coded.items}
-    rows = raw.truth
-    for column, series in ids.items():
-        places = pl.DataFrame({column: series, "code": new_code[column.removeprefix("cause_")]})
-        rows = rows.join(places.filter(pl.col("code") >= 0), on=column).drop(column).rename({"code": column})
+        return {}, {}
+    rows, counts = raw.truth, {"rows": raw.truth.height}
+    cause = pl.DataFrame({"cause_item": coded.items, "cause": new_code["item"]})
+    rows = rows.join(cause, on="cause_item", how="left").with_columns(pl.col("cause").fill_null(-1))
+    for entity, ids in (("user", coded.users), ("item", coded.items)):
+        places = pl.DataFrame({entity: ids, "code": new_code[entity]}).filter(pl.col("code") >= 0)
+        rows = rows.join(places, on=entity).drop(entity).rename({"code": entity})
     where = kept.select(*(pl.Series(e, new_code[e][kept[e].to_numpy()]) for e in ENTITIES), pl.col("time", "period"))
-    rows = rows.join(where, on=["user", "item", "time"]).sort("user", "item", "period", "cause_item")
-    columns = {"user": "user", "item": "item", "period": "period", "cause": "cause_item"}
-    arrays = {f"truth_{n}": rows[c].cast(pl.Int32).to_numpy() for n, c in columns.items()}
-    return arrays | {"truth_strength": rows["strength"].cast(pl.Float32).to_numpy()}
+    rows = rows.join(where, on=["user", "item", "time"])
+    counts["of_events_that_went"] = counts["rows"] - rows.height
+    here = pl.col("cause_item").is_null() | (pl.col("cause") >= 0)
+    counts["of_causes_that_went"] = rows.filter(~here).height
+    columns = ["user", "item", "period", "cause", "mechanism"]
+    names = raw.truth["mechanism"].unique().sort().to_list()
+    rows = rows.filter(here).with_columns(
+        pl.col("mechanism").replace_strict(names, list(range(len(names))), return_dtype=pl.Int32)
+    )
+    rows = rows.sort(columns)
+    counts["kept"] = rows.height
+    arrays = {f"truth_{c}": rows[c].cast(pl.Int32).to_numpy() for c in columns}
+    return arrays | {"truth_strength": rows["strength"].cast(pl.Float32).to_numpy()}, counts
 
 
 def _describe(
-    raw: RawData, coded: Coded, arrays: Arrays, new_code: Mapping[str, Ints], train_end: int, end: Any,
-    cleaning: Cleaning, source: str,
+    raw: RawData, coded: Coded, arrays: Arrays, new_code: Mapping[str, Ints], train_end: int,
+    until: tuple[Any, pl.DataFrame | None], cleaning: Cleaning, source: str,
 ) -> tuple[dict[str, Any], dict[str, int]]:  # fmt: skip
-    """Ids, names and fields of the entities that are left, and what became of attributes that change."""
+    """Ids, names and fields of the entities that are left, and what became of attributes that change (`until`: the
+    last time of training, and the first held-out time of items)."""
     items, history = raw.items, {}
     if raw.item_history is not None:
-        items, history = latest_values(raw.item_history, items, end, source)
+        items, history = latest_values(raw.item_history, items, *until, source)
     training = arrays["time"] <= train_end
     stored: Arrays = {}
     found: dict[str, Any] = {"arrays": stored}

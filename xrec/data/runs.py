@@ -31,18 +31,15 @@ def last_of_runs(events: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
     return pl.Series(np.append(_starts(events, columns)[1:], True)[: events.height])
 
 
-def merge_runs(events: pl.DataFrame, columns: Sequence[str], kind_weights: Sequence[float]) -> pl.DataFrame:
-    """Runs of rows that are equal in `columns` as one row: strengths add up, the kind of most weight stays, of the
-    other columns the last value."""
+def merge_runs(events: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Runs of rows that are equal in `columns` as one row: strengths add up, the lowest (first-ranked) kind stays, of
+    the other columns the last value."""
     starts = _starts(events, columns)
     first = np.flatnonzero(starts)
     if len(first) == events.height:
         return events
     strength = np.add.reduceat(events["strength"].to_numpy().astype(np.float64), first).astype(np.float32)
-    order = sorted(range(len(kind_weights)), key=lambda k: (kind_weights[k], -k))  # equal weights: the first kind
-    rank = np.empty(len(order), dtype=np.uint8)
-    rank[order] = np.arange(len(order))
-    kind = np.array(order, dtype=np.uint8)[np.maximum.reduceat(rank[events["kind"].to_numpy()], first)]
+    kind = np.minimum.reduceat(events["kind"].to_numpy(), first)
     kept = events.filter(pl.Series(np.append(starts[1:], True)))
     return kept.with_columns(pl.Series("strength", strength), pl.Series("kind", kind))
 

@@ -12,6 +12,8 @@ from xrec.data.errors import DataError
 #: Datetime("us", "UTC"), or Int64 where the source counts periods or positions itself; `kind` indexes
 #: `RawData.event_kinds`; `value` is the rating, the number of baskets, or 1.
 EVENT_COLUMNS = ("user", "item", "time", "kind", "value")
+#: the most kinds of events that a log can have; as a number of target kinds: every kind is to be predicted
+ALL_KINDS = 255
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class RawData:
     item_history: attributes that change: columns item, attribute (String), value (String), time (as in `events`);
         the latest value of training times becomes a categorical attribute, later ones are dropped and counted.
     steps: what the source itself dropped, the first step being what it read.
-    truth: the causes of target events, where they are known: columns user, item, time, cause_item, strength.
+    truth: the causes of target events, where they are known: columns user, item, time, cause_item (null: no earlier
+        item is the cause), strength, mechanism (String); one row per event, mechanism and cause.
     """
 
     events: pl.LazyFrame
@@ -76,6 +79,8 @@ def check_events(raw: RawData, source: str) -> None:
     wrong = [f"{c} is {found[c]}, must be {takes}" for c, (takes, accepts) in rules.items() if not accepts(found[c])]
     if wrong:
         raise DataError(f"{source}: events have the wrong types: {'; '.join(wrong)}")
+    if len(raw.event_kinds) > ALL_KINDS:
+        raise DataError(f"{source}: {len(raw.event_kinds)} kinds of events; at most {ALL_KINDS} can be told apart")
     if not raw.event_kinds:
         raise DataError(f"{source}: event_kinds is empty; name at least one kind of event")
 

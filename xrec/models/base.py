@@ -40,6 +40,7 @@ class History:
     strength: Tensor
     n_periods: Tensor
     kind: Tensor
+    positive: Tensor
     decayed: Tensor
     presence: Tensor
     moment: int
@@ -71,6 +72,7 @@ class History:
             strength=channel(table.strength),
             n_periods=channel(table.n_periods),
             kind=channel(table.kind),
+            positive=channel(table.positive),
             decayed=channel(table.decayed),
             presence=torch.from_numpy(real.astype(np.float32)).to(device),
             moment=table.moment,
@@ -89,7 +91,7 @@ class History:
         return replace(self, **{name: getattr(self, name)[:, chosen] for name in CHANNELS})
 
 
-CHANNELS = ("item", "age", "first_age", "strength", "n_periods", "kind", "decayed", "presence")
+CHANNELS = ("item", "age", "first_age", "strength", "n_periods", "kind", "positive", "decayed", "presence")
 
 
 @dataclass

@@ -1,26 +1,30 @@
 """EASE (Steck, WWW 2019), solved in whichever of item or user space is smaller.
 
 With X [U, I] binary and P = (X'X + lambda I)^-1, EASE's weights are B = I - P / diag(P), whose diagonal is 0. When
-there
-are fewer users than items, Woodbury gives P = (I - X'KX) / lambda with K = (XX' + lambda I)^-1, so that only a U x U
-matrix is inverted and B can be applied to histories without being formed.
+there are fewer users than items, Woodbury gives P = (I - X'KX) / lambda with K = (XX' + lambda I)^-1, so that only a
+U x U matrix is inverted and B can be applied to histories without being formed (`Ease`). Otherwise P is taken from the
+sparse X'X, in place (`ease_weights`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy import sparse
+from scipy.linalg import get_lapack_funcs
 from torch import Tensor
 
 from xrec.types import HistoryTable
 
 
 def dense_histories(table: HistoryTable, n_items: int, weights: Tensor | None = None) -> Tensor:
-    """[U, I] float32 matrix of the histories; `weights` [nnz] per entry (None: ones)."""
+    """[U, I] float32 matrix of the positive entries; `weights` [nnz] per entry (None: ones)."""
     matrix = torch.zeros(table.n_users, n_items)
     rows = torch.repeat_interleave(torch.arange(table.n_users), torch.from_numpy(table.lengths().copy()))
-    matrix[rows, torch.from_numpy(table.item)] = torch.ones(len(table.item)) if weights is None else weights
+    positive = torch.from_numpy(table.positive)
+    matrix[rows, torch.from_numpy(table.item)] = positive if weights is None else weights * positive
     return matrix
 
 
@@ -44,9 +48,37 @@ class Ease:
         """`histories` [N, I] @ B, in O(N U I) without forming B."""
         return histories - (histories - (histories @ self.interactions.T) @ self.solved) / self.scale
 
-    def weights(self) -> Tensor:
+    def matrix(self) -> Tensor:
         """B [I, I]; row j holds what item j adds to every target, the diagonal is exactly 0."""
         matrix = self.interactions.T @ self.solved
         matrix.div_(self.scale)  # B = I - (I - X'KX) / scale: off the diagonal X'KX / scale
         matrix.fill_diagonal_(0.0)
         return matrix
+
+
+def in_user_space(n_users: int, n_items: int) -> bool:
+    """Whether the U x U problem is the smaller one."""
+    return n_users < n_items
+
+
+def ease_weights(table: HistoryTable, n_items: int, regularization: float) -> Tensor:
+    """B [I, I] float32 of the positive entries, in whichever space is smaller; the inverse is taken in float64."""
+    if in_user_space(table.n_users, n_items):
+        return Ease.solve(dense_histories(table, n_items), regularization).matrix()
+    interactions = sparse.csr_matrix(
+        (table.positive.astype(np.float64), table.item, table.indptr), shape=(table.n_users, n_items)
+    )
+    # Fortran order, so that LAPACK works in place: one I x I matrix of float64 is all that is needed
+    gram = (interactions.T @ interactions).toarray(order="F")
+    gram[np.diag_indices(n_items)] += regularization
+    potrf, potri = get_lapack_funcs(("potrf", "potri"), (gram,))
+    factor, failed = potrf(gram, lower=1, overwrite_a=1)
+    inverse, singular = potri(factor, lower=1, overwrite_c=1)
+    if failed or singular:
+        raise ValueError(f"ease: X'X + {regularization} I cannot be inverted; raise the regularization")
+    diagonal = inverse.diagonal().copy()
+    weights = torch.from_numpy(inverse.astype(np.float32, order="C"))
+    weights = weights.tril_().add_(weights.tril(-1).T)
+    weights.div_(torch.from_numpy(-diagonal.astype(np.float32)))
+    weights.fill_diagonal_(0.0)
+    return weights

@@ -224,7 +224,7 @@ class Composed(Recommender):
         scores = self.prior(self.statistics(batch.history.moment), batch.targets)
         terms: dict[str, Tensor] = {}
         if self.linear is not None:
-            scores = scores + self.linear.window_total(batch.history.moment, batch.users, batch.targets)
+            scores = scores + self.linear.window_total(batch.history, batch.users, batch.targets)
         if self.repeat is not None:
             scores = scores + self._repeat(context, present, batch.targets).squeeze(1)
         if self.attention is not None:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from xrec.models.base import FitData, History
-from xrec.models.baselines.ease import ease_weights, gathered, summed_rows
+from xrec.models.baselines.ease import fitted_weights, gathered, summed_rows
 from xrec.models.baselines.personal_frequency import at_own_item
-from xrec.models.closed_form import Ease, dense_histories
+from xrec.models.closed_form import Ease, dense_histories, in_user_space
 from xrec.types import HALF_LIVES, Dataset, HistoryTable
 
 _SLOW, _FAST = HALF_LIVES.index(16.0), HALF_LIVES.index(4.0)
@@ -71,16 +71,17 @@ class LinearPath(nn.Module):
         self.mix = nn.Parameter(torch.ones(3))
         self.weights: Tensor
         self._data: FitData | None = None
-        self._windows: dict[int, Tensor] = {}
+        self._windows: dict[int, Tensor] = {}  # by moment: views of users [U, 3, I], or weights [I, I]
 
     def fit(self, data: FitData) -> None:
         self._data, self._windows = data, {}
-        self.register_buffer("weights", ease_weights(data, self.regularization), persistent=False)
+        weights = fitted_weights(data, self.regularization, data.dataset.train_end + 1)
+        self.register_buffer("weights", weights, persistent=False)
 
     def amounts(self, history: History) -> Tensor:
-        """r [B, L]; 0 for padding."""
+        """r [B, L]; 0 for padding and for items without an event of a kind that is to be predicted."""
         views = (torch.ones_like(history.age), history.decayed[..., _SLOW].log1p(), history.decayed[..., _FAST].log1p())
-        return torch.einsum("c,cbl->bl", self.mix, torch.stack(views)) * history.presence
+        return torch.einsum("c,cbl->bl", self.mix, torch.stack(views)) * history.presence * history.positive
 
     def contributions(self, history: History, targets: Tensor | None) -> Tensor:
         return self.amounts(history).unsqueeze(-1) * gathered(self.weights, history.item, targets)
@@ -89,8 +90,14 @@ class LinearPath(nn.Module):
         """The whole path for the whole history and catalogue: [B, I]."""
         return summed_rows(self.weights, history.item, self.amounts(history))
 
-    def window_total(self, moment: int, users: Tensor, targets: Tensor) -> Tensor:
+    def window_total(self, history: History, users: Tensor, targets: Tensor) -> Tensor:
         """[B, T] the path at a training window's moment, from weights fitted before it."""
+        assert self._data is not None, "fit comes first"
+        moment, catalogue = history.moment, self._data.dataset.catalogue
+        if not in_user_space(catalogue.n_users, catalogue.n_items):
+            if moment not in self._windows:
+                self._windows[moment] = fitted_weights(self._data, self.regularization, moment)
+            return summed_rows(self._windows[moment], history.item, self.amounts(history)).gather(1, targets)
         if moment not in self._windows:
             self._windows[moment] = torch.from_numpy(self._window(moment))
         views = self._windows[moment][users.unsqueeze(-1).cpu(), :, targets.cpu()]  # [B, T, 3]

@@ -53,8 +53,9 @@ def evaluate(
     settings: RankingSettings,
     cold: Ints | None = None,
 ) -> dict[str, dict[str, Ranking]]:
-    """Metrics by model and group: 'all' ranks the whole catalogue; 'new' masks the full history and counts only targets
-    outside it; 'cold' ranks the items `cold` among themselves and counts only targets among them.
+    """Metrics by model and group: 'all' ranks the whole catalogue; 'new' masks what the user had before (events of
+    kinds that are to be predicted) and counts only the other targets; 'cold' ranks the items `cold` among
+    themselves and counts only targets among them.
 
     Args:
         chunks: users to rank, in pieces that are scored together; users without a target in a group have no value
@@ -65,7 +66,7 @@ def evaluate(
     for users in chunks:
         by_model = score(users)
         n_items = len(popularity)
-        known = membership(table.indptr, table.item, users, n_items)
+        known = table.known(users, n_items)
         wanted = membership(targets.indptr, targets.item, users, n_items)
         for group in groups:
             hidden = _hidden(group, known, cold)

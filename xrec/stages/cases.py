@@ -16,15 +16,15 @@ from xrec.models.base import History, Recommender
 from xrec.ranking.evaluate import top_items
 from xrec.stages.run import Run, by_length, chunked, release_memory
 from xrec.tracking.files import whole_file
-from xrec.types import Case, Ints, membership
+from xrec.types import Case, Ints
 
 
 def choose_cases(run: Run, model: Recommender) -> list[Case]:
     """The first `cases.top_n` recommendations of each sampled user, per group.
 
-    'new': the best items outside the history. 'repeat': the best items of the history, ranked among everything.
-    Groups of
-    histories with fewer than `few_players` players get the suffix '_few'; fewer than `min_players` are no case.
+    'new': the best items that the user never had (an event of a kind that is to be predicted). 'repeat': the best of
+    the others. Groups of histories with fewer than `few_players` players get the suffix '_few'; fewer than
+    `min_players` are no case.
     """
     settings = run.config.cases
     first, last = run.dataset.period(settings.part)
@@ -35,7 +35,7 @@ def choose_cases(run: Run, model: Recommender) -> list[Case]:
     for chunk in by_length(users, table.lengths(), settings.chunk_size):
         with torch.no_grad():
             scores = model.score(model.prepare(History.from_table(table, chunk, run.device)))[:, 0]
-        known = torch.from_numpy(membership(table.indptr, table.item, chunk, catalogue.n_items)).to(run.device)
+        known = torch.from_numpy(table.known(chunk, catalogue.n_items)).to(run.device)
         for group in settings.groups:
             allowed = known if group == "repeat" else ~known
             items, values = top_items(scores.masked_fill(~allowed, -torch.inf), settings.top_n)
@@ -112,7 +112,7 @@ def value_functions(run: Run, model: Recommender, chunks: list[tuple[Case, ...]]
     for chunk in chunks:
         release_memory()
         users: Ints = np.array([c.user for c in chunk])
-        known = membership(table.indptr, table.item, users, run.dataset.catalogue.n_items)
+        known = table.known(users, run.dataset.catalogue.n_items)
         repeat = np.array([c.group.startswith("repeat") for c in chunk])
         candidates = torch.from_numpy(~known | repeat[:, None]).to(run.device)
         yield ValueFunction(model, History.from_table(table, users, run.device), chunk, candidates, settings)

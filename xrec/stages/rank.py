@@ -38,7 +38,8 @@ def rank_part(run: Run, models: Mapping[str, Recommender], part: str) -> dict[st
     first, last = run.dataset.period(part)
     table, targets = run.dataset.histories(first), run.dataset.targets(first, last)
     users = np.flatnonzero(np.diff(targets.indptr) > 0)
-    ranking = run.config.ranking
+    ranking, cold = run.config.ranking, run.dataset.cold_items(part)
+    groups = dict.fromkeys((*ranking.groups, *(("cold",) if cold is not None else ())))
     chunks = by_length(users, table.lengths(), ranking.chunk_size)
     settings = RankingSettings(
         **{name: tuple(OmegaConf.to_container(ranking[name])) for name in ("ndcg", "recall", "map", "coverage")}  # type: ignore[arg-type]
@@ -59,8 +60,7 @@ def rank_part(run: Run, models: Mapping[str, Recommender], part: str) -> dict[st
             yield chunk
 
     return evaluate(
-        score, with_memory_released(), table, targets, run.popularity(), tuple(ranking.groups), settings,
-        run.dataset.cold_items(part),
+        score, with_memory_released(), table, targets, run.popularity(), groups, settings, cold,
     )  # fmt: skip
 
 

@@ -50,9 +50,8 @@ class Run:
 
     def popularity(self) -> Doubles:
         """[I] share of users who have an item in training, at least that of one user."""
-        counts = np.bincount(
-            self.dataset.histories(self.dataset.train_end + 1).item, minlength=self.dataset.catalogue.n_items
-        )
+        table = self.dataset.histories(self.dataset.train_end + 1)
+        counts = np.bincount(table.item[table.positive > 0], minlength=self.dataset.catalogue.n_items)
         return np.maximum(counts, 1) / self.dataset.catalogue.n_users
 
     def rows(self, stage: str, **common: Any) -> Rows:

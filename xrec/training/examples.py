@@ -1,9 +1,9 @@
 """What one training example is: `windows`, a user's history before a moment and the items of the next periods.
 
 Targets are sampled by strata: everything in the history and every positive stand for themselves, and `n_negatives`
-items
-drawn uniformly stand for all the others. The estimate of a sum over the catalogue is unbiased, and the items that hold
-most of the probability (a user's own) are never left to chance.
+items drawn uniformly stand for all the others (but for cold items, which training must not touch). The estimate of a
+sum over the catalogue is unbiased, and the items that hold most of the probability (a user's own) are never left to
+chance.
 """
 
 from __future__ import annotations
@@ -82,26 +82,28 @@ def make_batch(
     window: Window,
     users: Ints,
     n_items: int,
+    warm: Ints,
     n_negatives: int,
     full_size: int,
     generator: torch.Generator,
     device: torch.device,
 ) -> Batch:
     """Targets of each user: history and positives (weight 1), then negatives shared by the batch (weight: items
-    they stand for)."""
+    they stand for). `warm`: the items that negatives are drawn from."""
     known = membership(window.table.indptr, window.table.item, users, n_items)
     positive = membership(window.targets.indptr, window.targets.item, users, n_items)
     own = known | positive
     n_own = own.sum(1)
     width = int(n_own.max())
-    negatives = torch.randint(n_items, (min(n_negatives, n_items),), generator=generator).unique().numpy()
+    drawn = torch.randint(len(warm), (min(n_negatives, len(warm)),), generator=generator).unique().numpy()
+    negatives = warm[drawn]
     targets = np.zeros((len(users), width + len(negatives)), dtype=np.int64)
     log_weight = np.full(targets.shape, -math.inf, dtype=np.float32)
     row, item = np.nonzero(own)
     column = np.arange(len(row)) - np.repeat(np.cumsum(n_own) - n_own, n_own)
     targets[row, column], log_weight[row, column] = item, 0.0
     free = ~own[:, negatives]
-    represented = np.log(np.maximum(n_items - n_own, 1) / np.maximum(free.sum(1), 1))
+    represented = np.log(np.maximum(len(warm) - n_own, 1) / np.maximum(free.sum(1), 1))
     targets[:, width:] = negatives
     log_weight[:, width:] = np.where(free, represented[:, None], -math.inf)
     labels = (np.take_along_axis(positive, targets, axis=1) & (log_weight == 0.0)).astype(np.float32)

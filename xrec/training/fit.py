@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from xrec.losses.weights import LossError, weighted_sum
@@ -136,10 +137,12 @@ def _epoch(
         for group in optimiser.param_groups:
             group["lr"] = group["initial"] * settings.decay**state.epoch
     batches = epoch_batches(examples, settings.batch_size, settings.max_pairs, settings.n_negatives, data.generator)
+    catalogue = data.dataset.catalogue
+    warm = np.setdiff1d(np.arange(catalogue.n_items), catalogue.cold)
     description = f"epoch {state.epoch + 1}/{settings.epochs}"
     for window, users in data.progress(batches, total=len(batches), description=description):
         batch = make_batch(
-            window, users, model.n_items, settings.n_negatives, settings.batch_size, data.generator, data.device
+            window, users, model.n_items, warm, settings.n_negatives, settings.batch_size, data.generator, data.device
         )
         logged: dict[str, float] = {}
         if "discriminator" in optimisers and weights.get("adversarial", 0) != 0:

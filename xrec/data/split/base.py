@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from xrec.data.schema import Step
+from xrec.data.schema import ALL_KINDS, Step
 from xrec.types import Ints
 
 #: what a split can promise -> in words
@@ -62,12 +62,13 @@ class Split(Protocol):
         """What the cache must know of this split (JSON-able)."""
         ...
 
-    def assign(self, events: pl.DataFrame) -> Assigned:
+    def assign(self, events: pl.DataFrame, n_targets: int = ALL_KINDS) -> Assigned:
         """Clean events -> re-timed events.
 
         Args:
             events: columns user, item (integer codes), time (Datetime or Int64), kind (UInt8), strength (Float32); no
                 nulls; sorted by user, time, item.
+            n_targets: events of kinds 0 .. n_targets - 1 are to be predicted; the others are history only.
         Raises:
             DataError: settings that leave a part or the training empty.
         """

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from xrec.data.core import core_of_pairs
 from xrec.data.errors import DataError
+from xrec.data.schema import ALL_KINDS
 from xrec.data.split.base import Assigned, Split
 from xrec.data.split.merge import first_of_pairs, step, whole_numbers
 from xrec.data.split.settings import fold_of, room_for_training, whole
@@ -22,8 +24,9 @@ BASES = ("temporal", "leave_last_out")
 class ColdItemSplit:
     """On top of a `base` split, validation and test items that appear in their own part only.
 
-    Items of at least `min_item_users` training users are sorted by the number of their training events and cut into
-    `n_strata` strata of equal size (fewer, so that each has ten items or more). Each stratum is shuffled; the share
+    Items of the core (`min_item_users`, `min_user_items`, counted on training) are sorted by the number of their
+    training events and cut into `n_strata` strata of equal size (fewer, so that each has ten items or more). Each
+    stratum is shuffled; the share
     [fold * test_share, (fold + 1) * test_share) of it tests, the next `validation_share` (after the end, from the start
     again) validates. So the test items of different folds are different ones, and every stratum gives the same share.
     Items first seen after the training stay as the base split has them.
@@ -32,7 +35,8 @@ class ColdItemSplit:
 
     Args:
         base: a temporal or leave_last_out split.
-        min_item_users: the core's limit (`data.clean.min_item_users`): items that it drops must not be drawn.
+        min_item_users, min_user_items: the core's limits (`data.clean`): items that it would drop if none were cold
+            must not be drawn.
     Raises:
         DataError: settings out of range; folds whose test items would overlap.
     """
@@ -44,6 +48,7 @@ class ColdItemSplit:
     fold: int = 0
     n_strata: int = 10
     min_item_users: int = 0
+    min_user_items: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -55,6 +60,7 @@ class ColdItemSplit:
         fold_of(self.fold, self.n_folds)
         whole("n_strata", self.n_strata, 1)
         whole("min_item_users", self.min_item_users, 0)
+        whole("min_user_items", self.min_user_items, 0)
         whole("seed", self.seed, 0)
         if self.n_folds * self.test_share > 1 + 1e-9:
             raise DataError(
@@ -71,15 +77,15 @@ class ColdItemSplit:
         own = {k: v for k, v in vars(self).items() if k != "base"}
         return {"kind": "cold_item", **own, "base": self.base.key()}
 
-    def assign(self, events: pl.DataFrame) -> Assigned:
+    def assign(self, events: pl.DataFrame, n_targets: int = ALL_KINDS) -> Assigned:
         """See `Split.assign`.
 
         Raises:
             DataError: as the base split; no cold item of a part has an event in its periods; nothing is left to train
                 on.
         """
-        assigned = self.base.assign(events)
-        items, part = self._draw(assigned)
+        assigned = self.base.assign(events, n_targets)
+        items, part = self._draw(assigned, n_targets)
         cold = {name: items[part == name] for name in PARTS}
         dropped = pl.lit(value=False)
         for name, codes in cold.items():
@@ -108,17 +114,18 @@ class ColdItemSplit:
             promises=assigned.promises,
         )
 
-    def _draw(self, assigned: Assigned) -> tuple[Ints, np.ndarray]:
+    def _draw(self, assigned: Assigned, n_targets: int) -> tuple[Ints, np.ndarray]:
         """Codes of the items that could be drawn, ascending, and 'train', 'validation' or 'test' for each."""
-        training = assigned.events.filter(pl.col("period") <= assigned.train_end)
-        counts = np.bincount(whole_numbers(training, "item"))
-        codes = np.flatnonzero(counts)
-        if self.min_item_users > 1:
-            n_users = np.bincount(whole_numbers(training, "item")[first_of_pairs(training)])
-            codes = np.flatnonzero(n_users >= self.min_item_users)
+        training = assigned.events.filter((pl.col("period") <= assigned.train_end) & (pl.col("kind") < n_targets))
+        item = whole_numbers(training, "item")
+        counts = np.bincount(item)
+        pairs = first_of_pairs(training)
+        user = whole_numbers(training, "user")[pairs]
+        codes = np.unique(core_of_pairs(user, item[pairs], self.min_item_users, self.min_user_items)[1])
         if len(codes) == 0:
             raise DataError(
-                f"split: no item has split.min_item_users={self.min_item_users} users in training; lower it"
+                f"split: the core (items of split.min_item_users={self.min_item_users} users, users of "
+                f"split.min_user_items={self.min_user_items} items) has no item to draw; lower them"
             )
         by_count = np.lexsort((codes, counts[codes]))
         part = np.full(len(codes), "train", dtype=object)

@@ -9,13 +9,19 @@ import numpy as np
 import polars as pl
 
 from xrec.data.errors import DataError
+from xrec.data.schema import ALL_KINDS
 from xrec.data.split.base import PROMISES, Assigned
 
 EVENT = ["user", "item", "time"]
 Time = int | datetime
 
 
-def check(assigned: Assigned, events_before: pl.DataFrame | None = None, split_name: str = "split") -> None:
+def check(
+    assigned: Assigned,
+    events_before: pl.DataFrame | None = None,
+    split_name: str = "split",
+    n_targets: int = ALL_KINDS,
+) -> None:
     """Check what holds for every split, and what this one promises (`Assigned.promises`).
 
     For every split: training, validation and test follow each other on the axis, and nothing is after the test; no
@@ -24,6 +30,7 @@ def check(assigned: Assigned, events_before: pl.DataFrame | None = None, split_n
 
     Args:
         events_before: what was given to the split; if given, every target must be one of these events.
+        n_targets: events of kinds 0 .. n_targets - 1 are targets in a part's periods.
     Raises:
         DataError: names the split, the breach, how many events, and one of them.
     """
@@ -31,7 +38,13 @@ def check(assigned: Assigned, events_before: pl.DataFrame | None = None, split_n
     if unknown:
         raise DataError(f"{split_name}: promises {unknown[0]!r}; a split can promise {', '.join(PROMISES)}")
     _axis(assigned, split_name)
-    targets = {p: assigned.events.filter(pl.col("period").is_between(*span)) for p, span in assigned.parts.items()}
+    wanted = pl.col("kind") < n_targets
+    targets = {p: assigned.events.filter(pl.col("period").is_between(*s) & wanted) for p, s in assigned.parts.items()}
+    for part, rows in targets.items():
+        if rows.is_empty():
+            raise DataError(
+                f"{split_name}: no event of {part} is of a kind that is to be predicted; see the split's settings"
+            )
     for part, rows in targets.items():
         _no_target_in_history(assigned, rows.select(EVENT), part, split_name)
         if events_before is not None:

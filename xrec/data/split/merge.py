@@ -90,8 +90,8 @@ def merge_simultaneous(events: pl.DataFrame) -> tuple[pl.DataFrame, list[Step]]:
 def merge_periods(events: pl.DataFrame, among: Bools | None = None) -> tuple[pl.DataFrame, list[Step]]:
     """One event per (user, item, period), on the place of the first; `among` [n]: only these rows can have doubles.
 
-    The merged event has the summed strength, the latest time and the kind of the strongest (the lowest kind of
-    several that are equally strong). Rows that went are counted in a step "merged"; without any there is none.
+    The merged event has the summed strength, the latest time and the lowest (first-ranked) kind. Rows that went are
+    counted in a step "merged"; without any there is none.
     """
     rows = None if among is None else np.flatnonzero(among)
     period = whole_numbers(events, "period")
@@ -117,17 +117,16 @@ def _merge(events: pl.DataFrame, rows: Ints | None, moment: Ints, reason: str) -
     index = order[doubled] if rows is None else rows[order[doubled]]
     del order
     strength, kind = events["strength"].to_numpy()[index].astype(np.float64), events["kind"].to_numpy()[index]
-    strongest = np.lexsort((kind, -strength, group))
     starts = np.flatnonzero(np.append(True, np.diff(group) > 0))
     place = np.minimum.reduceat(index, starts)
-    totals = np.add.reduceat(strength[strongest], starts)
+    totals = np.add.reduceat(strength, starts)
     latest = np.maximum.reduceat(whole_numbers(events, "time")[index], starts)
     kept = np.ones(events.height, dtype=bool)
     kept[index] = False
     kept[place] = True
     merged = events.with_columns(
         _replaced(events["strength"], place, totals),
-        _replaced(events["kind"], place, kind[strongest[starts]]),
+        _replaced(events["kind"], place, np.minimum.reduceat(kind, starts)),
         _replaced(events["time"], place, latest),
     ).filter(pl.Series(kept))
     return merged, [step("merged", reason, merged, merged=True)]

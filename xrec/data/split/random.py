@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from xrec.data.errors import DataError
+from xrec.data.schema import ALL_KINDS
 from xrec.data.split.base import Assigned
 from xrec.data.split.merge import (
     ASSIGNED_COLUMNS,
@@ -51,12 +52,13 @@ class RandomSplit:
         """What the cache must know of this split."""
         return {"kind": "random", **asdict(self)}
 
-    def assign(self, events: pl.DataFrame) -> Assigned:
+    def assign(self, events: pl.DataFrame, n_targets: int = ALL_KINDS) -> Assigned:
         """See `Split.assign`.
 
         Raises:
             DataError: no user has enough events for a part.
         """
+        del n_targets  # periods are the same for every kind
         ordered, steps = merge_simultaneous(in_time_order(events))
         place = random_places(ordered, np.random.default_rng(self.seed))
         length = user_runs(ordered)[1]

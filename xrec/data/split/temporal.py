@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from xrec.data.errors import DataError
+from xrec.data.schema import ALL_KINDS
 from xrec.data.split.base import Assigned
 from xrec.data.split.calendar import Calendar, last_hour
 from xrec.data.split.merge import ASSIGNED_COLUMNS, merge_periods, step
@@ -56,12 +57,13 @@ class TemporalSplit:
         """What the cache must know of this split."""
         return {"kind": "temporal", **asdict(self)}
 
-    def assign(self, events: pl.DataFrame) -> Assigned:
+    def assign(self, events: pl.DataFrame, n_targets: int = ALL_KINDS) -> Assigned:
         """See `Split.assign`.
 
         Raises:
             DataError: ends that do not suit the times, or that leave the training or a part empty.
         """
+        del n_targets  # periods are the same for every kind
         timed, (train, validation, test) = self._timed(events)
         inside = timed.filter(pl.col("period") <= test).select(ASSIGNED_COLUMNS)
         self._none_empty(inside["period"], (train, validation, test), events)

@@ -1,4 +1,5 @@
-"""EASE (Steck, WWW 2019) on binary histories: score(u, i) = sum over history items j of B[j, i]."""
+"""EASE (Steck, WWW 2019) on binary histories: score(u, i) = sum over history items j of B[j, i]. Items without an
+event of a kind that is to be predicted (seen, not bought) are no part of either."""
 
 from __future__ import annotations
 
@@ -7,18 +8,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from xrec.models.base import AdditiveRecommender, Context, FitData
-from xrec.models.closed_form import Ease, dense_histories
+from xrec.models.closed_form import ease_weights
 from xrec.types import Catalogue
 
 
-def ease_weights(data: FitData, regularization: float) -> Tensor:
-    """B [I, I] fitted on the training periods; cached, and memory-mapped when it is."""
+def fitted_weights(data: FitData, regularization: float, moment: int) -> Tensor:
+    """B [I, I] fitted on the histories at `moment`; cached, and memory-mapped when it is."""
     dataset = data.dataset
-    key = {"data": dataset.fingerprint, "regularization": regularization, "before": dataset.train_end + 1}
+    key = {"data": dataset.fingerprint, "regularization": regularization, "before": moment}
 
     def solve():
-        table = dataset.histories(dataset.train_end + 1)
-        return Ease.solve(dense_histories(table, dataset.catalogue.n_items), regularization).weights().numpy()
+        table = dataset.histories(moment)
+        return ease_weights(table, dataset.catalogue.n_items, regularization).numpy()
 
     return torch.from_numpy(data.cache.array("ease", key, solve)).to(data.device)
 
@@ -42,18 +43,21 @@ class EASE(AdditiveRecommender):
         self.weights: Tensor
 
     def fit(self, data: FitData) -> None:
-        self.register_buffer("weights", ease_weights(data, self.regularization), persistent=False)
+        weights = fitted_weights(data, self.regularization, data.dataset.train_end + 1)
+        self.register_buffer("weights", weights, persistent=False)
 
     def prior(self, context: Context, targets: Tensor | None) -> Tensor:
         return self.weights.new_zeros(1, 1)
 
     def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
         history = context.history
-        return gathered(self.weights, history.item, targets) * (history.presence > 0).unsqueeze(-1)
+        there = (history.presence > 0) * history.positive
+        return gathered(self.weights, history.item, targets) * there.unsqueeze(-1)
 
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
         if presence is None and targets is None:  # one copy: no [B, L, I] table is needed
-            return summed_rows(self.weights, context.history.item, context.history.presence).unsqueeze(1)
+            history = context.history
+            return summed_rows(self.weights, history.item, history.presence * history.positive).unsqueeze(1)
         return super().score(context, presence, targets)
 
 

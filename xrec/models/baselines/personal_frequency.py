@@ -12,7 +12,7 @@ from xrec.types import HALF_LIVES, Catalogue, Dataset
 
 class PersonalFrequency(AdditiveRecommender):
     """score(u, i) = baskets of u with item i, halved every `half_life` periods, + a share of recent popularity
-    below any of them.
+    below any of them. Items without an event of a kind that is to be predicted (seen, not bought) have none.
 
     Args:
         half_life: in periods, one of `xrec.types.HALF_LIVES`.
@@ -48,7 +48,9 @@ class PersonalFrequency(AdditiveRecommender):
         return backfill.unsqueeze(0) if targets is None else backfill[targets]
 
     def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
-        return at_own_item(context.history.item, context.history.decayed[..., self.channel], targets, self.n_items)
+        history = context.history
+        value = history.decayed[..., self.channel] * history.positive
+        return at_own_item(history.item, value, targets, self.n_items)
 
 
 def at_own_item(item: Tensor, value: Tensor, targets: Tensor | None, n_items: int) -> Tensor:

@@ -86,3 +86,9 @@ class AttributeSum(nn.Module):
     def dense(self, shares: Tensor) -> Tensor:
         """The same layer on one weight per column [N, n_columns]."""
         return shares @ self.rows.weight + self.bias
+
+
+def forget_cold(table: nn.Embedding, catalogue: Catalogue) -> None:
+    """Rows of cold items are 0: they are never trained, and what they start with would be noise in their scores."""
+    with torch.no_grad():
+        table.weight[torch.from_numpy(catalogue.cold.astype(np.int64))] = 0.0

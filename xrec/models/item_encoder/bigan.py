@@ -6,12 +6,13 @@ attribute fields, each a weight per level; G answers with one softmax per catego
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from xrec.losses.adversarial import AdversarialLoss
-from xrec.models.item_encoder.base import AttributeCodes, AttributeSum, ItemEncoder
+from xrec.models.item_encoder.base import AttributeCodes, AttributeSum, ItemEncoder, forget_cold
 from xrec.types import Catalogue
 
 
@@ -57,6 +58,10 @@ class BiGAN(ItemEncoder):
         self.projection = nn.Linear(latent_size, embedding_size)
         self.free = nn.Embedding(catalogue.n_items, embedding_size)
         nn.init.normal_(self.free.weight, std=0.05)
+        forget_cold(self.free, catalogue)
+        warm = np.setdiff1d(np.arange(catalogue.n_items), catalogue.cold)
+        self.warm: Tensor
+        self.register_buffer("warm", torch.from_numpy(warm), persistent=False)
 
     def encode(self, columns: Tensor, weights: Tensor) -> Tensor:
         """E(x): attribute columns and weights [N, M] -> latents [N, latent_size]."""
@@ -80,9 +85,9 @@ class BiGAN(ItemEncoder):
         return self.projection(self.encode(self.codes.columns, self.codes.weights)) + free
 
     def _draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """A batch of real attribute columns with their weights, and one of latents from the prior."""
+        """A batch of real attribute columns with their weights (no cold item's), and one of latents from the prior."""
         device = self.codes.columns.device
-        rows = torch.randint(len(self.codes.columns), (self.batch_size,), generator=generator, device=device)
+        rows = self.warm[torch.randint(len(self.warm), (self.batch_size,), generator=generator, device=device)]
         latents = torch.randn(self.batch_size, self.latent_size, generator=generator, device=device)
         return self.codes.columns[rows], self.codes.weights[rows], latents
 

@@ -1,11 +1,11 @@
-"""Control: a free table, one row per item; knows nothing of attributes."""
+"""Control: a free table, one row per item (0 for cold ones); knows nothing of attributes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from xrec.models.item_encoder.base import ItemEncoder
+from xrec.models.item_encoder.base import ItemEncoder, forget_cold
 from xrec.types import Catalogue
 
 
@@ -14,6 +14,7 @@ class Embedding(ItemEncoder):
         super().__init__()
         self.table = nn.Embedding(catalogue.n_items, embedding_size)
         nn.init.normal_(self.table.weight, std=0.1)
+        forget_cold(self.table, catalogue)
 
     def features(self, generator: torch.Generator | None = None) -> Tensor:
         return self.table.weight
