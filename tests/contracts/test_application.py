@@ -217,3 +217,34 @@ def test_a_study_records_a_mistake_by_its_own_name(journey: Path, tmp_path: Path
     done = execute(command(journey, tmp_path / "cache", *study, "split=user_holdout", "split.fold=0"), tmp_path)
     assert "trial 0 failed: DataError: split.fold: got 0, which needs split.n_folds" in done.stdout + done.stderr
     assert (tmp_path / "runs/lambda_weights/0/error.txt").is_file()
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP", "failure"])
+def test_a_rerun_that_ends_early_leaves_nothing(how: str, undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    run, temporary = undisturbed[1], tmp_path / "temporary"
+    temporary.mkdir()
+    if how == "failure":
+        run = tmp_path / "run"
+        run.mkdir()
+        (run / "environment.json").write_bytes((undisturbed[1] / "environment.json").read_bytes())
+        config = yaml.safe_load((undisturbed[1] / "config.yaml").read_text())
+        config["data"]["clean"]["min_item_users"] = 10_000
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+    script = [sys.executable, str(ROOT / "experiments" / "rerun.py"), str(run)]
+    process = subprocess.Popen(
+        script,
+        cwd=tmp_path,
+        env=environment() | {"TMPDIR": str(temporary)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if how != "failure":
+        deadline = time.monotonic() + 200
+        while not list(temporary.glob("*/rerun/config.yaml")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.Signals[how])
+    errors = process.communicate(timeout=200)[1]
+    assert process.returncode != 0
+    assert not list(temporary.glob("tmp*")), errors
