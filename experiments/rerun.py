@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +26,9 @@ def main() -> int:
     from xrec.errors import USER_ERRORS, RunError
     from xrec.rerun import compare
 
+    # so that the temporary folder goes when this process is told to end; of kill -9 nobody hears
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     try:
         config = pipeline.restore(arguments.run)
         validate_job(config)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -32,9 +33,11 @@ def main(config: DictConfig) -> list[float] | float | None:
         if missing:
             raise RunError(f"objectives {missing} were not measured; measured are: {', '.join(sorted(reached))}")
     except USER_ERRORS as error:
-        if multirun:  # the sweeper or launcher records it
+        if not multirun:
+            pipeline.fail(error)
+        if config.get("sweep") is not None:  # the study records it
             raise
-        pipeline.fail(error)
+        raise CompactHydraException(f"\nerror: {error}") from error  # of this kind Hydra prints no traceback
     return [reached[name] for name in names] or None
 
 

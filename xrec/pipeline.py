@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import polars as pl
 import torch
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
 from xrec.config.instantiate import instantiate
@@ -25,7 +25,7 @@ from xrec.models.base import Recommender
 from xrec.stages.explain import explain
 from xrec.stages.fidelity import fidelity
 from xrec.stages.fit import fit_model, load_model
-from xrec.stages.inherit import inherit
+from xrec.stages.inherit import inherit, inherit_settings
 from xrec.stages.rank import rank
 from xrec.stages.report import objectives, report, show
 from xrec.stages.run import Run
@@ -54,7 +54,7 @@ def run(
     Raises:
         RunError, DataError, CheckpointError, LossError: each names the place and the fix.
     """
-    source = _source(config)
+    source = _source(config, overrides)
     _check_device(str(config.device))
     store = RunStore(directory, resume=resume)
     if source is not None and not store.done():
@@ -136,8 +136,8 @@ def _describe_data(store: RunStore, dataset: SplitInteractions) -> None:
                 pl.DataFrame(columns).write_parquet(temporary)
 
 
-def _source(config: DictConfig) -> Path | None:
-    """The saved run that left-out stages are taken from."""
+def _source(config: DictConfig, overrides: Sequence[str]) -> Path | None:
+    """The saved run that left-out stages are taken from; `config` takes its settings over."""
     chosen = [s for s in STAGES if s in config.stages]
     if config.from_run is None:
         if "fit" not in chosen and chosen != ["report"]:
@@ -149,15 +149,7 @@ def _source(config: DictConfig) -> Path | None:
     if not (source / "config.yaml").is_file():
         raise RunError(f"from_run={source} is not a run directory: it has no config.yaml")
     if "fit" not in chosen:
-        saved = restore(source)
-        taken = ["seed", "data", "split", "model", "loss", "training"]
-        taken += [] if "explain" in chosen else ["cases", "masker", "players"]
-        for key in taken:
-            if key in saved:
-                OmegaConf.update(config, key, saved[key], merge=False, force_add=True)
-            else:  # a closed-form model has no loss
-                with open_dict(config):
-                    config.pop(key, None)
+        taken = inherit_settings(config, restore(source), overrides)
         validate_job(config)
         log.info("%s are those of %s", ", ".join(taken), source)
     return source

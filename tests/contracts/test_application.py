@@ -186,3 +186,65 @@ def test_sweep_killed_half_way_ends_with_its_total(journey: Path, tmp_path: Path
     assert done.returncode == 0, done.stdout
     frame = pl.read_parquet(best / "results.parquet")
     assert set(frame.filter(pl.col("stage") == "rank")["part"].unique()) == {"validation"}
+
+
+def test_a_multirun_answers_a_mistake_without_a_traceback(journey: Path, tmp_path: Path) -> None:
+    jobs = ["-m", "split=user_holdout", "split.fold=0", "seed=0,1", f"hydra.sweep.dir={tmp_path / 'runs'}"]
+    done = execute(command(journey, tmp_path / "cache", *jobs), tmp_path)
+    assert done.returncode == 1
+    assert "\nerror: split.fold: got 0, which needs split.n_folds; give it, or set fold to null\n" in done.stderr
+    assert "split.fold=0" in done.stderr.split("error:")[0]  # which job it was
+    assert "Traceback" not in done.stderr
+
+
+def test_a_multirun_shows_where_a_bug_is(journey: Path, tmp_path: Path) -> None:
+    run, *arguments = command(journey, tmp_path / "cache", "-m", "seed=0", f"hydra.sweep.dir={tmp_path / 'runs'}")[1:]
+    script = f"""
+import runpy, sys
+from xrec import pipeline
+pipeline.run = lambda *_, **__: {{}}["bug"]
+sys.argv[0] = {run!r}
+runpy.run_path({run!r}, run_name="__main__")
+"""
+    (tmp_path / "bug.py").write_text(script)
+    done = execute([sys.executable, str(tmp_path / "bug.py"), *arguments], tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "KeyError: 'bug'" in done.stderr and "bug.py" in done.stderr
+
+
+def test_a_study_records_a_mistake_by_its_own_name(journey: Path, tmp_path: Path) -> None:
+    study = ["-m", "sweep=lambda_weights", "hydra.sweeper.n_trials=1", f"paths.runs={tmp_path / 'runs'}"]
+    done = execute(command(journey, tmp_path / "cache", *study, "split=user_holdout", "split.fold=0"), tmp_path)
+    assert "trial 0 failed: DataError: split.fold: got 0, which needs split.n_folds" in done.stdout + done.stderr
+    assert (tmp_path / "runs/lambda_weights/0/error.txt").is_file()
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP", "failure"])
+def test_a_rerun_that_ends_early_leaves_nothing(how: str, undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    run, temporary = undisturbed[1], tmp_path / "temporary"
+    temporary.mkdir()
+    if how == "failure":
+        run = tmp_path / "run"
+        run.mkdir()
+        (run / "environment.json").write_bytes((undisturbed[1] / "environment.json").read_bytes())
+        config = yaml.safe_load((undisturbed[1] / "config.yaml").read_text())
+        config["data"]["clean"]["min_item_users"] = 10_000
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+    script = [sys.executable, str(ROOT / "experiments" / "rerun.py"), str(run)]
+    process = subprocess.Popen(
+        script,
+        cwd=tmp_path,
+        env=environment() | {"TMPDIR": str(temporary)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if how != "failure":
+        deadline = time.monotonic() + 200
+        while not list(temporary.glob("*/rerun/config.yaml")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.Signals[how])
+    errors = process.communicate(timeout=200)[1]
+    assert process.returncode != 0
+    assert not list(temporary.glob("tmp*")), errors

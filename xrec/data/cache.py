@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -25,8 +25,16 @@ import psutil
 
 log = logging.getLogger(__name__)
 
-#: Raised whenever stored arrays change their meaning, so that old entries are never read as new ones.
+#: Raised whenever stored arrays change their meaning, so that old entries are never read as new ones. It is part of a
+#: data set's fingerprint. Entries that lie on the disk in another way only are found damaged, and built again.
 FORMAT = 2
+
+#: bytes at either end of a file of an array that are looked at when it is opened
+_END = 2**19
+#: seconds
+_DAY = 86400.0
+#: what reading a damaged file may raise
+_DAMAGE = (OSError, EOFError, ValueError, RecursionError)
 
 
 def digest(key: Any) -> str:
@@ -71,6 +79,8 @@ class ArrayCache:
             return found
         with self._alone(target):
             found = _read(target)  # another process may have built it meanwhile
+            if found is None and os.path.lexists(target):
+                log.warning("cache entry %s is damaged, or of an older version: it is built again", target)
             return found if found is not None else self._build(target, build)
 
     def _build(
@@ -92,7 +102,11 @@ class ArrayCache:
     @contextlib.contextmanager
     def _alone(self, target: Path) -> Iterator[None]:
         """One process at a time builds an entry; the system lets go of the lock of a process that dies. Where there
-        are no locks, several may build it, which costs time only."""
+        are no locks, several may build it, which costs time only.
+
+        The empty lock files stay: were one removed, a process that waits for it and one that makes it anew would both
+        build.
+        """
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError, ImportError):
                 import fcntl
@@ -112,41 +126,104 @@ class ArrayCache:
     def _write(self, target: Path, arrays: dict[str, np.ndarray], document: dict[str, Any]) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         _sweep(self.root)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{_mine()}{target.name}.", dir=self.root))
+        temporary = Path(tempfile.mkdtemp(prefix=_mine(), dir=self.root))
         try:
+            whole = temporary / target.name
+            whole.mkdir()
             for key, value in arrays.items():
-                np.save(temporary / f"{key}.npy", value, allow_pickle=False)
-            entry = {"arrays": sorted(arrays), "document": document}
-            (temporary / "entry.json").write_text(json.dumps(entry))
-            if target.exists() and _read(target) is None:  # torn: moved away in one step, then removed
+                with _on_disk(whole / f"{key}.npy") as handle:
+                    np.save(handle, value, allow_pickle=False)
+            ends = {key: _ends(whole / f"{key}.npy") for key in arrays}
+            with _on_disk(whole / "entry.json") as handle:
+                handle.write(_sealed({"arrays": ends, "document": document}))
+            _flush(whole)
+            if os.path.lexists(target) and _read(target) is None:  # moved away in one step, removed below
                 with contextlib.suppress(OSError):
-                    os.replace(target, temporary / "torn")
-            with contextlib.suppress(OSError):  # another process was faster: its entry is the same
-                os.replace(temporary, target)
-                shutil.rmtree(target / "torn", ignore_errors=True)
+                    os.replace(target, temporary / "damaged")
+            try:
+                os.replace(whole, target)
+            except OSError:
+                if _read(target) is None:  # else another process was faster: its entry is the same
+                    raise
+            _flush(self.root)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _mine() -> str:
     """How the temporary folders of this process begin."""
-    return f".{socket.gethostname()}.{os.getpid()}."
+    return f".xrec-writes.{socket.gethostname()}.{os.getpid()}."
 
 
 def _sweep(root: Path) -> None:
-    """Remove the temporary folders of processes of this machine that were killed."""
-    for folder in root.glob(f".{socket.gethostname()}.*"):
-        owner = folder.name.removeprefix(f".{socket.gethostname()}.").split(".")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
+    """Remove the temporary folders of processes of this machine that were killed, and those more than a day old."""
+    for folder in root.glob(".xrec-writes.*"):
+        with contextlib.suppress(OSError, ValueError):
+            host, owner, _ = folder.name.removeprefix(".xrec-writes.").rsplit(".", 2)
+            killed = host == socket.gethostname() and not psutil.pid_exists(int(owner))
+            if killed or time.time() - folder.stat().st_mtime > _DAY:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _on_disk(path: Path) -> Iterator[IO[bytes]]:
+    """A new file that is down on the disk when the block ends: no crash leaves a renamed entry with holes."""
+    with path.open("wb") as handle:
+        yield handle
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _flush(folder: Path) -> None:
+    """The names in a folder down to the disk, where the system can do that."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _ends(path: Path) -> str:
+    """Size and sha256 of a file's first and last bytes: all of a file up to 1 MiB, and the header (shape, type) of any.
+
+    It takes milliseconds whatever the size; so a bit that flips in the middle of a large file is not noticed.
+    """
+    with path.open("rb") as handle:
+        size = os.fstat(handle.fileno()).st_size
+        found = hashlib.sha256(handle.read(_END))
+        handle.seek(max(_END, size - _END))
+        found.update(handle.read(_END))
+    return f"{size} {found.hexdigest()}"
+
+
+def _sealed(content: Any) -> bytes:
+    """JSON that shows whether it is whole."""
+    content = json.loads(json.dumps(content))  # as it will be read
+    return json.dumps({"sha256": digest(content), "content": content}).encode()
+
+
+def _unsealed(path: Path) -> Any:
+    """What was `_sealed`.
+
+    Raises:
+        OSError, ValueError: it is missing, damaged, or of an older version.
+    """
+    stored = json.loads(path.read_text())
+    if not isinstance(stored, dict) or stored.get("sha256") != digest(stored.get("content")):
+        raise ValueError(f"{path} is damaged")
+    return stored["content"]
 
 
 def _read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """A whole entry, or None for one that is missing or torn."""
+    """A whole entry, its arrays mapped copy-on-write, or None for one that is missing or damaged."""
     try:
-        entry = json.loads((folder / "entry.json").read_text())
-        arrays = {k: np.load(folder / f"{k}.npy", mmap_mode="c", allow_pickle=False) for k in entry["arrays"]}
-    except (OSError, EOFError, ValueError, KeyError):
+        entry = _unsealed(folder / "entry.json")
+        paths = {name: folder / f"{name}.npy" for name in entry["arrays"]}
+        if any(_ends(paths[name]) != ends for name, ends in entry["arrays"].items()):
+            return None
+        arrays = {name: np.load(path, mmap_mode="c", allow_pickle=False) for name, path in paths.items()}
+    except _DAMAGE:
         return None
     return arrays, entry["document"]
 
@@ -171,16 +248,21 @@ class SourceDigests:
 
     def _load(self) -> dict[str, str]:
         try:
-            return json.loads(self.path.read_text())
-        except (OSError, ValueError):
+            return _unsealed(self.path)
+        except FileNotFoundError:
+            return {}
+        except _DAMAGE:
+            log.warning("%s is damaged, or of an older version: source files are hashed again", self.path)
             return {}
 
     def _save(self, known: dict[str, str]) -> None:
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-            temporary.write_text(json.dumps(known))
-            os.replace(temporary, self.path)
+            with tempfile.TemporaryDirectory(prefix=_mine(), dir=self.path.parent) as folder:
+                temporary = Path(folder) / self.path.name
+                with _on_disk(temporary) as handle:
+                    handle.write(_sealed(known))
+                os.replace(temporary, self.path)
 
 
 @contextlib.contextmanager
