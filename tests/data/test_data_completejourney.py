@@ -11,7 +11,7 @@ import pytest
 
 from xrec.data.build import build
 from xrec.data.cache import ArrayCache
-from xrec.data.clean import Cleaning
+from xrec.data.clean import Cleaning, Kinds
 from xrec.data.errors import DataError
 from xrec.data.schema import EVENT_COLUMNS
 from xrec.data.sources.completejourney import DROPPED_DEPARTMENTS, FILES, CompleteJourney, _drawn
@@ -165,11 +165,19 @@ def test_exposures_are_promotions_where_and_when_the_household_shopped(promoted)
     assert (raw.steps[0].rows, raw.steps[-1].rows) == (14, 5)
 
 
-def test_coupons_are_redemptions_of_products_bought_in_that_week(promoted):
+def test_purchases_with_a_coupon_of_that_week_are_of_another_kind_and_nothing_else_changes(promoted):
     raw = CompleteJourney(str(promoted), coupons=True).load()
     assert raw.event_kinds == ("purchase", "coupon")
-    assert of_kind(raw, "coupon") == [(10, 1, 1, 1.0), (11, 2, 1, 2.0)]
-    assert "2 coupon events (2 redemptions without a bought product)" in raw.steps[0].reason
+    assert of_kind(raw, "coupon") == [(10, 1, 1, 2.0), (11, 2, 1, 1.0)]
+    assert of_kind(raw, "purchase") == [(10, 1, 2, 1.0)]
+    assert "2 of them with a coupon (2 redemptions without a bought product)" in raw.steps[0].reason
+    plain = CompleteJourney(str(promoted)).load()
+    assert sorted(plain.events.drop("kind").collect().rows()) == sorted(raw.events.drop("kind").collect().rows())
+    kinds = Kinds.of(raw.event_kinds, Cleaning(), "toy", raw.history_only)
+    assert kinds.n_targets == 2  # a purchase with a coupon is to be predicted, an exposure is not
+    both = CompleteJourney(str(promoted), coupons=True, exposure_share=1.0).load()
+    kinds = Kinds.of(both.event_kinds, Cleaning(), "toy", both.history_only)
+    assert (kinds.names, kinds.n_targets) == (("purchase", "coupon", "exposure"), 2)
 
 
 def test_the_draw_of_exposures_follows_seed_and_share_not_the_order_of_rows():

@@ -28,7 +28,8 @@ class Cleaning:
         since, until: dates ('2015-01-31', both days included) or, where times are whole numbers, such numbers.
         min_value: events of a smaller value go (ratings >= 4 are positive).
         kind_weights: event kind -> weight, 1 for kinds that are not named; 0 drops the kind. None: all weigh 1.
-        target_kinds: kinds that are to be predicted, and that the core counts; None: all. The others are history only.
+        target_kinds: kinds that are to be predicted, and that the core counts; None: all but those that the source says
+            are history only. The others are history only.
         strength: 'value' (an event counts its value times its kind's weight) or 'one' (its kind's weight).
         deduplicate: events of the same user, item, time and kind are one.
         outlier_mads: users go whose log number of training events is above median + this * 1.4826 * MAD; None: off.
@@ -76,14 +77,15 @@ class Kinds:
     ranks: tuple[int, ...]
 
     @classmethod
-    def of(cls, names: tuple[str, ...], cleaning: Cleaning, source: str) -> Kinds:
-        """The kinds of a source under `data.clean`.
+    def of(cls, names: tuple[str, ...], cleaning: Cleaning, source: str, history_only: Sequence[str] = ()) -> Kinds:
+        """The kinds of a source under `data.clean`; `history_only` are not predicted unless it says so.
 
         Raises:
             DataError: a setting names a kind that the source does not have; no kind is left to be predicted.
         """
         weights = dict.fromkeys(names, 1.0) | {k: float(w) for k, w in (cleaning.kind_weights or {}).items()}
-        targets = names if cleaning.target_kinds is None else tuple(cleaning.target_kinds)
+        targets = cleaning.target_kinds
+        targets = tuple(n for n in names if n not in history_only) if targets is None else tuple(targets)
         for setting, given in (("kind_weights", weights), ("target_kinds", targets)):
             for name in given:
                 if name not in names:

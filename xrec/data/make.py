@@ -36,7 +36,7 @@ def make_arrays(source: Any, split: Any, cleaning: Cleaning) -> tuple[Arrays, di
     tally = Tally(source.name, raw.steps or [_read(coded.events)], strict=cleaning.strict)
     _same_number(tally, coded.events)
     events, coded.events = coded.events, pl.DataFrame()  # one owner, so that it can be let go
-    kinds = Kinds.of(raw.event_kinds, cleaning, source.name)
+    kinds = Kinds.of(raw.event_kinds, cleaning, source.name, raw.history_only)
     events = clean(events, kinds, cleaning, tally)
     assigned: Assigned = split.assign(events, kinds.n_targets)
     for step in assigned.steps:

@@ -65,6 +65,9 @@ def evaluate(
     groups = tuple(groups)
     for users in chunks:
         by_model = score(users)
+        for name, scores in by_model.items():
+            if torch.isnan(scores).any():
+                raise ValueError(f"ranking: model {name} gave scores that are nan")
         n_items = len(popularity)
         known = table.known(users, n_items)
         wanted = membership(targets.indptr, targets.item, users, n_items)
@@ -73,13 +76,12 @@ def evaluate(
             relevant = wanted if hidden is None else wanted & ~hidden
             some = np.flatnonzero(relevant.any(1))
             for name, scores in by_model.items():
-                if torch.isnan(scores).any():
-                    raise ValueError(f"ranking: model {name} gave scores that are nan")
                 if hidden is None:
                     ranked = scores
                 else:
                     ranked = scores.masked_fill(torch.from_numpy(hidden).to(scores.device), -torch.inf)
-                piece = _measure(users[some], ranked[torch.from_numpy(some)], relevant[some], settings.depth)
+                ranked = ranked if len(some) == len(users) else ranked[torch.from_numpy(some)]
+                piece = _measure(users[some], ranked, relevant[some], settings.depth)
                 collected.setdefault((name, group), []).append(piece)
     result: dict[str, dict[str, Ranking]] = {}
     for (name, group), pieces in collected.items():
@@ -121,17 +123,32 @@ def top_items(scores: Tensor, depth: int) -> tuple[Tensor, Tensor]:
     last = values[:, -1:]
     torn = (scores == last).sum(1) > (values == last).sum(1)  # more items tie at the cut than fit: choose by id
     if torn.any():
-        sorted_values, sorted_items = scores[torn].sort(dim=1, descending=True, stable=True)
-        values[torn], items[torn] = sorted_values[:, :depth], sorted_items[:, :depth]
+        values[torn], items[torn] = _cut_by_id(scores[torn], last[torn], depth)
     return items, values
+
+
+def _cut_by_id(scores: Tensor, last: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+    """Values and items of the best `depth`, of those that score `last` [B, 1] the ones of the lowest ids."""
+    above, tied = scores > last, scores == last
+    n_above = above.sum(1, keepdim=True)
+    chosen = above | (tied & (tied.cumsum(1, dtype=torch.int32) <= depth - n_above))
+    items = chosen.nonzero()[:, 1].reshape(len(scores), depth)  # ascending ids
+    values, order = scores.gather(1, items).sort(dim=1, descending=True, stable=True)
+    return values, items.gather(1, order)
 
 
 def best_rank(scores: Tensor, relevant: Tensor) -> Tensor:
     """Rank (1 = top) of each row's best-ranked relevant item; ties go to the lower id."""
     best = scores.masked_fill(~relevant, -torch.inf).amax(1, keepdim=True)
-    ids = torch.arange(scores.shape[1], device=scores.device)
-    first = torch.where(relevant & (scores == best), ids, scores.shape[1]).amin(1, keepdim=True)
-    return 1 + (scores > best).sum(1) + ((scores == best) & (ids < first)).sum(1)
+    rank = 1 + (scores > best).sum(1)
+    tied = scores == best
+    several = tied.sum(1) > 1
+    if several.any():
+        ties, wanted = tied[several], relevant[several]
+        ids = torch.arange(scores.shape[1], device=scores.device)
+        first = torch.where(wanted & ties, ids, scores.shape[1]).amin(1, keepdim=True)
+        rank[several] += (ties & (ids < first)).sum(1)
+    return rank
 
 
 def _join(group: str, pieces: list[_Piece], n_items: int, popularity: Doubles, settings: RankingSettings) -> Ranking:

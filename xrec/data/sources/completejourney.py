@@ -61,8 +61,8 @@ class CompleteJourney:
             package's own.
         exposure_share: events of the kind `exposure`, drawn by this share of all (household, product, week) in which
             the household was exposed to the product; 0: none. Needs promotions.parquet.
-        coupons: events of the kind `coupon`: products that a household bought in the week in which it redeemed a
-            coupon for them. Needs coupons.parquet and coupon_redemptions.parquet.
+        coupons: purchases are of the kind `coupon` where the household redeemed a coupon for the product in that week.
+            Needs coupons.parquet and coupon_redemptions.parquet.
         seed: of the draw of exposures.
     Raises:
         DataError: a share outside 0 .. 1.
@@ -101,20 +101,25 @@ class CompleteJourney:
         self.files()
         transactions, products, demographics = (_read(self.folder / f"{name}.parquet") for name in FILES)
         kept = products.filter(_merchandise())
-        kinds, extra, words = [PURCHASE], [], ["transaction rows as published"]
+        kinds, words, exposed = [PURCHASE], ["transaction rows as published"], None
         if self.exposure_share:
-            extra.append(self._exposures(transactions, kept, len(kinds)))
+            exposed = self._exposures(transactions, kept, len(kinds))
             kinds.append(EXPOSURE)
-            words.append(f"{extra[-1].height} exposures drawn by a share of {self.exposure_share:g}")
+            words.append(f"{exposed.height} exposures drawn by a share of {self.exposure_share:g}")
+        redeemed = None
         if self.coupons:
-            redeemed, unmatched = self._redemptions(transactions, kept, len(kinds))
-            extra.append(redeemed)
+            redeemed, unmatched = self._redemptions(transactions, kept)
+            words.append(f"{redeemed.height} of them with a coupon ({unmatched} redemptions without a bought product)")
+        events, steps = _purchases(transactions, products, ", ".join(words), exposed)
+        if redeemed is not None:
+            with_coupon = events.join(redeemed.with_columns(coupon=True), on=["user", "item", "time"], how="left")
+            kind = pl.when("coupon").then(pl.lit(len(kinds), dtype=pl.UInt8)).otherwise("kind")
+            events = with_coupon.with_columns(kind=kind).drop("coupon")
             kinds.append(COUPON)
-            words.append(f"{redeemed.height} coupon events ({unmatched} redemptions without a bought product)")
-        others = pl.concat([frame.select("user", "item") for frame in extra]) if extra else None
-        events, steps = _purchases(transactions, products, ", ".join(words), others)
-        log = pl.concat([events, *extra]).lazy()
-        return RawData(log, _items(kept), _users(demographics), _names(kept), tuple(kinds), steps=steps)
+        log = (events if exposed is None else pl.concat([events, exposed])).lazy()
+        return RawData(
+            log, _items(kept), _users(demographics), _names(kept), tuple(kinds), history_only=(EXPOSURE,), steps=steps
+        )
 
     def _exposures(self, transactions: pl.DataFrame, kept: pl.DataFrame, kind: int) -> pl.DataFrame:
         """A seeded share of the (household, product, week) with the product on display or in the mailer of a store
@@ -135,20 +140,25 @@ class CompleteJourney:
         rows = pl.concat(drawn) if drawn else pl.DataFrame(schema=columns)
         return _events(rows.unique(), pl.lit(1.0), kind)  # exposed in two stores is exposed
 
-    def _redemptions(self, transactions: pl.DataFrame, kept: pl.DataFrame, kind: int) -> tuple[pl.DataFrame, int]:
-        """(household, product, week) of coupons redeemed for a product bought in that week, with their number; and how
-        many redemptions have no such product. A coupon is good for up to thousands of products."""
+    def _redemptions(self, transactions: pl.DataFrame, kept: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+        """(user, item, time) of products bought in a week in which a coupon for them was redeemed; and how many
+        redemptions have no such product. A coupon is good for up to thousands of products."""
         redeemed = _read(self.folder / "coupon_redemptions.parquet").with_row_index("redemption")
         days = transactions.select(pl.col("transaction_timestamp").dt.date().alias("day"), "week").unique("day")
         redeemed = redeemed.with_columns(pl.col("redemption_date").dt.date().alias("day")).join(days, on="day")
-        bought = transactions.filter(pl.col("quantity") > 0).select("household_id", "product_id", "week").unique()
+        paid = transactions.filter((pl.col("quantity") > 0) & (pl.col("sales_value") > 0))
+        bought = paid.select("household_id", "product_id", "week").unique()
         coupons = _read(self.folder / "coupons.parquet").unique().join(kept, on="product_id", how="semi")
         matched = redeemed.join(coupons, on=["coupon_upc", "campaign_id"]).join(
             bought, on=["household_id", "product_id", "week"]
         )
-        rows = matched.group_by("household_id", "product_id", "week").agg(pl.len().alias("n"))
+        rows = matched.select(
+            pl.col("household_id").alias("user"),
+            pl.col("product_id").alias("item"),
+            pl.col("week").cast(pl.Int64).alias("time"),
+        ).unique()
         total = pl.read_parquet(self.folder / "coupon_redemptions.parquet", columns=["household_id"]).height
-        return _events(rows, pl.col("n"), kind), total - matched["redemption"].n_unique()
+        return rows, total - matched["redemption"].n_unique()
 
 
 def _merchandise() -> pl.Expr:
@@ -167,7 +177,7 @@ def _purchases(
 
     def count(frame: pl.DataFrame, step: str, reason: str, *, merged: bool = False) -> pl.DataFrame:
         ids = frame.select(pl.col("household_id").alias("user"), pl.col("product_id").alias("item"))
-        ids = ids if others is None else pl.concat([ids, others])
+        ids = ids if others is None else pl.concat([ids, others.select("user", "item")])
         steps.append(Step(step, reason, ids.height, ids["user"].n_unique(), ids["item"].n_unique(), merged))
         return frame
 
