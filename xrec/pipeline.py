@@ -26,7 +26,7 @@ from xrec.stages.explain import explain
 from xrec.stages.fidelity import fidelity
 from xrec.stages.fit import fit_model, load_model
 from xrec.stages.inherit import inherit, inherit_settings
-from xrec.stages.rank import rank
+from xrec.stages.rank import check_groups, rank
 from xrec.stages.report import objectives, report, show
 from xrec.stages.run import Run
 from xrec.tracking.files import whole_file
@@ -81,6 +81,8 @@ def _stages(current: Run) -> None:
     config, store = current.config, current.store
     todo = [s for s in STAGES if s in config.stages and s not in store.done()]
     model: Recommender | None = None
+    if "rank" in todo:
+        check_groups(current)
     with threadpool_limits(int(config.threads)):
         if "fit" in todo:
             with current.costed("fit"):

@@ -133,6 +133,11 @@ class SplitInteractions:
         indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return TargetTable(start, end, indptr, pair % self.catalogue.n_items)
 
+    def others_until(self, moment: int) -> int:
+        """The moment before which events of other users count, at `moment`: itself, or, where users are held out as a
+        whole (and come after the training on the axis), the end of training at the latest."""
+        return min(moment, self.train_end + 1) if self.users_apart else moment
+
     def item_statistics(self, moment: int) -> Floats:
         """[n_items, 9] as of just before `moment`: log(1 + distinct users) in the last 1, 2, 4, 8, 16, 52 periods,
         repeat
@@ -140,8 +145,7 @@ class SplitInteractions:
         and the largest recency. Only events of kinds that are to be predicted count; where users are held out as a
         whole, every later moment sees what the training ended with."""
         n_items = self.catalogue.n_items
-        if self.users_apart:
-            moment = min(moment, self.train_end + 1)
+        moment = self.others_until(moment)
         before = (self.time < moment) & self._wanted()
         user, item, time = (column[before].astype(np.int64) for column in (self.user, self.item, self.time))
         columns = []

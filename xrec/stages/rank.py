@@ -15,6 +15,7 @@ from xrec.ranking.evaluate import Ranking, RankingSettings, evaluate
 from xrec.stages.fit import build
 from xrec.stages.run import Run, by_length, progress, release_memory
 from xrec.tracking.results import Rows
+from xrec.tracking.store import RunError
 from xrec.types import Ints
 
 
@@ -31,6 +32,14 @@ def rank(run: Run, model: Recommender) -> None:
             for group, ranking in groups.items():
                 _add(run, rows, part, name, group, ranking)
     run.save("rank", rows)
+
+
+def check_groups(run: Run) -> None:
+    """Raises: RunError, when cold items are to be ranked where there are none."""
+    for part in run.config.ranking.parts:
+        if "cold" in run.config.ranking.groups and run.dataset.cold_items(part) is None:
+            split = run.dataset.card["split"]["name"]
+            raise RunError(f"ranking.groups names cold, but split {split} has no cold items; use split=cold_item")
 
 
 def rank_part(run: Run, models: Mapping[str, Recommender], part: str) -> dict[str, dict[str, Ranking]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,9 @@ from xrec.models.base import FitData
 from xrec.models.composed import Composed
 from xrec.training.checkpoint import load_checkpoint, save_checkpoint
 from xrec.training.examples import Window, epoch_batches, make_batch, windows
+from xrec.types import Dataset
+
+log_lines = logging.getLogger(__name__)
 
 Log = Callable[[dict[str, float]], None]
 
@@ -72,6 +76,7 @@ def fit(
         ValueError: the monitored metric is not among the validation metrics.
     """
     examples = windows(data.dataset, settings.windows, settings.horizon)
+    _say_who_trains(examples, data.dataset)
     model.fit(data)
     optimisers = _optimisers(model, settings)
     stored = load_checkpoint(folder / "last", model, optimisers, data.generator)
@@ -97,6 +102,20 @@ def fit(
     load_checkpoint(folder / "best", model, {}, torch.Generator())
     model.eval()
     return {"epochs": state.epoch, "steps": state.step, "best_epoch": state.best_epoch, settings.monitor: state.best}
+
+
+def _say_who_trains(examples: list[Window], dataset: Dataset) -> None:
+    """Windows that suit one split can leave most users of another out."""
+    trained = len(np.unique(np.concatenate([window.users for window in examples])))
+    table = dataset.histories(dataset.train_end + 1)
+    could = int((table.lengths() > 1).sum())
+    words = (
+        f"training.windows {[window.moment for window in examples]}: {trained:,} of {could:,} users with two or more "
+    )
+    words += "items in training are examples"
+    if trained < 0.75 * could:
+        words += "; where periods count a user's own events, training=next_item reaches more"
+    log_lines.info(words)
 
 
 def _exhausted(state: _State, settings: TrainingSettings) -> bool:

@@ -38,7 +38,8 @@ class PersonalFrequency(AdditiveRecommender):
         moment = context.history.moment
         if moment not in self._backfill:
             assert self._dataset is not None, "fit comes first"
-            recent = self._dataset.targets(moment - self.backfill_periods, moment - 1)
+            until = self._dataset.others_until(moment)
+            recent = self._dataset.targets(until - self.backfill_periods, until - 1)
             counts = np.bincount(recent.item, minlength=self.n_items)
             share = min(1e-6, 0.5 ** (moment / HALF_LIVES[self.channel]) / (self._dataset.catalogue.n_users + 1))
             self._backfill[moment] = torch.from_numpy((share * counts).astype(np.float32)).to(
