@@ -50,7 +50,7 @@ def code_events(raw: RawData, source: str) -> Coded:
             f"{source}: the event log cannot be read: {str(error).strip().splitlines()[0]}; mend the file"
         ) from error
     if events.height == 0:
-        raise DataError(f"{source}: no events at all; check the path and the settings under data.source")
+        raise DataError(f"{source}: no events at all; change the settings under data.source")
     _check_kinds(events["kind"], raw.event_kinds, source)
     ids: dict[str, pl.Series] = {}
     for column in ("user", "item"):  # one at a time: a log of 100 million rows has 400 MB of codes
