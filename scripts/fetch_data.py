@@ -165,7 +165,7 @@ def find(name: str) -> DataSet:
         if known.lower() == wanted:
             return data
     hint = did_you_mean(name, [*sets, *aliases], cutoff=0.7)
-    raise FetchError(f"no data set {name!r}{hint}; python scripts/fetch_data.py --list names them all")
+    raise FetchError(f"no data set {name!r}; python scripts/fetch_data.py --list names them all{hint}")
 
 
 def _by_hand(data: DataSet, folder: Path) -> None:

@@ -188,6 +188,14 @@ def test_causes_follow_the_events_that_are_left(tmp_path):
     assert rows == [("1", "10", 11, "9", 0.5), ("2", "9", 9, "9", 1.0)]
 
 
+def test_a_name_of_any_length_is_cut_where_it_is_kept(tmp_path):
+    raw = toy_raw()
+    long, exact, *_ = sorted(raw.events.select("item").unique().collect()["item"].cast(pl.String))
+    raw.item_names = {long: "N" * 200_000, exact: "n" * 120}
+    names = dict(zip(*(getattr(toy_build(tmp_path, SPLIT, raw).catalogue, f"item_{x}") for x in ("ids", "names"))))
+    assert names[long] == "N" * 119 + "…" and names[exact] == "n" * 120
+
+
 def test_the_order_of_the_log_changes_nothing(tmp_path):
     events = toy_raw().events.collect()
     built = [

@@ -200,7 +200,8 @@ class _Table:
         row = self.rows[_ROW][int((values == odd).arg_true()[0])]
         raise DataError(
             f"{self.source}: {self.opened.path.name}, {self.opened.place(row)}: {column} is {odd!r}, but "
-            f"{number.sum()} of {len(present)} values are numbers; mend it, or set {self.entity}s.types.{attribute} to categorical"
+            f"{number.sum()} of {len(present)} values are numbers; mend it, or set {self.entity}s.types.{attribute} to "
+            "categorical"
         )
 
     def typed(self, attribute: str, column: str, kind: str, separator: str) -> pl.Series:

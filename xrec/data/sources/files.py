@@ -149,7 +149,7 @@ def stray(source: str, opened: Opened) -> str:
     next(texts)
     for start, end, _ in _rows(source, opened.path, opened.separator, opened.quote):
         if not whole.fullmatch("\n".join(next(texts)[1] for _ in range(start, end + 1))):
-            return f"line {start} has {STRAY}"
+            return f"line {start} has {STRAY}".replace("?", ";")
     return STRAY
 
 
