@@ -33,7 +33,7 @@ def code_events(raw: RawData, source: str) -> Coded:
     to the lower code, so the order must not depend on the file's.
 
     Raises:
-        DataError: the log cannot be read, is empty, has no time from 1970 on, or kinds that `event_kinds` does not name.
+        DataError: the log cannot be read, is empty, has no time from 1970 on, or a kind that is not in `event_kinds`.
     """
     schema = raw.events.collect_schema()
     time = pl.col("time")
