@@ -13,6 +13,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import shutil
@@ -23,6 +24,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from xrec.data.errors import did_you_mean
 
 CATALOGUE = Path(__file__).with_name("data_sets.yaml")
 SUMS = "SHA256SUMS"
@@ -101,7 +104,11 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     options = parser.parse_args(arguments)
     if options.list:
-        print_list()
+        with contextlib.suppress(BrokenPipeError):  # `--list | head`
+            print_list()
+            sys.stdout.flush()
+            return 0
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again when it ends
         return 0
     if options.name is None:
         parser.error("name a data set, or see --list")
@@ -157,7 +164,8 @@ def find(name: str) -> DataSet:
     for known, data in sets.items():
         if known.lower() == wanted:
             return data
-    raise FetchError(f"no data set {name!r}; python scripts/fetch_data.py --list names them all")
+    hint = did_you_mean(name, [*sets, *aliases], cutoff=0.7)
+    raise FetchError(f"no data set {name!r}; python scripts/fetch_data.py --list names them all{hint}")
 
 
 def _by_hand(data: DataSet, folder: Path) -> None:

@@ -54,6 +54,8 @@ BAD = [
     ("fidelity.eraser.shares=[0.1,x]", ["fidelity.eraser.shares: got [0.1, 'x'], takes a list of a number"]),
     ("fidelity.removal.cutoffs=5", ["fidelity.removal.cutoffs: got 5, takes a list of a whole number"]),
     ("tracking.mode=onlin", ["tracking.mode", "did you mean 'online'"]),
+    ("tracking.mode=none", ["got 'none', takes one of offline, online; no tracking at all is tracking=none"]),
+    ("tracking.mode=null", ["got null, takes one of offline, online; no tracking at all is tracking=none"]),
     ("++masker._target_=xrec.masking.maskers.Zer", ["has no 'Zer'", "did you mean 'Zero'"]),
     ("++masker._target_=xrec.nowhere.Zero", ["masker._target_: cannot import 'xrec.nowhere.Zero'"]),
     ("++masker._target_=os.system", ["masker._target_: got 'os.system'", "under xrec"]),

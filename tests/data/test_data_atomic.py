@@ -138,7 +138,10 @@ BAD = [
     ({"inter": INTER + "3\t30\t4\t881250949\t\n"}, "tiny.inter, line 4: 5 fields, but the header has 4"),
     (
         {"inter": INTER + "3\t30\tgood\t881250949\n"},
-        "tiny.inter, line 4: rating is 'good', takes a finite number; mend it, or set unreadable=drop",
+        (
+            "tiny.inter, line 4: rating is 'good', takes a number from -3.4e+38 to 3.4e+38; mend it, or set "
+            "unreadable=drop"
+        ),
     ),
     (
         {"inter": INTER + "3\t30\t\t881250949\n"},
@@ -170,7 +173,7 @@ BAD = [
     ),
     (
         {"inter": INTER, "item": ITEM, "types": {"year": "numeric"}},
-        "types.year: neither .item nor .user has such a column",
+        "types.year: neither .item nor .user has such a column; did you mean 'release_year'?",
     ),
     (
         {"inter": INTER, "user": USER, "types": {"age": "text"}},
@@ -190,9 +193,9 @@ def test_bad_files(tmp_path, given, message):
 def test_missing_files(tmp_path):
     layout = "It is a folder with NAME.inter (and NAME.item, NAME.user), or that .inter file."
     for path, message in (
-        (None, f"atomic: no file given; set data.path=FILE. {layout}"),
+        (None, f"atomic: no file given; set data.path=FOLDER. {layout}"),
         (str(tmp_path), f"atomic: {tmp_path} has no .inter file; set data.path to the one to read. {layout}"),
-        (str(tmp_path / "no"), f"atomic: {tmp_path / 'no'} is not there; set data.path=FILE. {layout}"),
+        (str(tmp_path / "no"), f"atomic: {tmp_path / 'no'} is not there; set data.path=FOLDER. {layout}"),
     ):
         with pytest.raises(DataError) as error:
             Atomic(path, COLUMNS).files()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
 import polars as pl
 import pytest
@@ -133,6 +135,18 @@ def test_no_training_events_are_refused(tmp_path):
     refused(tmp_path, toy_raw(events=events_frame([("1", "1", 9, 1.0)])), "no events in periods <= split.train_end=8")
 
 
+def test_a_log_without_a_time_that_counts_is_refused_by_its_cause(tmp_path):
+    events = pl.DataFrame({"user": ["a"], "item": ["x"], "time": [None], "kind": [0], "value": [1.0]})
+    dated = events.with_columns(pl.lit(datetime(1969, 5, 1, tzinfo=UTC)).alias("time"))
+    none = events.with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")))
+    refused(tmp_path, toy_raw(events=none), "^toy: no event has a time; name the field or column that holds it$")
+    message = (
+        "^toy: every time lies before 1970 \\(the latest is 1969-05-01\\), where no event is taken; check the unit and "
+        "format that times are read in, or shift them$"
+    )
+    refused(tmp_path, toy_raw(events=dated), message)
+
+
 def test_two_attribute_rows_for_one_item_are_refused(tmp_path):
     raw = toy_raw()
     raw.items = pl.concat([raw.items, raw.items])
@@ -198,6 +212,15 @@ def test_causes_follow_the_events_that_are_left(tmp_path):
         ("2", "9", 9, "9", 1.0, "repeat"),
     ]
     assert data.card["truth"] == {"rows": 7, "of_events_that_went": 2, "of_causes_that_went": 1, "kept": 4}
+
+
+def test_a_name_of_any_length_is_cut_where_it_is_kept(tmp_path):
+    raw = toy_raw()
+    long, exact, *_ = sorted(raw.events.select("item").unique().collect()["item"].cast(pl.String))
+    raw.item_names = {long: "N" * 200_000, exact: "n" * 120}
+    catalogue = toy_build(tmp_path, SPLIT, raw).catalogue
+    names = dict(zip(catalogue.item_ids, catalogue.item_names, strict=True))
+    assert names[long] == "N" * 119 + "…" and names[exact] == "n" * 120
 
 
 def test_the_order_of_the_log_changes_nothing(tmp_path):

@@ -233,7 +233,7 @@ def test_the_schema_is_checked_before_anything_is_read(change, message):
 
 
 def test_an_empty_log_is_refused():
-    with pytest.raises(DataError, match="toy: no events at all; check the path and the settings under data.source"):
+    with pytest.raises(DataError, match="toy: no events at all; change the settings under data.source"):
         code_events(raw_of([("u", "i", 1, 0, 1.0)][:0]), "toy")
 
 

@@ -183,16 +183,16 @@ def test_any_atomic_file(tmp_path):
     assert data.card["name"] == "tiny"
 
 
-@pytest.mark.parametrize("name", ["sequences", "atomic", "table"])
-def test_without_a_path_the_setting_is_named(tmp_path, name):
-    with pytest.raises(DataError, match=f"^{name}: no file given; set data.path=FILE"):
+@pytest.mark.parametrize(("name", "what"), [("sequences", "FILE"), ("atomic", "FOLDER"), ("table", "FILE")])
+def test_without_a_path_the_setting_is_named(tmp_path, name, what):
+    with pytest.raises(DataError, match=f"^{name}: no file given; set data.path={what}"):
         built(tmp_path, f"data={name}")
 
 
-@pytest.mark.parametrize("name", ["films", "social", "search_ads"])
-def test_a_missing_file_is_named(tmp_path, name, monkeypatch):
+@pytest.mark.parametrize(("name", "what"), [("films", "FOLDER"), ("social", "FILE"), ("search_ads", "FILE")])
+def test_a_missing_file_is_named(tmp_path, name, what, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=rf"^{name}: data/\S+ is not there; set data.path=FILE"):
+    with pytest.raises(DataError, match=rf"^{name}: data/\S+ is not there; set data.path={what}"):
         built(tmp_path, f"data={name}")
 
 

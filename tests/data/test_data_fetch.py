@@ -332,7 +332,9 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 def test_unknown_names_and_capitals(tmp_path):
     with pytest.raises(FetchError) as error:
         fetch("ml-26m", tmp_path)
-    assert str(error.value) == "no data set 'ml-26m'; python scripts/fetch_data.py --list names them all"
+    assert str(error.value) == (
+        "no data set 'ml-26m'; python scripts/fetch_data.py --list names them all; did you mean 'ml-32m'?"
+    )
     assert fetch_data.find("AMAZON-2014-beauty").files[0].name == "reviews_Beauty_5.json.gz"
 
 
@@ -376,5 +378,11 @@ def test_the_list_and_the_default_folder_from_the_command_line(tmp_path):
     assert lines[-1].split() == ["sequences", "=", "amazon-beauty"]
     assert "  put into:  data/retailrocket\n" in run("retailrocket").stderr
     assert f"  put into:  {tmp_path}/x/retailrocket\n" in run("retailrocket", XREC_DATA=str(tmp_path / "x")).stderr
+    script = str(ROOT / "scripts" / "fetch_data.py")
+    reader, writer = os.pipe()
+    os.close(reader)  # as `| head` does
+    closed = subprocess.run([sys.executable, script, "--list"], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (closed.returncode, closed.stderr) == (0, b"")
     nothing = run()
     assert nothing.returncode == 2 and "name a data set, or see --list" in nothing.stderr

@@ -75,7 +75,10 @@ def test_numbers_are_scaled_by_the_quartiles_of_trained_entities():
 
 
 def test_numbers_without_a_spread_or_any_trained_one_are_finite():
-    assert encoded([3, 3, 3, 3, 5]).weights[:, 0].tolist() == [2, 0, 0, 0, 0, 1]
+    assert encoded([3, 3, 3, 3, 5]).weights[:, 0].tolist() == [2.5, 0, 0, 0, 0, 1]  # the standard deviation is 0.8
+    trained = np.isin(IDS.to_numpy(), ["a", "b", "c"])
+    assert encoded([3, 3, 3, 4, 5], trained).weights[:4, 0].tolist() == [2, 1, 0, 0]  # 0 too
+    assert encoded([0.1, 0.1, 0.1, 2.1, 1.1], trained).weights[:2, 0].tolist() == [1, 2]  # 0 but for rounding
     assert encoded([3, 4, 5, 6, 7], trained=~ALL).weights[:, 0].tolist() == [7, 6, 5, 4, 3, 1]
     inf = encoded([float("inf"), float("nan"), 1.0, 1.0, 1.0])
     assert inf.codes[:, 0].tolist() == [1, 1, 1, 0, 0, 0]

@@ -146,12 +146,13 @@ def test_titles_may_hold_the_separator_and_any_letter(tmp_path):
 
 def test_marks_line_ends_blank_lines_and_duplicates(tmp_path):
     """A byte-order mark, CRLF, a blank line and no end of the last line; two ratings at the same second both stay."""
-    ratings = b"\xef\xbb\xbfuserId,movieId,rating,timestamp\r\n7,2,5.0,978300760\r\n\r\n7,2,5.0,978300760\r\n9,3,4.5,5"
+    ratings = b"\xef\xbb\xbfuserId,movieId,rating,timestamp\r\n"
+    ratings += b"7,2,5.0,978300760\r\n\r\n7,2,5.0,978300760\r\n9,3,4.5,978300765"
     movies = b"\xef\xbb\xbfmovieId,title,genres\r\n2,A (1999),Drama|War\r\n3,B (2010),War\r\n"
     raw = MovieLens(str(write(tmp_path, FOLDERS["csv"], ratings__csv=ratings, movies__csv=movies))).load()
     events = raw.events.collect()
     assert events["user"].to_list() == [7, 7, 9]
-    assert events["time"][2] == datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)
+    assert events["time"][2] == datetime(2000, 12, 31, 22, 12, 45, tzinfo=UTC)
     assert raw.steps == [Step("read", "lines of ratings.csv", 4, 2, 2), Step("blank", "1 blank lines", 3, 2, 2)]
     assert raw.items["genres"].to_list() == [["Drama", "War"], ["War"]]
 
@@ -171,12 +172,21 @@ def test_columns_are_found_by_name(tmp_path):
     assert events.select("user", "item", "value").rows() == [(7, 2, 5.0)]
 
 
+def test_quoted_headers(tmp_path):
+    ratings = b'"userId","movieId","rating","timestamp"\n7,2,5.0,978300760\n"9",3,4,978300761\n'
+    movies = b'"movieId","title","genres"\n2,A,Drama\n3,"B, C",War\n'
+    raw = MovieLens(str(write(tmp_path, FOLDERS["csv"], ratings__csv=ratings, movies__csv=movies))).load()
+    assert raw.events.select("user", "item", "value").collect().rows() == [(7, 2, 5.0), (9, 3, 4.0)]
+    assert raw.item_names == {"2": "A", "3": "B, C"}
+
+
 def test_films_without_a_line_are_counted(tmp_path):
     write(tmp_path, FOLDERS["csv"], movies__csv=b"movieId,title,genres\n2,A,Drama\n")
     reason = "nothing dropped; 1 of 2 films have no line in movies.csv, so no attributes"
     assert MovieLens(str(tmp_path)).load().steps[-1] == Step("films", reason, 3, 2, 2)
 
 
+TIMES = "788918400 to 4102444800 (seconds since 1970, of 1995 to 2099)"
 BAD = {
     "empty log": (
         "csv",
@@ -193,14 +203,22 @@ BAD = {
         {"ratings__csv": b"userId,item,rating,time\n1,2,3,4\n"},
         ("movielens: ratings.csv lacks the columns movieId, timestamp; its first line is 'userId,item,rating,time'"),
     ),
+    "misspelt column": (
+        "csv",
+        {"ratings__csv": b"userID,movieId,rating,timestamp\n1,2,3,4\n"},
+        (
+            "movielens: ratings.csv lacks the columns userId; its first line is 'userID,movieId,rating,timestamp'; did "
+            "you mean 'userID'?"
+        ),
+    ),
     "short line": (
         "csv",
-        {"ratings__csv": b"userId,movieId,rating,timestamp\n1,2,3,4\n1,2,3\n"},
+        {"ratings__csv": b"userId,movieId,rating,timestamp\n1,2,3,978300760\n1,2,3\n"},
         f"movielens: ratings.csv, line 3: 3 fields, where 4 are needed; {AGAIN}",
     ),
     "long line": (
         "100k",
-        {"u__data": b"1\t2\t3\t4\n1\t2\t3\t4\t5\n"},
+        {"u__data": b"1\t2\t3\t978300760\n1\t2\t3\t4\t5\n"},
         f"movielens: u.data, line 2: 5 fields, where 4 are needed; {AGAIN}",
     ),
     "no number": (
@@ -215,7 +233,7 @@ BAD = {
     ),
     "stars": (
         "1m",
-        {"ratings__dat": b"1::2::5::4\n1::2::6::4\n"},
+        {"ratings__dat": b"1::2::5::978300760\n1::2::6::4\n"},
         f"movielens: ratings.dat, line 2: rating 6 is outside 0.5 to 5; {AGAIN}",
     ),
     "no stars": (
@@ -226,7 +244,17 @@ BAD = {
     "milliseconds": (
         "1m",
         {"ratings__dat": b"1::2::5::978300760000\n"},
-        f"movielens: ratings.dat, line 1: timestamp 978300760000 is outside 0 to 4102444800; {AGAIN}",
+        f"movielens: ratings.dat, line 1: timestamp 978300760000 is outside {TIMES}; {AGAIN}",
+    ),
+    "torn time": (
+        "1m",
+        {"ratings__dat": b"1::2::5::978300760\n1::3::5::97830"},
+        f"movielens: ratings.dat, line 2: timestamp 97830 is outside {TIMES}; {AGAIN}",
+    ),
+    "column twice": (
+        "csv",
+        {"ratings__csv": b"userId,movieId,rating,timestamp,rating\n1,2,3,978300760,5\n"},
+        "movielens: ratings.csv: the header names 'rating' twice; give every column its own name",
     ),
     "id too large": (
         "1m",
@@ -235,7 +263,7 @@ BAD = {
     ),
     "no user": (
         "1m",
-        {"ratings__dat": b"1::2::5::9\n::2::5::9\n"},
+        {"ratings__dat": b"1::2::5::978300760\n::2::5::9\n"},
         f"movielens: ratings.dat, line 2: userId is empty; {AGAIN}",
     ),
     "one colon": (
@@ -316,8 +344,10 @@ def test_missing_files(tmp_path):
 
 
 def test_unknown_settings(tmp_path):
-    assert failure(tmp_path, layout="2m") == "movielens: layout is '2m', but must be one of 100k, 1m, 10m, csv, or null"
-    assert failure(tmp_path, year="century") == "movielens: year is 'century', but must be one of decade, number"
+    takes = "but must be one of 100k, 1m, 10m, csv, or null"
+    for layout, hint in (("2x", ""), ("10mb", "; did you mean '10m'?"), ("25m", "; did you mean 'csv'?")):
+        assert failure(tmp_path, layout=layout) == f"movielens: layout is {layout!r}, {takes}{hint}"
+    assert failure(tmp_path, year="x") == "movielens: year is 'x', but must be one of decade, number"
 
 
 @pytest.mark.parametrize("name", FOLDERS)

@@ -15,27 +15,30 @@ from xrec.data.sources.retailrocket import Retailrocket
 FETCH = "fetch it again (python scripts/fetch_data.py retailrocket)"
 AGAIN = f"mend the line, or {FETCH}"
 DAY = 86_400_000  # milliseconds
+START = 1_430_438_400_000  # 2015-05-01
+TIMES = "1420070400000 to 4102444800000 (milliseconds since 1970, of 2015 to 2099)"
+NOW = str(START).encode()
 
 EVENTS = (
     "timestamp,visitorid,event,itemid,transactionid\n"
-    f"{2 * DAY + 117},257,view,355,\n"
-    f"{DAY},99,transaction,248,4000\n"  # not in the order of time
-    f"{2 * DAY + 117},257,view,355,\n"  # the same millisecond again
-    f"{3 * DAY},257,addtocart,355,\n"
+    f"{START + 2 * DAY + 117},257,view,355,\n"
+    f"{START + DAY},99,transaction,248,4000\n"  # not in the order of time
+    f"{START + 2 * DAY + 117},257,view,355,\n"  # the same millisecond again
+    f"{START + 3 * DAY},257,addtocart,355,\n"
 )
 PART_1 = (
     "timestamp,itemid,property,value\n"
-    f"{5 * DAY},355,categoryid,1338\n"
-    f"{2 * DAY},355,categoryid,9\n"
-    f"{2 * DAY},355,888,1116713 960601 n277.200\n"
-    f"{2 * DAY},777,categoryid,9\n"  # an item without events
+    f"{START + 5 * DAY},355,categoryid,1338\n"
+    f"{START + 2 * DAY},355,categoryid,9\n"
+    f"{START + 2 * DAY},355,888,1116713 960601 n277.200\n"
+    f"{START + 2 * DAY},777,categoryid,9\n"  # an item without events
 )
 PART_2 = (
     "timestamp,itemid,property,value\n"
-    f"{DAY},248,available,1\n"
-    f"{DAY},248,790,n360.000\n"
-    f'{DAY},248,6,"red, ""dark"""\n'
-    f"{DAY},248,categoryid,4242\n"  # not in the tree
+    f"{START + DAY},248,available,1\n"
+    f"{START + DAY},248,790,n360.000\n"
+    f'{START + DAY},248,6,"red, ""dark"""\n'
+    f"{START + DAY},248,categoryid,4242\n"  # not in the tree
 )
 TREE = "categoryid,parentid\n1338,213\n213,9\n9,\n"
 FILES = {
@@ -59,7 +62,7 @@ def failure(folder, **arguments) -> str:
 
 
 def at(day: int) -> datetime:
-    return datetime(1970, 1, 1 + day, tzinfo=UTC)
+    return datetime(2015, 5, 1 + day, tzinfo=UTC)
 
 
 def test_events_keep_kind_order_and_milliseconds(tmp_path):
@@ -121,13 +124,13 @@ def test_settings_name_what_is_read(tmp_path):
 
 
 def test_a_column_that_nobody_needs_may_be_left_out(tmp_path):
-    events = f"timestamp,visitorid,event,itemid,transactionid\n{DAY},1,view,355\n{DAY},2,view,355,\n".encode()
+    events = HEAD + NOW + b",1,view,355\n" + NOW + b",2,view,355,\n"
     raw = Retailrocket(str(write(tmp_path, events=events))).load()
     assert raw.events.collect()["user"].to_list() == [1, 2]
 
 
 def test_an_empty_value_is_no_value(tmp_path):
-    part = f"timestamp,itemid,property,value\n{DAY},248,available,\n".encode()
+    part = f"timestamp,itemid,property,value\n{START + DAY},248,available,\n".encode()
     history = Retailrocket(str(write(tmp_path, item_properties_part2=part))).load().item_history
     assert history is not None and history.filter(pl.col("attribute") == "available").height == 0
 
@@ -142,7 +145,7 @@ def test_marks_line_ends_and_blank_lines(tmp_path):
 
 
 def test_a_log_of_one_event_and_items_without_properties(tmp_path):
-    events = f"timestamp,visitorid,event,itemid,transactionid\n{DAY},1,view,5,\n".encode()
+    events = f"timestamp,visitorid,event,itemid,transactionid\n{START + DAY},1,view,5,\n".encode()
     raw = Retailrocket(str(write(tmp_path, events=events))).load()
     assert raw.item_history is not None and raw.item_history.height == 0
     assert raw.item_history.schema["time"] == pl.Datetime("us", "UTC")
@@ -154,19 +157,24 @@ BAD = [
     ("events", b"", f"events.csv is empty; {FETCH}"),
     ("events", HEAD, f"events.csv holds no rows; {FETCH}"),
     ("events", b"\n\n", f"events.csv is empty; {FETCH}"),
-    ("events", HEAD + b"1,2,click,3,\n",
+    ("events", HEAD + NOW + b",2,click,3,\n",
      f"events.csv, line 2: event 'click' is none of view, addtocart, transaction; {AGAIN}"),
-    ("events", HEAD + b"1,2,view,3,\n1,,view,3,\n", f"events.csv, line 3: visitorid is empty; {AGAIN}"),
-    ("events", HEAD + b"1,2,view\n", f"events.csv, line 2: 3 fields, where 5 are needed; {AGAIN}"),
-    ("events", HEAD + b"1,2,view,three,\n", f"events.csv, line 2: itemid 'three' is not a whole number; {AGAIN}"),
-    ("events", HEAD + b"-1,2,view,3,\n", f"events.csv, line 2: timestamp -1 is outside 0 to 4102444800000; {AGAIN}"),
+    ("events", HEAD + NOW + b",2,view,3,\n" + NOW + b",,view,3,\n", f"events.csv, line 3: visitorid is empty; {AGAIN}"),
+    ("events", HEAD + NOW + b",2,view\n", f"events.csv, line 2: 3 fields, where 5 are needed; {AGAIN}"),
+    ("events", HEAD + NOW + b",2,view,three,\n", f"events.csv, line 2: itemid 'three' is not a whole number; {AGAIN}"),
+    ("events", HEAD + b"-1,2,view,3,\n", f"events.csv, line 2: timestamp -1 is outside {TIMES}; {AGAIN}"),
+    ("events", HEAD + b"1433221332,2,view,3,\n",
+     f"events.csv, line 2: timestamp 1433221332 is outside {TIMES}; {AGAIN}"),
+    ("events", HEAD.replace(b"transactionid", b"event"),
+     "events.csv: the header names 'event' twice; give every column its own name"),
     ("events", b"time,visitorid,event,itemid\n1,2,view,3\n",
-     "events.csv lacks the columns timestamp; its first line is 'time,visitorid,event,itemid'"),
-    ("item_properties_part1", PROPERTY_HEAD + b"1,3,categoryid,\xff\n",
-     f"item_properties_part1.csv, line 2 is not UTF-8 (byte 16 is 0xff); convert the file to UTF-8, or {FETCH}"),
-    ("item_properties_part2", PROPERTY_HEAD + b'1,3,available,"1\n2,3,available,1"\n',
+     ("events.csv lacks the columns timestamp; its first line is 'time,visitorid,event,itemid'; did you mean "
+     "'time'?")),
+    ("item_properties_part1", PROPERTY_HEAD + NOW + b",3,categoryid,\xff\n",
+     f"item_properties_part1.csv, line 2 is not UTF-8 (byte 28 is 0xff); convert the file to UTF-8, or {FETCH}"),
+    ("item_properties_part2", PROPERTY_HEAD + NOW + b',3,available,"1\n2,3,available,1"\n',
      f"item_properties_part2.csv, line 2: a quote is never closed (unexpected end of data); {AGAIN}"),
-    ("item_properties_part2", PROPERTY_HEAD + b"1,3,,1\n",
+    ("item_properties_part2", PROPERTY_HEAD + NOW + b",3,,1\n",
      f"item_properties_part2.csv, line 2: property is empty; {AGAIN}"),
     ("category_tree", b"categoryid,parentid\n1,2\n2,3\n3,2\n",
      f"category_tree.csv: category 2 is its own ancestor; {FETCH}"),
@@ -188,6 +196,10 @@ def test_missing_files_and_unknown_properties(tmp_path):
     assert failure(tmp_path, properties=["790", "no such"]) == (
         "retailrocket: no item has the properties no such; mend data.source.properties (names as in the column "
         "`property`)"
+    )
+    assert failure(tmp_path, properties=["79o"]) == (
+        "retailrocket: no item has the properties 79o; mend data.source.properties (names as in the column "
+        "`property`); did you mean '790'?"
     )
     for name in ("events.csv", "category_tree.csv"):
         (tmp_path / name).unlink()

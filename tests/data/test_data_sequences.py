@@ -83,6 +83,10 @@ def test_marks_line_ends_spaces_and_blank_lines(tmp_path, lines):
     assert rows(load(tmp_path, lines)) == rows(load(tmp_path, MADE))
 
 
+def test_a_control_character_is_part_of_an_id(tmp_path):
+    assert rows(load(tmp_path, "u\x1f 1 2\n"), "user", "item") == [("u\x1f", "1"), ("u\x1f", "2")]
+
+
 def test_what_is_left_out_is_counted(tmp_path):
     raw = load(tmp_path, "1 10\n\n2\n3 10 20\n \n")
     assert [(s.step, s.reason, s.rows, s.users, s.items) for s in raw.steps] == [

@@ -249,13 +249,12 @@ def test_items_and_users_with_types_names_and_what_was_left_out(tmp_path):
     assert raw.users.to_dicts() == [{"user": 2, "age": 30.0, "vip": True, "likes": ["a", "1"]}]
     assert raw.users["user"].dtype == raw.events.collect_schema()["user"] == pl.Int64
     assert [(s.step, s.reason, s.rows) for s in raw.steps[1:]] == [
-        ("item table", "2 of 3 items have a row in items.csv", 3),
+        ("item table", "2 of 3 items have a row in items.csv; types found out: price numeric, zip categorical", 3),
         (
             "user table",
             (
                 "1 of 2 users have a row in users.jsonl; 1 rows of users.jsonl left out: their user is empty or "
-                "cannot be in "
-                "the events"
+                "cannot be in the events; types found out: age numeric, vip categorical, likes list"
             ),
             3,
         ),
@@ -280,13 +279,39 @@ def test_named_attributes_are_the_only_ones_and_types_can_be_set(tmp_path):
     )
 
 
+def test_nan_is_a_missing_value_whatever_the_type(tmp_path):
+    (tmp_path / "items.csv").write_text("item,price,brand\n007,NaN,nan\n9,2,x\n")
+    raw = load(tmp_path, EVENTS, items={"path": "items.csv", "columns": {"item": "item"}})
+    assert raw.items.to_dicts() == [
+        {"item": "007", "price": None, "brand": None},
+        {"item": "9", "price": 2.0, "brand": "x"},
+    ]
+
+
+def test_codes_with_leading_zeros_are_categories_however_many_look_like_numbers(tmp_path):
+    (tmp_path / "items.csv").write_text("item,zip\n" + "".join(f"{i},1{i:04}\n" for i in range(30)) + "99,01234\n")
+    raw = load(tmp_path, "user,item,time\n1,7,2024-01-31\n", items={"path": "items.csv", "columns": {"item": "item"}})
+    assert raw.items.schema["zip"] == pl.String
+
+
+def test_a_table_of_ids_that_no_event_can_have_is_refused(tmp_path):
+    (tmp_path / "items.csv").write_text("item,a\nx,1\n,2\n07,3\n")
+    with pytest.raises(DataError) as error:
+        load(tmp_path, "user,item,time\n1,7,2024-01-31\n", items={"path": "items.csv", "columns": {"item": "item"}})
+    assert str(error.value) == (
+        "table: no item of the events has a row in items.csv: events have items such as '7', items.csv such as '07', "
+        "'x'"
+    )
+
+
 def test_an_id_of_the_table_that_numbers_cannot_be_is_left_out(tmp_path):
     (tmp_path / "items.csv").write_text("item,a\n7,x\n07,y\nseven,z\n")
     raw = load(tmp_path, "user,item,time\n1,7,2024-01-31\n", items={"path": "items.csv", "columns": {"item": "item"}})
     assert raw.items.to_dicts() == [{"item": 7, "a": "x"}]
     assert raw.steps[-1].reason == (
         "1 of 1 items have a row in items.csv; "
-        "2 rows of items.csv left out: their item is empty or cannot be in the events"
+        "2 rows of items.csv left out: their item is empty or cannot be in the events; types found out: a categorical; "
+        "ids of items.csv that no event can have: '07', 'seven'"
     )
 
 

@@ -7,9 +7,10 @@ import pytest
 from tests.tables import load
 from xrec.data.errors import DataError
 
+GOOD = '{"user": 1, "item": 2, "time": 1706702400}\n'
 BAD_JSON = [
-    ("[\n{}]", "log.jsonl, line 1: one JSON array; takes JSON lines, one object a line"),
-    ('[{"user": 1}]', "log.jsonl, line 1: one JSON array; takes JSON lines, one object a line"),
+    ("[\n{}]", "log.jsonl is one JSON document; takes JSON lines: write one record a line"),
+    ('[{"user": 1}]', "log.jsonl is one JSON document; takes JSON lines: write one record a line"),
     ("7\n", "log.jsonl, line 1: '7'; takes JSON lines, one object a line"),
     (
         '{"user": 1, "item": 2}\n',
@@ -23,6 +24,16 @@ BAD_JSON = [
         ),
     ),
     ("\n\n", "log.jsonl is empty"),
+    ('{\n  "user": 1\n}\n', "log.jsonl is one JSON document; takes JSON lines: write one record a line"),
+    (f'{{"events": [{GOOD.strip()}]}}', "log.jsonl is one JSON document; takes JSON lines: write one record a line"),
+    (GOOD + '{"user": {"$oid": "5"}}', 'log.jsonl, line 2: user is {"$oid": "5"}, takes text or a whole number'),
+    (GOOD + '{"user": 1, "item": true}', "log.jsonl, line 2: item is true, takes text or a whole number"),
+    (GOOD + '{"user": 1, "user": 2}', "log.jsonl, line 2: not a JSON object ('user' is there twice)"),
+    (GOOD + '{"user": NaN}', "log.jsonl, line 2: not a JSON object (NaN is no JSON: write null)"),
+    (
+        GOOD + '{"user": 1, "item": 2, "time": 1e999}',
+        "log.jsonl, line 2: cannot be read (InvalidNumber at character 31 ('1')); mend the line",
+    ),
 ]
 
 

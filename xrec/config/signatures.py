@@ -78,6 +78,10 @@ def matches(value: object, hint: Any) -> bool:
     return not _is_part(hint)
 
 
+#: what people write for "no tracking"
+_OFF = ("none", "off", "disabled", "no", False, None)
+
+
 def describe(hint: Any) -> str:
     """What an annotation takes, in words."""
     origin, arguments = get_origin(hint), get_args(hint)
@@ -99,6 +103,8 @@ def _typed(path: str, value: object, hint: Any) -> list[str]:
         return []
     words = [a for part in (hint, *get_args(hint)) if get_origin(part) is Literal for a in get_args(part)]
     help_ = did_you_mean(value, map(str, words)) if isinstance(value, str) else ""
+    if path == "tracking.mode" and value in _OFF:
+        help_ = "; no tracking at all is tracking=none"
     return [f"{path}: got {shown(value)}, takes {describe(hint)}{help_}"]
 
 

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 #: Raised whenever stored arrays change their meaning, so that old entries are never read as new ones. It is part of a
 #: data set's fingerprint. Entries that lie on the disk in another way only are found damaged, and built again.
-FORMAT = 2
+FORMAT = 3
 
 #: bytes at either end of a file of an array that are looked at when it is opened
 _END = 2**19

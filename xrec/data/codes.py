@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def code_events(raw: RawData, source: str) -> Coded:
     to the lower code, so the order must not depend on the file's.
 
     Raises:
-        DataError: the log cannot be read, is empty, or has kinds that `event_kinds` does not name.
+        DataError: the log cannot be read, is empty, has no time from 1970 on, or a kind that is not in `event_kinds`.
     """
     schema = raw.events.collect_schema()
     time = pl.col("time")
@@ -50,7 +51,8 @@ def code_events(raw: RawData, source: str) -> Coded:
             f"{source}: the event log cannot be read: {str(error).strip().splitlines()[0]}; mend the file"
         ) from error
     if events.height == 0:
-        raise DataError(f"{source}: no events at all; check the path and the settings under data.source")
+        raise DataError(f"{source}: no events at all; change the settings under data.source")
+    _check_times(events["time"], source)
     _check_kinds(events["kind"], raw.event_kinds, source)
     ids: dict[str, pl.Series] = {}
     for column in ("user", "item"):  # one at a time: a log of 100 million rows has 400 MB of codes
@@ -67,6 +69,18 @@ def natural_order(ids: pl.Series) -> pl.Series:
     digits = pl.select(pl.when(number).then(ids.str.strip_chars_start("0")).otherwise(pl.lit(""))).to_series()
     keys = pl.DataFrame({"text": ~number, "size": digits.str.len_bytes(), "digits": digits, "id": ids})
     return keys.sort("text", "size", "digits", "id")["id"]
+
+
+def _check_times(time: pl.Series, source: str) -> None:
+    """Cleaning drops events without a time, and those before 1970; when those are all, it is another fault."""
+    latest = time.max()
+    if latest is None:
+        raise DataError(f"{source}: no event has a time; name the field or column that holds it")
+    if isinstance(latest, datetime) and latest.year < 1970:
+        raise DataError(
+            f"{source}: every time lies before 1970 (the latest is {latest:%Y-%m-%d}), where no event is taken; check "
+            "the unit and format that times are read in, or shift them"
+        )
 
 
 def _check_kinds(kinds: pl.Series, names: tuple[str, ...], source: str) -> None:

@@ -79,12 +79,16 @@ def _categorical(name: str, column: pl.Series, trained: Bools, min_count: int, k
 
 
 def _numeric(name: str, column: pl.Series, trained: Bools) -> Field:
-    """(x - median) / (75th - 25th percentile) of the trained entities; x - median where these percentiles are equal."""
+    """(x - median) / (75th - 25th percentile) of the trained entities. Where these percentiles are equal (most values
+    are the same), / their standard deviation; where that is 0 too, x - median."""
     values = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
     there = np.isfinite(values)
     known = values[there & trained]
     low, middle, high = np.quantile(known, (0.25, 0.5, 0.75)) if len(known) else (0.0, 0.0, 1.0)
-    scaled = (np.where(there, values, middle) - middle) / (high - low if high > low else 1.0)
+    scale = high - low
+    if not scale:  # equal values first: rounding can give them a deviation that is not 0
+        scale = 1.0 if not len(known) or known.min() == known.max() else np.std(known)
+    scaled = (np.where(there, values, middle) - middle) / scale
     weights = np.where(there, scaled, 1.0).astype(np.float32)
     return Field(name, "numeric", (MISSING, VALUE), there.astype(np.int32)[:, None], weights[:, None])
 

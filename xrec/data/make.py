@@ -22,7 +22,7 @@ from xrec.data.runs import by_user, last_of_runs
 from xrec.data.schema import RawData, Step, check_events
 from xrec.data.split.base import Assigned
 from xrec.data.split.leakage import check, last_training_time
-from xrec.data.texts import Texts
+from xrec.data.texts import Texts, short
 from xrec.types import Bools, Field, Ints
 
 Arrays = dict[str, np.ndarray]
@@ -209,7 +209,7 @@ def _describe(
         texts = Texts.of(ids.cast(pl.String).to_list())
         stored |= texts.arrays(f"{entity}_ids") | _stored(entity, fields)
         found |= {entity: fields, f"{entity}_ids": texts}
-    names = Texts.of(raw.item_names.get(i) or i for i in found["item_ids"])
+    names = Texts.of(short(raw.item_names.get(i) or i) for i in found["item_ids"])
     stored |= names.arrays("item_names")
     return found, history
 

@@ -7,6 +7,14 @@ from typing import Any, overload
 
 import numpy as np
 
+#: characters of a name that are kept
+LONGEST_NAME = 120
+
+
+def short(name: str) -> str:
+    """`name`, cut with an ellipsis if it is longer than a name that is read."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
 
 class Texts(Sequence[str]):
     """A tuple of texts that is decoded when the first of them is asked for.

@@ -17,16 +17,17 @@ from typing import Any
 
 import polars as pl
 
-from xrec.data.errors import DataError
+from xrec.data.errors import DataError, did_you_mean
 from xrec.data.schema import EVENT_COLUMNS, RawData, Step
-from xrec.data.sources.delimited import LATEST, PER_SECOND, Delimited, event_columns, event_log, utc
+from xrec.data.sources.delimited import Delimited, event_columns, event_log, time_column, utc
 from xrec.data.sources.jsonlines import JsonLines
-from xrec.data.sources.reading import decoded, fetch_again, numbered, require
+from xrec.data.sources.reading import decoded, fetch_again, numbered, one_document, require, wraps_records
 from xrec.data.sources.spill import Spill
 
 HOME = "https://amazon-reviews-2023.github.io/ (or the page of the older release, see its links)"
 RELEASES = (2014, 2018, 2023)
 STARS = (0, 5)
+SINCE = 1995
 #: user, item, value, time by their names in the reviews; the unit of time
 OLDER = (("reviewerID", "asin", "overall", "unixReviewTime"), "s")
 NEWER = (("user_id", "parent_asin", "rating", "timestamp"), "ms")
@@ -56,7 +57,9 @@ class Amazon:
         self, path: str, metadata: str | None = None, release: int | None = None, title_as_text: bool = False
     ) -> None:
         if release is not None and release not in RELEASES:
-            raise DataError(f"amazon: release is {release!r}, but must be one of 2014, 2018, 2023, or null")
+            near = str(min(RELEASES, key=lambda r: abs(r - release))) if isinstance(release, int) else release
+            hint = did_you_mean(near, map(str, RELEASES))
+            raise DataError(f"amazon: release is {release!r}, but must be one of 2014, 2018, 2023, or null{hint}")
         self.path = Path(path)
         self.metadata = Path(metadata) if metadata is not None else None
         self.release = release
@@ -98,9 +101,11 @@ class Amazon:
         if {"user_id", "parent_asin"} & set(first.split(",")):
             self._expect(2023)
             user, item, value, time = NEWER[0]
-            columns = event_columns(user, item, value, time, ids=pl.String, unit="ms", bounds=STARS)
+            columns = event_columns(user, item, value, time, ids=pl.String, unit="ms", since=SINCE, bounds=STARS)
             return event_log(Delimited(self.name, self.path, tuple(columns.values()), quote='"'), "ms")
-        columns = event_columns("user", "item", "rating", "timestamp", ids=pl.String, unit="s", bounds=STARS)
+        columns = event_columns(
+            "user", "item", "rating", "timestamp", ids=pl.String, unit="s", since=SINCE, bounds=STARS
+        )
         order = ("item", "user") if self._item_first() else ("user", "item")
         table = Delimited(
             self.name, self.path, tuple(columns[c] for c in (*order, "value", "time")), header=False, quote='"'
@@ -114,8 +119,6 @@ class Amazon:
                 f"amazon: release is 2023, but {self.path.name} does not begin with its header user_id,parent_asin,"
                 "rating,timestamp; set data.source.release to 2014, 2018 or null"
             )
-        if self.release is not None:
-            return self.release == 2018
         products = [0, 0]
         rows = 0
         for _, line in decoded(self.name, self.path, size=1 << 16):
@@ -127,11 +130,20 @@ class Amazon:
                 break
         shares = [n / max(rows, 1) for n in products]
         if max(shares) < 0.9 or min(shares) > 0.5:
+            if self.release is not None:
+                return self.release == 2018
             raise DataError(
                 f"amazon: {self.path.name} has no header, and its first lines do not tell which column holds products "
                 "(codes of ten letters and digits); set data.source.release to 2014 (user first) or 2018 (item first)"
             )
-        return shares[0] > shares[1]
+        found = 2018 if shares[0] > shares[1] else 2014
+        if self.release not in (found, None):
+            raise DataError(
+                f"amazon: release is {self.release}, but {self.path.name} has products (codes of ten letters and "
+                f"digits) in its {'first' if found == 2018 else 'second'} column, as {found} has; set "
+                "data.source.release to null"
+            )
+        return found == 2018
 
     def _expect(self, release: int) -> None:
         if self.release is not None and (self.release == 2023) != (release == 2023):
@@ -141,23 +153,33 @@ class Amazon:
             )
 
     def _reviews(self) -> tuple[pl.LazyFrame, list[Step]]:
-        first = JsonLines(self.name, self.path, {}).first()
+        first = _first(self.path)
         layout = next((t for t in (NEWER, OLDER) if all(f in first for f in t[0][:2])), None)
         if layout is None:
+            likely, _ = max(OLDER, NEWER, key=lambda t: sum(f in first for f in t[0]))
+            hint = did_you_mean(next(f for f in likely if f not in first), first)
             raise DataError(
                 f"amazon: {self.path.name}, line 1 has neither the fields {', '.join(OLDER[0])} (2014, 2018) nor "
                 f"{', '.join(NEWER[0])} (2023), but {', '.join(list(first)[:8]) or 'none'}; set data.source.path to a "
-                "file of reviews"
+                f"file of reviews{hint}"
             )
         self._expect(2023 if layout is NEWER else 2014)
         fields, unit = layout
         table = JsonLines(self.name, self.path, dict(zip(fields, ("id", "id", "number", "whole"), strict=True)))
         rows = self._spilled(table, fields, unit)
         sizes = rows.select(
-            pl.len(), pl.col("user").drop_nulls().n_unique(), pl.col("item").drop_nulls().n_unique()
+            pl.len(),
+            *(pl.col(c).drop_nulls().n_unique().alias(c) for c in ("user", "item")),
+            pl.col("time").is_not_null().any(),
         ).collect(engine="streaming")
-        steps = [Step("read", f"reviews of {self.path.name}", *sizes.row(0))]
-        return rows, steps
+        n_rows, n_users, n_items, timed = sizes.row(0)
+        lacking = [f for f, n in zip((*fields[:2], fields[3]), (n_users, n_items, timed), strict=True) if not n]
+        if lacking:
+            raise DataError(
+                f"amazon: {self.path.name}: no review has {lacking[0]} (line 1 has {', '.join(list(first)[:8])}); set "
+                f"data.source.path to a file of whole reviews{did_you_mean(lacking[0], first)}"
+            )
+        return rows, [Step("read", f"reviews of {self.path.name}", n_rows, n_users, n_items)]
 
     def _spilled(self, table: JsonLines, fields: tuple[str, ...], unit: str) -> pl.LazyFrame:
         spill = Spill(self.name, self.path.name)
@@ -176,28 +198,43 @@ class Amazon:
         return spill.scan()
 
     def _check(self, rows: pl.DataFrame, done: int, fields: tuple[str, ...], unit: str) -> None:
-        """Stars are there and within 0 to 5; times, where there are any, between 1970 and 2100."""
-        latest = LATEST * PER_SECOND[unit]
+        """Stars are there and within 0 to 5; times, where there are any, between SINCE and 2100."""
+        when = time_column(fields[3], unit, SINCE)
         value, time = pl.col("value"), pl.col("time")
-        bad = ~value.is_between(*STARS).fill_null(False) | ~time.is_between(0, latest).fill_null(True)
+        bad = ~value.is_between(*STARS).fill_null(False) | ~time.is_between(when.low, when.high).fill_null(True)
         at = rows.select(bad.arg_true().first()).item()
         if at is None:
             return
         row = rows.row(at, named=True)
-        name, low, high = (fields[3], 0, latest)
-        if row["value"] is None or not STARS[0] <= row["value"] <= STARS[1]:
-            name, (low, high) = fields[2], STARS
-        found = row["value" if name == fields[2] else "time"]
-        reason = f"{name} is missing" if found is None else f"{name} {found:.15g} is outside {low:.15g} to {high:.15g}"
+        stars = row["value"]
+        if stars is None:
+            reason = f"{fields[2]} is missing"
+        elif not STARS[0] <= stars <= STARS[1]:
+            reason = f"{fields[2]} {stars:.15g} is outside {STARS[0]} to {STARS[1]}"
+        else:
+            reason = when.fault(str(row["time"]))
         number = next(n for i, (n, _) in enumerate(numbered(self.name, self.path)) if i == done + at)
         raise DataError(
             f"amazon: {self.path.name}, line {number}: {reason}; mend the line, or {fetch_again(self.name)}"
         )
 
 
+def _first(path: Path) -> dict[str, Any]:
+    """The first record, which may not be a whole file of them."""
+    first = JsonLines("amazon", path, {}).first()
+    if not first.keys() & {"asin", "parent_asin"} and wraps_records(first):
+        raise one_document("amazon", path)
+    return first
+
+
 def _products(path: Path, seen: pl.DataFrame, title_as_text: bool) -> tuple[pl.DataFrame, dict[str, str], str]:
     """Attributes and names of the products in `seen`, and an account of what was read."""
-    first = JsonLines("amazon", path, {}).first()
+    first = _first(path)
+    if review := [f for f in (*NEWER[0], *OLDER[0]) if f in first and f not in ("asin", "parent_asin")]:
+        raise DataError(
+            f"amazon: {path.name}, line 1 is a review (it has {', '.join(review)}); set data.source.metadata to a file "
+            "of metadata"
+        )
     key = next((k for k in ("parent_asin", "asin") if k in first), None)
     if key is None:
         raise DataError(

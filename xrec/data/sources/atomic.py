@@ -64,7 +64,7 @@ class Atomic:
         path = self.path
         if path is not None and Path(path).expanduser().is_dir():
             path = self._only(Path(path).expanduser())
-        inter = existing(self.name, path, "data.path", ADVICE)
+        inter = existing(self.name, path, "data.path", ADVICE, "FOLDER")
         found = [inter, *(f for s in (".item", ".user") if (f := inter.with_suffix(s)).is_file())]
         if self.item_name is not None and inter.with_suffix(".item") not in found:
             raise DataError(
@@ -82,7 +82,8 @@ class Atomic:
         unused = dict(self.types)
         tables = {key: self._attributes(log, key, file, unused) for key, file in files.items()}
         if unused:
-            raise DataError(f"{self.name}: types.{min(unused)}: neither .item nor .user has such a column")
+            hint = did_you_mean(min(unused), [c for table in tables.values() for c in table.frame.columns])
+            raise DataError(f"{self.name}: types.{min(unused)}: neither .item nor .user has such a column{hint}")
         return raw_data(log, tables)
 
     def _only(self, folder: Path) -> Path:

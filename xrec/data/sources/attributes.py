@@ -9,22 +9,28 @@ import polars as pl
 
 from xrec.data.errors import DataError, did_you_mean
 from xrec.data.schema import Step
-from xrec.data.sources.files import STRAY, Opened, check_columns, collect, is_text
+from xrec.data.sources.files import Opened, check_columns, collect, is_text, stray
 from xrec.data.sources.logs import Log
 
 TYPES = ("categorical", "numeric", "list", "text")
 _NUMBER = r"^-?(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][+-]?\d+)?$"
+#: a number as people write it, with commas between thousands or without
+_WRITTEN = r"^[+-]?(?:\d{1,3}(?:,\d{3})+|\d*)(?:\.\d*)?(?:[eE][+-]?\d+)?$"
+#: a column of which this share are numbers is meant to be one of numbers
+_MOST = 0.9
 _ROW, _ID = "(row)", "(id)"
 
 
 @dataclass
 class Attributes:
-    """frame: the key and its attributes, typed as `RawData` wants them. notes: what was left out, for people."""
+    """frame: the key and its attributes, typed as `RawData` wants them. notes: what was left out, for people.
+    strange: ids, as written, that no event can have."""
 
     frame: pl.DataFrame
     names: dict[str, str] = field(default_factory=dict)
     text: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+    strange: pl.Series = field(default_factory=lambda: pl.Series(dtype=pl.String))
 
 
 def attribute_table(
@@ -43,10 +49,11 @@ def attribute_table(
     Args:
         key: item or user, and the column of its ids. columns: attribute -> column. name: the column of names.
         types: attribute -> one of TYPES. Others are categorical if they are text or truth values, numeric if all their
-            values are numbers without leading zeros, lists if they are lists.
+            values are numbers without leading zeros, lists if they are lists. NaN and nan are missing values.
         separator: between the values of a list that is text. dtype: of the ids in the events.
     Raises:
-        DataError: lacking columns, rows of one entity that differ, values that are not of the type that was set.
+        DataError: lacking columns, rows of one entity that differ, values that are not of the type that was set, a
+            column of numbers with a few that are none.
     """
     entity, ids = key
     check_columns(source, opened, {entity: ids, **({"name": name} if name else {}), **columns}, f"{entity}s.columns")
@@ -59,12 +66,19 @@ def attribute_table(
     rows = collect(source, opened, opened.frame.select(chosen).with_row_index(_ROW))
     if opened.rows is not None and rows.height != opened.rows:
         raise DataError(
-            f"{source}: {opened.path.name} has {opened.rows} rows, but {rows.height} can be told apart; {STRAY}"
+            f"{source}: {opened.path.name} has {opened.rows} rows, but {rows.height} can be told apart; "
+            f"{stray(source, opened)}"
         )
     table = _Table(source, opened, entity, ids, rows)
     table.check_types()
-    notes = table.one_row_each(_as_ids(rows[ids], dtype))
-    typed = [table.typed(attribute, column, types.get(attribute), separator) for attribute, column in columns.items()]
+    known = _as_ids(rows[ids], dtype)
+    strange = rows[ids].cast(pl.String).filter(known.is_null()).replace("", None).drop_nulls()
+    notes = table.one_row_each(known)
+    guessed = {a: table.guess(a, column) for a, column in columns.items() if a not in types}
+    kinds = {**guessed, **types}
+    typed = [table.typed(attribute, column, kinds[attribute], separator) for attribute, column in columns.items()]
+    if guessed:
+        notes.append("types found out: " + ", ".join(f"{a} {kind}" for a, kind in guessed.items()))
     names: dict[str, str] = {}
     if name is not None:
         named = pl.DataFrame(
@@ -72,7 +86,7 @@ def attribute_table(
         ).drop_nulls()
         names = dict(named.iter_rows())
     text = tuple(a for a in columns if types.get(a) == "text")
-    return Attributes(pl.DataFrame([table.ids, *typed]), names, text, notes)
+    return Attributes(pl.DataFrame([table.ids, *typed]), names, text, notes, strange)
 
 
 def matched(source: str, log: Log, key: str, found: Attributes, file: str) -> Step:
@@ -83,13 +97,16 @@ def matched(source: str, log: Log, key: str, found: Attributes, file: str) -> St
     """
     entities = log.events.select(pl.col(key).unique()).drop_nulls().collect(engine="streaming")[key]
     known = int(entities.is_in(found.frame[key].implode()).sum())
-    if found.frame.height and not known:
+    given = found.frame[key] if found.frame.height else found.strange
+    if len(given) and not known:
         raise DataError(
             f"{source}: no {key} of the events has a row in {file}: events have {key}s such as {_some(entities)}, "
-            f"{file} such as {_some(found.frame[key])}"
+            f"{file} such as {_some(given)}"
         )
     last = log.steps[-1]
     notes = [f"{known} of {len(entities)} {key}s have a row in {file}", *found.notes]
+    if len(found.strange):
+        notes.append(f"ids of {file} that no event can have: {_some(found.strange)}")
     return Step(f"{key} table", "; ".join(notes), last.rows, last.users, last.items)
 
 
@@ -154,11 +171,42 @@ class _Table:
         self.ids, self.rows = distinct[_ID].alias(self.entity), distinct.drop(_ID)
         return notes
 
-    def typed(self, attribute: str, column: str, kind: str | None, separator: str) -> pl.Series:
+    def guess(self, attribute: str, column: str) -> str:
+        """The type of an attribute whose type was not set."""
+        values = _plain(self.rows[column])
+        dtype = values.dtype
+        if dtype == pl.String:
+            return self._guess_text(attribute, column, values)
+        if dtype == pl.Boolean:
+            return "categorical"
+        if dtype.is_numeric():
+            return "numeric"
+        if isinstance(dtype, pl.List):
+            return "list"
+        raise DataError(
+            f"{self.source}: {self.opened.path.name}, column {column!r}: an attribute of type {dtype}; leave it out, "
+            "or set its type to categorical"
+        )
+
+    def _guess_text(self, attribute: str, column: str, values: pl.Series) -> str:
+        present = values.drop_nulls()
+        number = present.str.contains(_NUMBER)
+        if len(present) and number.all():
+            return "numeric"
+        written = present.str.contains(_WRITTEN) & present.str.contains(r"\d")
+        if present.str.contains(r"^0\d").any() or not len(present) or (written.mean() or 0.0) < _MOST:  # type: ignore[operator]
+            return "categorical"
+        odd = present.filter(~number)[0]
+        row = self.rows[_ROW][int((values == odd).arg_true()[0])]
+        raise DataError(
+            f"{self.source}: {self.opened.path.name}, {self.opened.place(row)}: {column} is {odd!r}, but "
+            f"{number.sum()} of {len(present)} values are numbers; mend it, or set {self.entity}s.types.{attribute} to "
+            "categorical"
+        )
+
+    def typed(self, attribute: str, column: str, kind: str, separator: str) -> pl.Series:
         """One attribute as RawData has it: String or Boolean, List(String), or a number."""
         values = _plain(self.rows[column])
-        where = f"{self.source}: {self.opened.path.name}, column {column!r}"
-        kind = kind or _guess(where, values)
         if kind == "numeric":
             found = self._numbers(column, values)
         elif kind == "list":
@@ -190,21 +238,9 @@ def _plain(values: pl.Series) -> pl.Series:
         return values.arr.to_list()
     if isinstance(dtype, pl.Categorical | pl.Enum) or dtype == pl.Null:
         values = values.cast(pl.String)
-    return values.str.strip_chars().replace("", None) if values.dtype == pl.String else values
-
-
-def _guess(where: str, values: pl.Series) -> str:
-    dtype = values.dtype
-    if dtype == pl.String:
-        present = values.drop_nulls()
-        return "numeric" if len(present) and bool(present.str.contains(_NUMBER).all()) else "categorical"
-    if dtype == pl.Boolean:
-        return "categorical"
-    if dtype.is_numeric():
-        return "numeric"
-    if isinstance(dtype, pl.List):
-        return "list"
-    raise DataError(f"{where}: an attribute of type {dtype}; leave it out, or set its type to categorical")
+    if values.dtype != pl.String:
+        return values
+    return values.str.strip_chars().replace(["", "NaN", "nan"], None)  # NaN as pandas writes it
 
 
 def _lists(values: pl.Series, separator: str) -> pl.Series:

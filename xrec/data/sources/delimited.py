@@ -6,13 +6,15 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from xrec.data.errors import DataError
+from xrec.data.errors import DataError, did_you_mean
 from xrec.data.schema import EVENT_COLUMNS, Step
+from xrec.data.sources.files import no_twice
 from xrec.data.sources.reading import decoded, fetch_again
 
 #: The first second of 2100: a later time is a wrong unit or a broken file.
@@ -27,8 +29,8 @@ _WHOLE = re.compile(r"[+-]?\d+")
 class Column:
     """One column of a file: its name here, its type, its name in the file's header, and what it may hold.
 
-    low, high: bounds of a number. choices: the only texts. optional: may be empty. A column without a name is a gap
-    that must be empty.
+    low, high: bounds of a number; note: what they are, for people. choices: the only texts. optional: may be empty. A
+    column without a name is a gap that must be empty.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Column:
     header: str = ""
     low: float | None = None
     high: float | None = None
+    note: str = ""
     choices: tuple[str, ...] = ()
     optional: bool = False
 
@@ -61,7 +64,7 @@ class Column:
             return f"{self.label} {text!r} is not a number"
         low, high = self._bounds()
         if not low <= number <= high:
-            return f"{self.label} {text} is outside {low:.15g} to {high:.15g}"
+            return f"{self.label} {text} is outside {low:.15g} to {high:.15g}{self.note}"
         return None
 
     def is_bad(self, column: str) -> pl.Expr:
@@ -188,8 +191,9 @@ class Delimited:
         if lacking:
             raise DataError(
                 f"{self.source}: {self.path.name} lacks the columns {', '.join(lacking)}; its first line is "
-                f"{line[:200]!r}"
+                f"{line[:200]!r}{did_you_mean(lacking[0], names)}"
             )
+        no_twice(self.source, self.path, names)
         return names
 
     def _names(self) -> list[str]:
@@ -214,19 +218,26 @@ class Delimited:
         spare = [n for n in self._header() if n not in types]
         return frame.select(
             *(pl.col(c.header).alias(c.name) for c in self.columns),
-            *(pl.col(n).alias(f"_spare_{i}") for i, n in enumerate(dict.fromkeys(spare))),
+            *(pl.col(n).alias(f"_spare_{i}") for i, n in enumerate(spare)),
         )
 
 
+def time_column(header: str, unit: str, since: int) -> Column:
+    """Times in `unit` since 1970, none before the year `since`: an earlier one is a wrong unit or a torn number."""
+    first = int(datetime(since, 1, 1, tzinfo=UTC).timestamp())
+    note = f" ({'seconds' if unit == 's' else 'milliseconds'} since 1970, of {since} to 2099)"
+    return Column("time", pl.Int64, header, first * PER_SECOND[unit], LATEST * PER_SECOND[unit], note)
+
+
 def event_columns(
-    user: str, item: str, value: str, time: str, *, ids: Any, unit: str, bounds: tuple[float, float]
+    user: str, item: str, value: str, time: str, *, ids: Any, unit: str, since: int, bounds: tuple[float, float]
 ) -> dict[str, Column]:
     """The four columns of a rating log by their names in the header (or for people, where there is none)."""
     return {
         "user": Column("user", ids, user),
         "item": Column("item", ids, item),
         "value": Column("value", pl.Float32, value, *bounds),
-        "time": Column("time", pl.Int64, time, 0, LATEST * PER_SECOND[unit]),
+        "time": time_column(time, unit, since),
     }
 
 

@@ -12,7 +12,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 
 from xrec.data.errors import DataError, did_you_mean
-from xrec.data.sources.reading import BOM, binary
+from xrec.data.sources.reading import BOM, begins_document, binary, one_document, wraps_records
 
 #: suffixes, without a `.gz` behind them
 FORMATS = {
@@ -41,8 +41,8 @@ _DAMAGED = "it is cut off or damaged; get it again"
 class Opened:
     """A checked file.
 
-    kind: delimited, jsonl or parquet. rows: data rows it must give; None: only reading tells. exact: row i stands on
-    line i + 2.
+    kind: delimited, lines, jsonl or parquet. rows: data rows it must give; None: only reading tells. exact: row i
+    stands on line i + 2. separator, quote: of a delimited file.
     """
 
     path: Path
@@ -51,6 +51,8 @@ class Opened:
     columns: tuple[str, ...]
     rows: int | None
     exact: bool = False
+    separator: str = ""
+    quote: str | None = None
 
     def place(self, row: int) -> str:
         """Where the data row numbered from 0 stands."""
@@ -64,18 +66,18 @@ def name_of(source: str, dataset: str | None) -> str:
     return source if dataset is None else dataset
 
 
-def existing(source: str, path: str | Path | None, setting: str, advice: str) -> Path:
-    """The file at `path`.
+def existing(source: str, path: str | Path | None, setting: str, advice: str, what: str = "FILE") -> Path:
+    """The file at `path`. what: what `setting` should be set to, in the error.
 
     Raises:
         DataError: no path, or no such file.
     """
     if path is None or not str(path).strip():
-        raise DataError(f"{source}: no file given; set {setting}=FILE. {advice}")
+        raise DataError(f"{source}: no file given; set {setting}={what}. {advice}")
     found = Path(path).expanduser()
     if not found.is_file():
-        what = "is a folder, not a file" if found.is_dir() else "is not there"
-        raise DataError(f"{source}: {found} {what}; set {setting}=FILE. {advice}")
+        is_what = "is a folder, not a file" if found.is_dir() else "is not there"
+        raise DataError(f"{source}: {found} {is_what}; set {setting}={what}. {advice}")
     return found
 
 
@@ -123,9 +125,32 @@ def collect(source: str, opened: Opened, frame: pl.LazyFrame) -> pl.DataFrame:
         if opened.kind != "parquet":
             for number, text in lines_of(source, opened.path):
                 if opened.kind == "jsonl" and text.strip():
-                    json_object(source, opened.path, number, text)
-        advice = STRAY if opened.kind == "delimited" and not opened.exact else _DAMAGED
+                    _taken(f"{source}: {opened.path.name}, line {number}", text)
+        advice = stray(source, opened) if opened.kind == "delimited" and not opened.exact else _DAMAGED
         raise DataError(f"{source}: {opened.path.name} cannot be read ({first_line(error)}); {advice}") from error
+
+
+def _taken(place: str, text: str) -> None:
+    """Raise `DataError` when polars does not take a line that Python takes, such as one with the number 1e999."""
+    try:
+        pl.read_ndjson(text.encode())
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise DataError(f"{place}: cannot be read ({first_line(error)}); mend the line") from error
+
+
+def stray(source: str, opened: Opened) -> str:
+    """The advice about a quote that polars and the csv module take differently, with its line where that is found."""
+    if opened.kind != "delimited":
+        return _DAMAGED
+    mark, separator = re.escape(opened.quote or '"'), re.escape(opened.separator)
+    field = f"(?:{mark}(?:[^{mark}]|{mark}{mark})*{mark}|[^{separator}{mark}]*)"
+    whole = re.compile(f"{field}(?:{separator}{field})*")
+    texts = lines_of(source, opened.path)
+    next(texts)
+    for start, end, _ in _rows(source, opened.path, opened.separator, opened.quote):
+        if not whole.fullmatch("\n".join(next(texts)[1] for _ in range(start, end + 1))):
+            return f"line {start} has {STRAY}".replace("?", ";")
+    return STRAY
 
 
 def is_text(dtype: pl.DataType) -> bool:
@@ -140,16 +165,23 @@ def first_line(error: BaseException) -> str:
 
 
 def open_table(
-    source: str, path: Path, kind: str, separator: str | None = None, quote: str | None = '"', *, typed: bool = False
+    source: str,
+    path: Path,
+    kind: str,
+    separator: str | None = None,
+    quote: str | None = '"',
+    *,
+    ids: Sequence[str] = (),
+    typed: bool = False,
 ) -> Opened:
     """Any of the formats, every column of a text format as String (an empty field is null).
 
-    typed: columns of JSON lines have the types of their values instead, lists among them.
+    ids: columns of ids. typed: columns of JSON lines have the types of their values instead, lists among them.
     """
     if kind == "parquet":
         return _parquet(source, path)
     if kind == "jsonl":
-        return _json_lines(source, path, typed)
+        return _json_lines(source, path, ids, typed)
     return open_delimited(source, path, separator or ("\t" if kind == "tsv" else ","), quote)
 
 
@@ -174,7 +206,7 @@ def open_delimited(source: str, path: Path, separator: str, quote: str | None) -
     frame = pl.scan_csv(
         path, separator=separator, quote_char=None if plain else quote, schema=schema, has_header=True, glob=False
     )
-    return Opened(path, "delimited", frame, tuple(header), rows + blanks, exact=plain)
+    return Opened(path, "delimited", frame, tuple(header), rows + blanks, plain, separator, quote)
 
 
 def lines_of(source: str, path: Path) -> Iterator[tuple[int, str]]:
@@ -291,18 +323,30 @@ def _parquet(source: str, path: Path) -> Opened:
     return Opened(path, "parquet", frame, columns, None)
 
 
-def _json_lines(source: str, path: Path, typed: bool) -> Opened:
-    """Columns are the keys of the first 1,000 objects."""
+def _json_lines(source: str, path: Path, ids: Sequence[str], typed: bool) -> Opened:
+    """Columns are the keys of all objects."""
     rows = 0
     keys: dict[str, None] = {}
+    record: dict[str, Any] = {}
     for number, text in lines_of(source, path):
         if not text.strip():
             continue
-        if rows < 1000:
-            keys.update(dict.fromkeys(json_object(source, path, number, text)))
+        if not rows and begins_document(text):
+            raise one_document(source, path)
+        record = _json_object(source, path, number, text)
+        for column in ids:
+            if isinstance(value := record.get(column), bool | dict | list):
+                got = json.dumps(value)[:60]
+                raise DataError(
+                    f"{source}: {path.name}, line {number}: {column} is {got}, takes text or a whole number"
+                )
+        if not record.keys() <= keys.keys():
+            keys.update(dict.fromkeys(record))
         rows += 1
     if rows == 0:
         raise DataError(f"{source}: {path.name} is empty")
+    if rows == 1 and wraps_records(record):
+        raise one_document(source, path)
     with binary(path) as handle:
         marked = handle.read(3) == BOM
     schema = dict.fromkeys(keys, pl.String)
@@ -324,19 +368,31 @@ def _typed_json(source: str, opened: Opened, content: Path | io.BytesIO) -> pl.D
     return collect(source, opened, frame)
 
 
-def json_object(source: str, path: Path, number: int, text: str) -> dict[str, Any]:
+def _json_object(source: str, path: Path, number: int, text: str) -> dict[str, Any]:
     """The object that a line holds; `DataError` when it holds another thing."""
     place = f"{source}: {path.name}, line {number}"
     try:
-        found = json.loads(text)
+        found = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
-        if number == 1 and text.lstrip().startswith("["):
-            raise DataError(f"{place}: one JSON array; takes JSON lines, one object a line") from error
         raise DataError(f"{place}: not a JSON object ({first_line(error)})") from error
     if not isinstance(found, dict):
-        what = "one JSON array" if isinstance(found, list) else f"{text.strip()[:40]!r}"
-        raise DataError(f"{place}: {what}; takes JSON lines, one object a line")
+        raise DataError(f"{place}: {text.strip()[:40]!r}; takes JSON lines, one object a line")
     return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(k for k in keys if keys.count(k) > 1)!r} is there twice")
+    return found
+
+
+def _no_json(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON: write null")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_json)
 
 
 def _unmarked(path: Path) -> bytes:

@@ -19,7 +19,7 @@ import polars as pl
 
 from xrec.data.errors import DataError
 from xrec.data.sources.delimited import POLARS_FAULTS
-from xrec.data.sources.reading import BLOCK, blocks, fetch_again, numbered
+from xrec.data.sources.reading import BLOCK, begins_document, blocks, fetch_again, numbered, one_document
 
 #: What `ast.literal_eval` and `json.loads` raise on a broken line.
 PARSE_FAULTS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
@@ -105,12 +105,14 @@ class JsonLines:
         """The first record.
 
         Raises:
-            DataError: no records, or a first line that is neither JSON nor a Python literal.
+            DataError: no records, one JSON document, or a first line that is neither JSON nor a Python literal.
         """
         number, line = next(numbered(self.source, self.path, 1 << 16), (0, b""))
         if not number:
             raise DataError(f"{self.source}: {self.path.name} holds no records; {fetch_again(self.source)}")
-        return self._record(number, line, self._parser(number, line))
+        if begins_document(line.decode(errors="replace")):
+            raise one_document(self.source, self.path)
+        return self._record(number, line, self._parser(line))
 
     def frames(self, size: int = BLOCK) -> Iterator[pl.DataFrame]:
         """The records in order, one frame with the columns of `fields` per block of about `size` bytes.
@@ -119,13 +121,13 @@ class JsonLines:
             DataError: names the first line that is not a record, or whose field holds something else; a gzip that is
                 cut off.
         """
-        number, line = next(numbered(self.source, self.path, 1 << 16), (0, b""))
-        parse = self._parser(number, line)
+        _, line = next(numbered(self.source, self.path, 1 << 16), (0, b""))
+        parse = self._parser(line)
         for start, block in blocks(self.source, self.path, size):
             frame = self._fast(block) if parse is json.loads else None
             yield self._slow(start, block, parse) if frame is None else frame
 
-    def _parser(self, number: int, line: bytes) -> Callable[[str], Any]:
+    def _parser(self, line: bytes) -> Callable[[str], Any]:
         if line.lstrip()[:1] == b"{":
             try:
                 if isinstance(_literal(line.decode()), dict) and not _is_json(line):

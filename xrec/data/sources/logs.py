@@ -10,12 +10,14 @@ import polars as pl
 
 from xrec.data.errors import DataError, did_you_mean
 from xrec.data.schema import EVENT_COLUMNS, Step
-from xrec.data.sources.files import STRAY, Opened, check_columns, collect, is_text
+from xrec.data.sources.files import Opened, check_columns, collect, is_text, stray
 from xrec.data.sources.times import check_settings, reading, settle
 
 _HEAD = 1000
 _IDS = ("user", "item")
-_TAKEN = {"time": "time like those before it", "value": "finite number"}
+#: values are kept as Float32
+_LARGEST = 3.4e38
+_TAKEN = {"time": "time like those before it", "value": f"number from -{_LARGEST:g} to {_LARGEST:g}"}
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class _Log:
         if self.opened.rows is not None and survey["rows"] != self.opened.rows:
             raise DataError(
                 f"{self.source}: {self.opened.path.name} has {self.opened.rows} rows, but {survey['rows']} can be told "
-                f"apart; {STRAY}"
+                f"apart; {stray(self.source, self.opened)}"
             )
         for role in _IDS:
             if not survey[f"{role}s"]:
@@ -185,7 +187,7 @@ class _Log:
         if "value" not in self.columns:
             return pl.lit(1.0)
         value = pl.col("value").cast(pl.Float64, strict=False)
-        value = pl.when(value.is_finite()).then(value)
+        value = pl.when(value.abs() <= _LARGEST).then(value)
         empty = self.rules.empty_value
         return value if empty is None else pl.when(pl.col("value").is_null()).then(empty).otherwise(value)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from xrec.data.errors import DataError
+from xrec.data.errors import DataError, did_you_mean
 from xrec.data.schema import RawData, Step
 from xrec.data.sources.delimited import Column, Delimited, event_columns, event_log
 from xrec.data.sources.reading import decoded, fetch_again, require
@@ -83,6 +83,8 @@ OCCUPATIONS_1M = (
     "writer",
 )
 NO_GENRES = ("", "(no genres listed)", "unknown")
+#: data sets that have the layout `csv`
+_CSV = re.compile("20m|25m|32m|latest", re.IGNORECASE)
 _YEAR = re.compile(r"\((\d{4})(?:\s?[-–]\s?(?:\d{4})?)?\)\s*$")
 
 
@@ -101,9 +103,11 @@ class MovieLens:
 
     def __init__(self, path: str, layout: str | None = None, year: str = "decade") -> None:
         if layout is not None and layout not in LAYOUTS:
-            raise DataError(f"movielens: layout is {layout!r}, but must be one of {', '.join(LAYOUTS)}, or null")
+            hint = "; did you mean 'csv'?" if _CSV.search(str(layout)) else did_you_mean(layout, LAYOUTS)
+            raise DataError(f"movielens: layout is {layout!r}, but must be one of {', '.join(LAYOUTS)}, or null{hint}")
         if year not in YEARS:
-            raise DataError(f"movielens: year is {year!r}, but must be one of {', '.join(YEARS)}")
+            hint = did_you_mean(year, YEARS)
+            raise DataError(f"movielens: year is {year!r}, but must be one of {', '.join(YEARS)}{hint}")
         self.folder = Path(path)
         self.layout = layout
         self.year = year
@@ -151,10 +155,11 @@ class MovieLens:
 
 
 def _ratings(layout: str, path: Path) -> Delimited:
-    c = event_columns("userId", "movieId", "rating", "timestamp", ids=pl.Int32, unit="s", bounds=(0.5, 5))
+    c = event_columns("userId", "movieId", "rating", "timestamp", ids=pl.Int32, unit="s", since=1995, bounds=(0.5, 5))
     columns = c["user"], c["item"], c["value"], c["time"]
     if layout == "csv":
-        return Delimited("movielens", path, columns)
+        _, header = next(decoded("movielens", path, size=1 << 16), (0, ""))
+        return Delimited("movielens", path, columns, quote='"' if '"' in header else None)
     if layout == "100k":
         return Delimited("movielens", path, columns, "\t", header=False)
     gap = Column("", pl.String)  # `::` is two separators with nothing between
@@ -187,7 +192,7 @@ def _records(layout: str, path: Path) -> Iterator[tuple[int, tuple[str, str, str
     lines = decoded("movielens", path, or_latin=layout != "csv")
     if layout == "csv":
         _, header = next(lines, (0, ""))
-        if header.split(",") != ["movieId", "title", "genres"]:
+        if next(csv.reader([header])) != ["movieId", "title", "genres"]:
             raise DataError(
                 f"movielens: {path.name} must begin with the line 'movieId,title,genres', but begins with "
                 f"{header[:80]!r}"

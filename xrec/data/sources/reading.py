@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from xrec.data.errors import DataError
 
 BOM = b"\xef\xbb\xbf"
 BLOCK = 32 << 20
+#: bytes of the longest line that is read
+LONGEST = 8 * BLOCK
 
 
 def fetch_again(source: str) -> str:
@@ -69,19 +72,19 @@ def blocks(source: str, path: Path, size: int = BLOCK) -> Iterator[tuple[int, by
     """(number of its first line, whole lines of about `size` bytes), without a byte-order mark.
 
     Raises:
-        DataError: as `opened`; a line longer than eight blocks.
+        DataError: as `opened`; a line longer than LONGEST.
     """
     line, rest = 1, b""
     with opened(source, path) as file:
-        while block := file.read(size):
+        while block := file.read(max(size, len(rest))):  # ever larger, or a long line would be copied many times
             if line == 1 and not rest:
                 block = block.removeprefix(BOM)
             end = block.rfind(b"\n") + 1
             if not end:
                 rest += block
-                if len(rest) > 8 * size:
+                if len(rest) > LONGEST:
                     raise DataError(
-                        f"{source}: {path.name}, line {line} is longer than {8 * size} bytes; {fetch_again(source)}"
+                        f"{source}: {path.name}, line {line} is longer than {LONGEST} bytes; {fetch_again(source)}"
                     )
                 continue
             whole, rest = rest + block[:end], block[end:]
@@ -97,6 +100,30 @@ def numbered(source: str, path: Path, size: int = BLOCK) -> Iterator[tuple[int, 
         for number, line in enumerate(whole.split(b"\n"), start=first):
             if line.strip():
                 yield number, line.removesuffix(b"\r")
+
+
+def begins_document(text: str) -> bool:
+    """Whether a first line is that of one JSON document: an array, or an object over several lines."""
+    text = text.strip()
+    if not text.startswith("{") or not text.endswith(("{", "[", ",")):
+        return text.startswith("[")
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+def wraps_records(record: Any) -> bool:
+    """Whether an object holds a list of objects."""
+    return isinstance(record, dict) and any(
+        isinstance(v, list) and v and all(isinstance(r, dict) for r in v) for v in record.values()
+    )
+
+
+def one_document(source: str, path: Path) -> DataError:
+    """The error for a file of which `begins_document` or `wraps_records` is true."""
+    return DataError(f"{source}: {path.name} is one JSON document; takes JSON lines: write one record a line")
 
 
 def decoded(source: str, path: Path, *, size: int = BLOCK, or_latin: bool = False) -> Iterator[tuple[int, str]]:

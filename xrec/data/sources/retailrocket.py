@@ -12,16 +12,16 @@ from typing import Any
 
 import polars as pl
 
-from xrec.data.errors import DataError
+from xrec.data.errors import DataError, did_you_mean
 from xrec.data.schema import RawData, Step
-from xrec.data.sources.delimited import LATEST, Column, Delimited, event_log, utc
+from xrec.data.sources.delimited import Column, Delimited, event_log, time_column, utc
 from xrec.data.sources.reading import fetch_again, require
 
 HOME = "https://www.kaggle.com/datasets/retailrocket/ecommerce-dataset"
 KINDS = ("view", "addtocart", "transaction")
 PROPERTIES = ("item_properties_part1.csv", "item_properties_part2.csv")
 ALWAYS = ("categoryid", "available")
-TIME = Column("time", pl.Int64, "timestamp", 0, LATEST * 1000)
+TIME = time_column("timestamp", "ms", 2015)
 
 
 class Retailrocket:
@@ -84,9 +84,9 @@ class Retailrocket:
             Column("attribute", pl.String, "property"),
             Column("value", pl.String, "value", optional=True),
         )
-        for part in parts:
-            table = Delimited(self.name, part, columns, quote='"')
-            wanted = pl.col("attribute").is_in(list(self.properties))
+        wanted = pl.col("attribute").is_in(list(self.properties))
+        tables = [Delimited(self.name, part, columns, quote='"') for part in parts]
+        for table in tables:
             sizes = table.checked(
                 pl.col("item").count().alias("rows"),
                 pl.col("attribute").filter(wanted).unique().implode().alias("found"),
@@ -96,9 +96,10 @@ class Retailrocket:
             rows = table.scan().filter(wanted & pl.col("value").is_not_null())
             kept.append(rows.join(items.lazy(), on="item", how="semi").collect(engine="streaming"))
         if unknown := [p for p in self.properties if p not in found and p not in ALWAYS]:
+            names = {p for t in tables for (p,) in t.scan().select(pl.col("attribute").unique()).collect().iter_rows()}
             raise DataError(
                 f"retailrocket: no item has the properties {', '.join(unknown)}; mend data.source.properties (names "
-                "as in the column `property`)"
+                f"as in the column `property`){did_you_mean(unknown[0], names)}"
             )
         rows = pl.concat(kept)
         # every change of category gives a parent and a root, or those of an earlier category would outlive it

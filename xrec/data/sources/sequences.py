@@ -60,13 +60,12 @@ class Sequences:
 
 def _log(path: Path) -> Log:
     n_lines = count_lines(Sequences.name, path)
-    # a file of one column: whatever stands in a line is that column
-    scanned = pl.scan_csv(
-        path, has_header=False, schema={"line": pl.String}, separator="\x1f", quote_char=None, glob=False
-    )
-    opened = Opened(path, "delimited", scanned, ("line",), n_lines)
+    read = pl.scan_lines(path, row_index_name="number", row_index_offset=1, glob=False)
+    marked = pl.when(pl.col("number") == 1).then(pl.col("line").str.strip_prefix("\ufeff")).otherwise("line")
+    scanned = read.with_columns(marked.alias("line"))
+    opened = Opened(path, "lines", scanned, ("line",), n_lines)
     words = pl.col("line").str.strip_chars(" \t\r").str.replace_all(r"[ \t]+", " ").str.split(" ")
-    lines = scanned.with_row_index("number", offset=1).filter(pl.col("line").str.contains(r"[^ \t\r]"))
+    lines = scanned.filter(pl.col("line").str.contains(r"[^ \t\r]"))
     lines = lines.select("number", words.alias("words")).select(
         "number", pl.col("words").list.first().alias("user"), pl.col("words").list.slice(1).alias("item")
     )

@@ -18,7 +18,7 @@ _ENTITY = ("path", "columns", "types", "format")
 
 
 class Table:
-    """One row is one event.
+    """One row is one event. Ids are compared as written: in JSON lines, 1 and "1" are the same id.
 
     Args:
         path: .csv, .tsv, .parquet or .jsonl, the text formats also as .gz.
@@ -91,16 +91,18 @@ class Table:
     def load(self) -> RawData:
         """Read, map and count."""
         path, *others = self.files()
-        log = event_log(self.name, self._open(path, self.format), self.columns, self.rules)
+        ids = (self.columns["user"], self.columns["item"])
+        log = event_log(self.name, self._open(path, self.format, ids), self.columns, self.rules)
         tables = {k: self._attributes(log, k, file) for k, file in zip(self.tables, others, strict=True)}
         return raw_data(log, tables)
 
-    def _open(self, path: Path, kind: str | None, *, typed: bool = False) -> Opened:
-        return open_table(self.name, path, format_of(self.name, path, kind), self.separator, self.quote, typed=typed)
+    def _open(self, path: Path, kind: str | None, ids: tuple[str, ...], *, typed: bool = False) -> Opened:
+        known = format_of(self.name, path, kind)
+        return open_table(self.name, path, known, self.separator, self.quote, ids=ids, typed=typed)
 
     def _attributes(self, log: Log, key: str, path: Path) -> Attributes:
         table = self.tables[key]
-        opened = self._open(path, table.get("format"), typed=True)
+        opened = self._open(path, table.get("format"), (table["columns"][key],), typed=True)
         columns = {k: v for k, v in table["columns"].items() if k not in (key, table["name"])}
         used = (table["columns"][key], table["columns"].get(table["name"]))
         if not columns:
