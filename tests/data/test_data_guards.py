@@ -201,10 +201,12 @@ def test_the_popularity_of_cold_items_is_distributed_as_that_of_all(fold):
             assert distance < 0.12  # drawn at random, some come to 0.2
 
 
-def test_few_items_are_not_cut_so_fine_that_only_popular_ones_are_drawn():
-    for seed in range(5):
-        ranks = drawn(40, seed)["test"]
-        assert ranks[0] < 0.5 < ranks[-1]
+@pytest.mark.parametrize("fold", range(3))
+def test_few_items_are_not_cut_so_fine_that_only_popular_ones_are_drawn(fold):
+    for n_items in (20, 25):
+        for seed in range(5):
+            ranks = drawn(n_items, seed, fold=fold)["test"]
+            assert ranks[0] < 0.5 < ranks[-1]
 
 
 # random draws and wide codes
