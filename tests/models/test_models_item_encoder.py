@@ -14,6 +14,7 @@ from xrec.losses.adversarial import Nonsaturating
 from xrec.models.item_encoder.attributes import Attributes
 from xrec.models.item_encoder.base import LARGEST, AttributeCodes, AttributeSum
 from xrec.models.item_encoder.bigan import BiGAN
+from xrec.models.item_encoder.embedding import Embedding
 from xrec.types import Field
 
 
@@ -191,3 +192,16 @@ def test_generated_numbers_are_a_chance_and_a_value(toy):
     made = bigan.generate(torch.randn(50, 4, generator=generator()))
     missing = made[:, bigan.codes.offsets[-2]]
     assert ((missing > 0) & (missing < 1)).all()
+
+
+def test_cold_items_are_no_example_and_start_without_a_row_of_their_own(toy):
+    cold = np.array([1, 4], dtype=np.int32)
+    catalogue = replace(toy.catalogue, cold=cold)
+    bigan, table = BiGAN(catalogue, 8, Nonsaturating(), batch_size=400), Embedding(catalogue, 8)
+    for rows in (bigan.free.weight, table.table.weight):
+        assert (rows[cold] == 0).all() and (rows.abs().sum(1) > 0).sum() == catalogue.n_items - 2
+    columns, _, _ = bigan._draw(generator())
+    drawn, mine = ({tuple(row) for row in t.tolist()} for t in (columns, bigan.codes.columns[cold]))
+    warm = {tuple(row) for i, row in enumerate(bigan.codes.columns.tolist()) if i not in cold}
+    assert drawn == warm
+    assert mine

@@ -37,13 +37,13 @@ class RawData:
     items, users: one row per entity; column `item` (or `user`) of the type it has in `events`; every other column is
         an attribute by its type: String or Boolean = categorical, List(String) = several values, a number = numeric.
     item_names: item id as text -> a name for people.
-    history_only: the kinds of events that are not to be predicted, unless `data.clean.target_kinds` says otherwise.
     text: names of String columns of `items` that are free text (hashed), not categories.
     item_history: attributes that change: columns item, attribute (String), value (String), time (as in `events`);
         the latest value of training times becomes a categorical attribute, later ones are dropped and counted.
     steps: what the source itself dropped, the first step being what it read.
     truth: the causes of target events, where they are known: columns user, item, time, cause_item (null: no earlier
         item is the cause), strength, mechanism (String); one row per event, mechanism and cause.
+    history_only: the kinds of events that are not to be predicted, unless `data.clean.target_kinds` says otherwise.
     """
 
     events: pl.LazyFrame
@@ -51,11 +51,11 @@ class RawData:
     users: pl.DataFrame
     item_names: dict[str, str] = field(default_factory=dict)
     event_kinds: tuple[str, ...] = ("interaction",)
-    history_only: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
     item_history: pl.DataFrame | None = None
     steps: list[Step] = field(default_factory=list)
     truth: pl.DataFrame | None = None
+    history_only: tuple[str, ...] = ()
 
 
 def check_events(raw: RawData, source: str) -> None:
