@@ -125,7 +125,7 @@ def test_errors_have_no_traceback(journey: Path, tmp_path: Path) -> None:
 
 def test_cold_items_are_ranked_apart_and_their_folds_saved(journey: Path, tmp_path: Path) -> None:
     run = tmp_path / "cold"
-    overrides = ["split=cold_item", "ranking.groups=[all,new,cold]", "stages=[fit,rank,report]", "tracking=none"]
+    overrides = ["split=cold_item", "stages=[fit,rank,report]", "tracking=none"]
     done = execute(command(journey, tmp_path / "cache", *overrides, f"hydra.run.dir={run}"), tmp_path)
     assert done.returncode == 0, done.stderr
     folds, results = pl.read_parquet(run / "folds.parquet"), pl.read_parquet(run / "results.parquet")
@@ -134,6 +134,14 @@ def test_cold_items_are_ranked_apart_and_their_folds_saved(journey: Path, tmp_pa
     assert set(results.filter(pl.col("metric") == "ndcg")["group"]) == {"all", "new", "cold"}
     assert "Cold items, ranked among themselves" in (run / "report.html").read_text()
     assert "Long tail" in done.stdout
+
+
+def test_cold_items_where_there_are_none_are_refused_before_the_fit(journey: Path, tmp_path: Path) -> None:
+    overrides = ["ranking.groups=[all,cold]", "stages=[fit,rank]", "tracking=none", f"hydra.run.dir={tmp_path}/none"]
+    done = execute(command(journey, tmp_path / "cache", *overrides), tmp_path)
+    assert done.returncode == 1 and not (tmp_path / "none" / "model.safetensors").exists()
+    assert "ranking.groups names cold, but split temporal has no cold items; use split=cold_item" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_directory_of_another_run_is_refused(journey: Path, undisturbed: tuple[Path, Path]) -> None:
