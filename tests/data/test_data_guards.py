@@ -105,8 +105,8 @@ class Leaking:
     def key(self) -> dict[str, Any]:
         return {"kind": self.how}
 
-    def assign(self, events: pl.DataFrame) -> Assigned:
-        assigned = SPLIT.assign(events)
+    def assign(self, events: pl.DataFrame, n_targets: int = 255) -> Assigned:
+        assigned = SPLIT.assign(events, n_targets)
         target = in_part(assigned, "test").head(1)
         if self.how == "training":
             target = target.with_columns(period=pl.lit(3, assigned.events.schema["period"]))
@@ -147,7 +147,7 @@ def test_an_attribute_of_the_last_moment_of_training_is_known():
     columns = {"item": pl.String, "attribute": pl.String, "value": pl.String, "time": pl.Int64}
     rows = [("1", "price", "old", 7), ("1", "price", "last", 8), ("1", "price", "next", 9)]
     history = pl.DataFrame(rows, schema=columns, orient="row")
-    items, counts = latest_values(history, pl.DataFrame({"item": ["1"]}), 8, "toy")
+    items, counts = latest_values(history, pl.DataFrame({"item": ["1"]}), 8, None, "toy")
     assert items.rows() == [("1", "last")]
     assert counts == {"rows": 3, "used": 1, "superseded": 1, "after_training": 1, "incomplete": 0}
 

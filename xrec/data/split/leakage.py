@@ -41,11 +41,6 @@ def check(
     wanted = pl.col("kind") < n_targets
     targets = {p: assigned.events.filter(pl.col("period").is_between(*s) & wanted) for p, s in assigned.parts.items()}
     for part, rows in targets.items():
-        if rows.is_empty():
-            raise DataError(
-                f"{split_name}: no event of {part} is of a kind that is to be predicted; see the split's settings"
-            )
-    for part, rows in targets.items():
         _no_target_in_history(assigned, rows.select(EVENT), part, split_name)
         if events_before is not None:
             _known(rows.select(EVENT), events_before, part, split_name)
@@ -60,6 +55,11 @@ def check(
         _users_apart(assigned, split_name)
     _cold(assigned, split_name)
     _folds(assigned, split_name)
+    for part, rows in targets.items():
+        if rows.is_empty():
+            raise DataError(
+                f"{split_name}: no event of {part} is of a kind that is to be predicted; see the split's settings"
+            )
 
 
 def last_training_time(assigned: Assigned) -> Time:
