@@ -23,7 +23,7 @@ def main() -> int:
     arguments = parser.parse_args()
     from xrec import pipeline
     from xrec.config.validate import validate_job
-    from xrec.errors import USER_ERRORS, RunError
+    from xrec.errors import RunError, UserError
     from xrec.rerun import compare
 
     # so that the temporary folder goes when this process is told to end; of kill -9 nobody hears
@@ -38,7 +38,7 @@ def main() -> int:
             second = arguments.keep or Path(temporary) / "rerun"
             pipeline.run(config, second, (), group="rerun")
             verdict = compare(arguments.run, second, arguments.tolerance)
-    except USER_ERRORS as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
     print(verdict.text)

@@ -16,7 +16,7 @@ CONF = str(Path(__file__).resolve().parent.parent / "conf")
 def main(config: DictConfig) -> list[float] | float | None:
     from xrec import pipeline  # heavy imports only once there is something to run
     from xrec.config.validate import validate_job
-    from xrec.errors import USER_ERRORS, RunError
+    from xrec.errors import RunError, UserError
 
     settings = HydraConfig.get()
     directory = Path(settings.runtime.output_dir)
@@ -32,7 +32,7 @@ def main(config: DictConfig) -> list[float] | float | None:
         missing = [name for name in names if name not in reached]
         if missing:
             raise RunError(f"objectives {missing} were not measured; measured are: {', '.join(sorted(reached))}")
-    except USER_ERRORS as error:
+    except UserError as error:
         if not multirun:
             pipeline.fail(error)
         if config.get("sweep") is not None:  # the study records it

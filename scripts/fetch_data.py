@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from xrec.data.errors import did_you_mean
+from xrec.words import did_you_mean
 
 CATALOGUE = Path(__file__).with_name("data_sets.yaml")
 SUMS = "SHA256SUMS"

@@ -112,12 +112,13 @@ def _write(made: dict[str, Callable[[], Any]], out: Path) -> tuple[list[Path], l
 
 
 def _write_table(table: pl.DataFrame, out: Path, name: str) -> list[Path]:
-    from xrec.report.plot import write_whole
+    from xrec.files import write_text
     from xrec.report.render import to_latex, to_markdown
 
     texts = {out / f"{name}.tex": to_latex(table, name=name), out / f"{name}.md": to_markdown(table)}
     for path, text in texts.items():
-        write_whole(path, text.encode("utf-8"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
     return list(texts)
 
 

@@ -1,11 +1,17 @@
-"""Errors that tell a person what to do: printed without a traceback."""
+"""The one base of all errors that a person caused and can put right: printed without a traceback. Imports nothing.
 
-from __future__ import annotations
+Each package derives its own (`DataError`, `ConfigError`, `RunError`, ...). A plain `ValueError`, from numpy or from a
+mistake of ours, is no `UserError` and keeps its traceback.
+"""
 
-from xrec.config.schema import ConfigError
-from xrec.data.errors import DataError
-from xrec.losses.weights import LossError
-from xrec.tracking.store import RunError
-from xrec.training.checkpoint import CheckpointError
 
-USER_ERRORS = (ConfigError, DataError, LossError, RunError, CheckpointError, FileNotFoundError, ValueError)
+class UserError(ValueError):
+    """Something a person can put right. The message names the place, what was found there, and the fix."""
+
+
+class SettingError(UserError):
+    """An argument of a model, explainer, metric or training that cannot be used; named as the config names it."""
+
+
+class RunError(UserError):
+    """A run directory that cannot be used; the message says which, and what to do."""

@@ -21,6 +21,8 @@ from xrec.data.build import build
 from xrec.data.cache import ArrayCache
 from xrec.data.clean import Cleaning
 from xrec.data.interactions import SplitInteractions
+from xrec.errors import RunError
+from xrec.files import whole_file
 from xrec.models.base import Recommender
 from xrec.stages.explain import explain
 from xrec.stages.fidelity import fidelity
@@ -29,9 +31,8 @@ from xrec.stages.inherit import inherit, inherit_settings
 from xrec.stages.rank import check_groups, rank
 from xrec.stages.report import objectives, report, show
 from xrec.stages.run import Run
-from xrec.tracking.files import whole_file
 from xrec.tracking.results import canonical_hash, read_results
-from xrec.tracking.store import RunError, RunStore, describe_environment
+from xrec.tracking.store import RunStore, describe_environment
 
 log = logging.getLogger(__name__)
 STAGES = ("fit", "rank", "explain", "fidelity", "report")

@@ -9,8 +9,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from xrec import pipeline
+from xrec.errors import RunError
 from xrec.stages.inherit import inherit_settings
-from xrec.tracking.store import RunError
 
 SOURCE = ("seed=7", "split=cold_item", "split.fold=1", "data.clean.min_item_users=4", "model/attention=mean")
 

@@ -17,9 +17,10 @@ import pytest
 
 from tests.toys import SPLIT, ToySource, toy_raw
 from xrec.data.build import build
-from xrec.data.cache import ArrayCache, SourceDigests, file_digest
+from xrec.data.cache import ArrayCache, SourceDigests
 from xrec.data.clean import Cleaning
 from xrec.data.texts import Texts
+from xrec.files import file_digest
 
 
 class Counter:

@@ -17,7 +17,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from xrec.sweep import owner, trials
+from xrec import processes as owner
+from xrec.sweep import trials
 from xrec.sweep.grammar import read_space
 from xrec.sweep.journal import KernelLock, drop_torn_line
 from xrec.sweep.samplers import SamplerFactory
@@ -42,7 +43,7 @@ def values_of(study: optuna.Study, space: Any, wanted: Fate) -> list[dict[str, A
 
 def dead_process() -> dict[str, Any]:
     """The owner record of a process that has ended."""
-    script = "import json; from xrec.sweep.owner import this_process; print(json.dumps(this_process()))"
+    script = "import json; from xrec.processes import this_process; print(json.dumps(this_process()))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
@@ -58,7 +59,7 @@ def test_a_process_is_told_from_a_later_one_of_the_same_number() -> None:
 
 
 def test_a_zombie_is_dead() -> None:
-    script = "import json; from xrec.sweep.owner import this_process; print(json.dumps(this_process()), flush=True)"
+    script = "import json; from xrec.processes import this_process; print(json.dumps(this_process()), flush=True)"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         record = json.loads(process.stdout.readline())

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from xrec.config.suggest import did_you_mean, listed
+from xrec.words import did_you_mean, listed
 
 #: comma-separated further roots. From the environment only: a saved run's config cannot widen the list.
 VARIABLE = "XREC_ALLOWED_TARGETS"

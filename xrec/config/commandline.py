@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xrec.config.suggest import did_you_mean, listed
+from xrec.words import did_you_mean, listed
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xrec.config.commandline import Groups
-from xrec.config.suggest import did_you_mean, listed
+from xrec.words import did_you_mean, listed
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

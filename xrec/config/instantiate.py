@@ -11,7 +11,7 @@ from typing import Any
 
 from xrec.config.allowed import allowed_roots, foreign_targets, is_under, nodes, refusal
 from xrec.config.schema import ConfigError
-from xrec.config.suggest import did_you_mean
+from xrec.words import did_you_mean
 
 #: keys beside `_target_` that describe an option and are no arguments
 METADATA = ("name", "requires")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from xrec.config.suggest import did_you_mean, listed
+from xrec.words import did_you_mean, listed
 
 
 class Check(Protocol):

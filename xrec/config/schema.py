@@ -22,7 +22,8 @@ from xrec.config.rules import (
     text,
     whole,
 )
-from xrec.config.suggest import did_you_mean, listed
+from xrec.errors import UserError
+from xrec.words import did_you_mean, listed
 
 STAGES = ("fit", "rank", "explain", "fidelity", "report")
 
@@ -146,7 +147,7 @@ SCHEMA = Section(
 )
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """Everything that is wrong with a config, in one message; `errors` holds the single ones."""
 
     def __init__(self, errors: list[str]) -> None:

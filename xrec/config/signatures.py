@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from xrec.config.allowed import MAGIC, allowed_roots, is_under
 from xrec.config.rules import shown
-from xrec.config.suggest import did_you_mean, listed
+from xrec.words import did_you_mean, listed
 
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _WORDS |= {type(None): "null", Path: "a path"}

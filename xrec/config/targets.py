@@ -10,7 +10,7 @@ from xrec.config.instantiate import METADATA, resolve
 from xrec.config.rules import shown
 from xrec.config.schema import CAPABILITIES, ConfigError, plain
 from xrec.config.signatures import argument_errors
-from xrec.config.suggest import did_you_mean, listed
+from xrec.words import did_you_mean, listed
 
 #: arguments that the pipeline passes to the node of a section, beside what the config gives
 SUPPLIED: Mapping[str, Collection[str]] = {

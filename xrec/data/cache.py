@@ -21,7 +21,9 @@ from typing import IO, Any
 from weakref import WeakValueDictionary
 
 import numpy as np
-import psutil
+
+from xrec.files import file_digest
+from xrec.processes import is_dead
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +42,6 @@ _DAMAGE = (OSError, EOFError, ValueError, RecursionError)
 def digest(key: Any) -> str:
     """sha256 of a JSON-able key."""
     return hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 class ArrayCache:
@@ -160,7 +156,7 @@ def _sweep(root: Path) -> None:
     for folder in root.glob(".xrec-writes.*"):
         with contextlib.suppress(OSError, ValueError):
             host, owner, _ = folder.name.removeprefix(".xrec-writes.").rsplit(".", 2)
-            killed = host == socket.gethostname() and not psutil.pid_exists(int(owner))
+            killed = is_dead({"host": host, "pid": int(owner)})
             if killed or time.time() - folder.stat().st_mtime > _DAY:
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -12,9 +12,10 @@ import polars as pl
 
 from xrec.data.accounting import Tally
 from xrec.data.dates import moment_of
-from xrec.data.errors import DataError, did_you_mean
+from xrec.data.errors import DataError
 from xrec.data.runs import by_user, last_of_runs, merge_runs
 from xrec.data.schema import Step
+from xrec.words import did_you_mean
 
 #: nobody recorded an interaction outside these years; Int64 times are only refused below 0
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)

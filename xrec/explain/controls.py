@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from xrec.errors import SettingError
 from xrec.explain.base import Explainer, Request
 from xrec.types import Doubles
 
@@ -15,7 +16,7 @@ class Random(Explainer):
 
     def __init__(self, n_draws: int = 10) -> None:
         if n_draws < 1:
-            raise ValueError(f"explainer.random.n_draws must be at least 1, got {n_draws}")
+            raise SettingError(f"explainer.random.n_draws must be at least 1, got {n_draws}")
         self.n_draws = n_draws
 
     def values(self, request: Request) -> Doubles:

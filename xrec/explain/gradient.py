@@ -6,6 +6,7 @@ import torch
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
 
+from xrec.errors import SettingError
 from xrec.explain.base import Explainer, Request
 from xrec.types import Floats
 
@@ -21,7 +22,7 @@ class IntegratedGradients(Explainer):
 
     def __init__(self, n_steps: int = 32) -> None:
         if n_steps < 1:
-            raise ValueError(f"explainer.integrated_gradients.n_steps must be at least 1, got {n_steps}")
+            raise SettingError(f"explainer.integrated_gradients.n_steps must be at least 1, got {n_steps}")
         self.n_steps = n_steps
 
     def values(self, request: Request) -> Floats:

@@ -10,6 +10,7 @@ import numpy as np
 import shap
 from shap.maskers import Independent
 
+from xrec.errors import SettingError
 from xrec.explain.base import Explainer, Request, case_seed, numpy_global_seed
 from xrec.types import Doubles
 
@@ -28,7 +29,7 @@ class ShapExplainer(Explainer):
 
     def __init__(self, budget: int | Literal["auto"] = "auto") -> None:
         if budget != "auto" and (isinstance(budget, str) or budget < 1):
-            raise ValueError(
+            raise SettingError(
                 f"{type(self).__name__}: budget must be 'auto' or a positive number of forwards, got {budget!r}"
             )
         self.budget = budget
@@ -54,7 +55,7 @@ class PermutationShap(ShapExplainer):
 
     def explain(self, game: Game, n_players: int, budget: int, seed: int) -> Doubles:
         if budget < 2 * n_players + 1:
-            raise ValueError(
+            raise SettingError(
                 f"permutation_shap: a case with {n_players} players needs a budget of at least "
                 f"{2 * n_players + 1}, got {budget}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xrec.errors import SettingError
 from xrec.fidelity.base import FidelityMetric, Measured, Removal, mean_over, step_sizes
 
 
@@ -16,7 +17,7 @@ class Eraser(FidelityMetric):
 
     def __init__(self, shares: list[float]) -> None:
         if not shares or not all(0 < s < 1 for s in shares):
-            raise ValueError(f"fidelity.eraser.shares must lie in (0, 1), got {list(shares)}")
+            raise SettingError(f"fidelity.eraser.shares must lie in (0, 1), got {list(shares)}")
         self.shares = tuple(sorted(shares))
 
     def measure(self, removal: Removal) -> list[Measured]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from xrec.errors import SettingError
 from xrec.fidelity.base import DISCRETE, FRACTIONS, FidelityMetric, Measured, Removal, mean_over, step_sizes
 
 
@@ -19,7 +20,7 @@ class RankRemoval(FidelityMetric):
 
     def __init__(self, cutoffs: list[int]) -> None:
         if not cutoffs or min(cutoffs) < 1:
-            raise ValueError(f"fidelity.removal.cutoffs must be positive ranks, got {list(cutoffs)}")
+            raise SettingError(f"fidelity.removal.cutoffs must be positive ranks, got {list(cutoffs)}")
         self.cutoffs = list(cutoffs)
 
     def measure(self, removal: Removal) -> list[Measured]:

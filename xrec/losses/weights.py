@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from xrec.errors import UserError
+from xrec.words import did_you_mean, listed
 
-class LossError(ValueError):
+
+class LossError(UserError):
     """Loss terms and weights that do not match, or a loss that is no longer a number."""
 
 
@@ -44,12 +46,9 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> t
 
 
 def _mismatch(produced: set[str], wanted: set[str]) -> str:
-    lines = []
-    for name in sorted(wanted - produced):
-        close = difflib.get_close_matches(name, sorted(produced), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        lines.append(
-            f"loss.weights.{name} has no term: the model produces {', '.join(sorted(produced)) or 'none'}{hint}"
-        )
+    lines = [
+        f"loss.weights.{name} has no term: the model produces {listed(sorted(produced))}{did_you_mean(name, produced)}"
+        for name in sorted(wanted - produced)
+    ]
     lines += [f"loss term {name!r} has no weight: add loss.weights.{name}" for name in sorted(produced - wanted)]
     return "; ".join(lines)

@@ -16,6 +16,7 @@ from scipy import sparse
 from scipy.linalg import get_lapack_funcs
 from torch import Tensor
 
+from xrec.errors import SettingError
 from xrec.types import HistoryTable
 
 
@@ -75,7 +76,7 @@ def ease_weights(table: HistoryTable, n_items: int, regularization: float) -> Te
     factor, failed = potrf(gram, lower=1, overwrite_a=1)
     inverse, singular = potri(factor, lower=1, overwrite_c=1)
     if failed or singular:
-        raise ValueError(f"ease: X'X + {regularization} I cannot be inverted; raise the regularization")
+        raise SettingError(f"ease: X'X + {regularization} I cannot be inverted; raise the regularization")
     diagonal = inverse.diagonal().copy()
     weights = torch.from_numpy(inverse.astype(np.float32, order="C"))
     weights = weights.tril_().add_(weights.tril(-1).T)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xrec.errors import SettingError
 from xrec.losses.reconstruction import ReconstructionLoss
 from xrec.losses.weights import wanted_terms
 from xrec.models.attention.base import AttentionTables, HistoryAttention
@@ -66,7 +67,7 @@ class Composed(Recommender):
     ) -> None:
         super().__init__()
         if embedding_size < 1:
-            raise ValueError(f"model.embedding_size must be at least 1, got {embedding_size}")
+            raise SettingError(f"model.embedding_size must be at least 1, got {embedding_size}")
         self.n_items = catalogue.n_items
         self.reconstruction = reconstruction
         self.prior = ItemPrior(self.n_items, N_STATISTICS)
@@ -259,11 +260,11 @@ class Composed(Recommender):
         """A view of this model (same weights) that scores with some parts switched off.
 
         Raises:
-            ValueError: a part this model does not have.
+            SettingError: a part this model does not have.
         """
         unknown = sorted(set(parts) - set(self.part_names))
         if unknown:
-            raise ValueError(f"composed: no part {unknown}; parts are {', '.join(self.part_names)}")
+            raise SettingError(f"composed: no part {unknown}; parts are {', '.join(self.part_names)}")
         view = copy.copy(self)
         view.switched_off = self.switched_off | set(parts)
         return view

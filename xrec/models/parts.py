@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xrec.errors import SettingError
 from xrec.models.base import FitData, History
 from xrec.models.baselines.ease import fitted_weights, gathered, summed_rows
 from xrec.models.baselines.personal_frequency import at_own_item
@@ -66,7 +67,7 @@ class LinearPath(nn.Module):
     def __init__(self, regularization: float) -> None:
         super().__init__()
         if regularization <= 0:
-            raise ValueError(f"linear path: regularization must be above 0, got {regularization}")
+            raise SettingError(f"linear path: regularization must be above 0, got {regularization}")
         self.regularization = regularization
         self.mix = nn.Parameter(torch.ones(3))
         self.weights: Tensor

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from xrec.files import write_text
 from xrec.report import figures, tables
 from xrec.report.cards import user_cards
 from xrec.report.cells import one_data_set, sample_words
@@ -21,7 +22,7 @@ from xrec.report.fidelity import (
     left_out_words,
 )
 from xrec.report.metrics import METRICS, describe, title_of
-from xrec.report.plot import figure_svg, write_whole
+from xrec.report.plot import figure_svg
 from xrec.report.read import (
     ReportError,
     empty_results,
@@ -55,7 +56,7 @@ def write_report(run_directory: Path) -> Path:
             f"{run} holds none of {', '.join(_FILES)}: it is not a run directory, or the run saved nothing yet"
         )
     path = run / "report.html"
-    write_whole(path, _template().render(**_content(run)).encode("utf-8", errors="replace"))
+    write_text(path, _template().render(**_content(run)))
     return path
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xrec.files import write_bytes
 from xrec.report.metrics import kind_of
 from xrec.report.render import clean
 
@@ -109,20 +109,10 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
             figure.savefig(
                 buffer, format=kind, metadata=metadata, facecolor="white", bbox_inches="tight", pad_inches=0.03
             )
-        write_whole(path, buffer.getvalue())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, buffer.getvalue())
         written.append(path)
     return written
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write to a temporary name beside `path` and rename, so that a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def figure_svg(figure: Figure, name: str, description: str) -> Markup:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from xrec.errors import UserError
+
 TEXT_COLUMNS = (
     "data", "split", "part", "model", "stage", "group", "explainer", "masker", "players", "output", "metric", "user",
     "item",
@@ -23,7 +25,7 @@ RESULT_SCHEMA: dict[str, Any] = {
 RESUME = "finish it with `python experiments/run.py resume={}`, or start a new run"
 
 
-class ReportError(ValueError):
+class ReportError(UserError):
     """A saved run that cannot be read: names the file and what to do about it."""
 
 

@@ -11,11 +11,11 @@ import polars as pl
 import torch
 
 from xrec.config.instantiate import instantiate
+from xrec.files import whole_file
 from xrec.masking.value import ValueFunction, ValueSettings
 from xrec.models.base import History, Recommender
 from xrec.ranking.evaluate import top_items
 from xrec.stages.run import Run, by_length, chunked, release_memory
-from xrec.tracking.files import whole_file
 from xrec.types import Case, Ints
 
 

@@ -11,12 +11,12 @@ import torch
 
 from xrec.config.instantiate import instantiate
 from xrec.explain.base import Explainer
+from xrec.files import whole_file
 from xrec.masking.value import ValueFunction
 from xrec.models.base import Recommender
 from xrec.models.composed import Composed
 from xrec.stages.cases import case_chunks, channel, choose_cases, save_cases, value_functions
 from xrec.stages.run import Run, progress
-from xrec.tracking.files import whole_file
 from xrec.types import Attribution
 
 

@@ -11,11 +11,11 @@ import torch
 from omegaconf import OmegaConf
 
 from xrec.config.instantiate import instantiate
+from xrec.files import write_json
 from xrec.models.base import Recommender
 from xrec.models.composed import Composed
 from xrec.ranking.evaluate import RankingSettings, evaluate
 from xrec.stages.run import Run, by_length, score_users
-from xrec.tracking.files import write_json
 from xrec.training.checkpoint import CheckpointError, load_state, load_tensors, save_tensors, weights_digest
 from xrec.training.fit import TrainingSettings, fit
 

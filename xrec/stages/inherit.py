@@ -12,8 +12,9 @@ import polars as pl
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from xrec.config.commandline import parse
+from xrec.errors import RunError
 from xrec.tracking.results import read_results, write_results
-from xrec.tracking.store import RunError, RunStore
+from xrec.tracking.store import RunStore
 
 #: files by the stage that writes them
 FILES = {

@@ -9,13 +9,13 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from xrec.errors import RunError
 from xrec.models.base import History, Recommender
 from xrec.models.composed import Composed
 from xrec.ranking.evaluate import Ranking, RankingSettings, evaluate
 from xrec.stages.fit import build
 from xrec.stages.run import Run, by_length, progress, release_memory
 from xrec.tracking.results import Rows
-from xrec.tracking.store import RunError
 from xrec.types import Ints
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
+from xrec.files import write_json
 from xrec.report.fidelity import fidelity_groups, fidelity_table
 from xrec.report.html import write_report
 from xrec.report.records import data_card_table, data_facts_table
 from xrec.report.render import to_rich
 from xrec.report.tables import RANKING_SUMMARY, cost_table, parts_table, ranking_table
 from xrec.stages.run import Run
-from xrec.tracking.files import write_json
 from xrec.tracking.results import read_results, summary
 
 TABLE_COLUMNS = ["block", "row", "column", "value", "low", "high", "text"]

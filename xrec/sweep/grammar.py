@@ -28,7 +28,8 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import HydraException
 
-from xrec.sweep.space import TAGS, Choice, Numbers, Parameter, Space, SweepError, Value, decimal, did_you_mean
+from xrec.sweep.space import TAGS, Choice, Numbers, Parameter, Space, SweepError, Value, decimal
+from xrec.words import did_you_mean
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xrec.files import write_text
 from xrec.sweep.space import Space
 from xrec.sweep.trials import DIRECTORY, counts
 
@@ -49,9 +49,7 @@ def write_results(content: dict[str, Any], sweep_dir: Path) -> Path:
     from omegaconf import OmegaConf
 
     path = sweep_dir / RESULTS
-    temporary = path.with_name(f".{RESULTS}.{os.getpid()}")
-    temporary.write_text(_HEADER + OmegaConf.to_yaml(OmegaConf.create(content)), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, _HEADER + OmegaConf.to_yaml(OmegaConf.create(content)))
     return path
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from xrec.sweep.space import SweepError, did_you_mean
+from xrec.sweep.space import SweepError
+from xrec.words import did_you_mean
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import CompactHydraException
+
+from xrec.errors import UserError
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -21,14 +22,8 @@ TAGS = ("log", "int", "zero")
 _MANY = 10_000
 
 
-class SweepError(CompactHydraException, ValueError):
+class SweepError(CompactHydraException, UserError):
     """A sweep that cannot be run as asked. Hydra prints it without a traceback."""
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """'; did you mean ...?' or nothing."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 @dataclass(frozen=True)

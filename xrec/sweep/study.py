@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xrec.sweep.space import Space, SweepError, did_you_mean
+from xrec.sweep.space import Space, SweepError
+from xrec.words import did_you_mean
 
 if TYPE_CHECKING:
     from optuna import Study

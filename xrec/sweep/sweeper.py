@@ -23,8 +23,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from xrec.sweep import results, trials
 from xrec.sweep.grammar import read_space
 from xrec.sweep.samplers import SamplerFactory
-from xrec.sweep.space import Space, SweepError, did_you_mean
+from xrec.sweep.space import Space, SweepError
 from xrec.sweep.study import StudySettings, open_study
+from xrec.words import did_you_mean
 
 if TYPE_CHECKING:
     from optuna import Study

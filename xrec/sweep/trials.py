@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from xrec.sweep.owner import is_dead, is_elsewhere, this_process
+from xrec.processes import is_dead, is_elsewhere, this_process
 from xrec.sweep.samplers import SamplerFactory
 from xrec.sweep.space import Space
 

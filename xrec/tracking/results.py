@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from xrec.tracking.files import whole_file
+from xrec.files import whole_file
 
 SCHEMA: dict[str, type[pl.DataType]] = {
     "data": pl.String,

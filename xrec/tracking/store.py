@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xrec.tracking.files import write_json, write_text
+from xrec.errors import RunError
+from xrec.files import write_json, write_text
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -35,10 +36,6 @@ PACKAGES = (
     "wandb",
     "safetensors",
 )
-
-
-class RunError(RuntimeError):
-    """A run directory that cannot be used; the message says where and what to do."""
 
 
 class RunStore:

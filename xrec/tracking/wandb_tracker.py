@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from xrec.errors import SettingError
+
 if TYPE_CHECKING:
     import wandb
 
@@ -22,7 +24,7 @@ class WandbTracker:
         self, project: str = "xrec", mode: Literal["offline", "online"] = "offline", group: str | None = None
     ) -> None:
         if mode not in ("offline", "online"):
-            raise ValueError(f"tracking.mode must be 'offline' or 'online', got {mode!r}")
+            raise SettingError(f"tracking.mode must be 'offline' or 'online', got {mode!r}")
         self.project, self.group = project, group
         self.mode: Literal["offline", "online"] = mode
         self._run: wandb.Run | None = None

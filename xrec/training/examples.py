@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from xrec.errors import SettingError
 from xrec.models.base import History
 from xrec.models.composed import Batch
 from xrec.types import Dataset, HistoryTable, Ints, TargetTable, membership
@@ -34,15 +35,15 @@ def windows(dataset: Dataset, moments: list[int], horizon: int) -> list[Window]:
     training periods are left.
 
     Raises:
-        ValueError: a window that reaches past the training periods, or one without any example.
+        SettingError: a window that reaches past the training periods, or one without any example.
     """
     if not moments:
-        raise ValueError("training.windows is empty: name at least one moment to train on")
+        raise SettingError("training.windows is empty: name at least one moment to train on")
     result = []
     for given in moments:
         moment = given if given > 0 else dataset.train_end + 1 + given
         if moment + horizon - 1 > dataset.train_end:
-            raise ValueError(
+            raise SettingError(
                 f"training.windows: the window at {moment} with horizon {horizon} reaches period "
                 f"{moment + horizon - 1}, "
                 f"past the last training period {dataset.train_end}"
@@ -50,7 +51,7 @@ def windows(dataset: Dataset, moments: list[int], horizon: int) -> list[Window]:
         table, targets = dataset.histories(moment), dataset.targets(moment, moment + horizon - 1)
         users = np.flatnonzero((table.lengths() > 0) & (np.diff(targets.indptr) > 0))
         if len(users) == 0:
-            raise ValueError(
+            raise SettingError(
                 f"training.windows: no user has both a history before {moment} and events in the {horizon} "
                 "periods from it"
             )

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from xrec.errors import SettingError
 from xrec.losses.weights import LossError, weighted_sum
 from xrec.models.base import FitData
 from xrec.models.composed import Composed
@@ -73,7 +74,7 @@ def fit(
 
     Raises:
         LossError: a term is NaN, infinite or above `max_loss`, naming term and step; or terms and weights do not match.
-        ValueError: the monitored metric is not among the validation metrics.
+        SettingError: the monitored metric is not among the validation metrics.
     """
     examples = windows(data.dataset, settings.windows, settings.horizon)
     _say_who_trains(examples, data.dataset)
@@ -87,11 +88,11 @@ def fit(
         model.eval()
         metrics = validate(model)
         if settings.monitor not in metrics:
-            raise ValueError(
+            raise SettingError(
                 f"training.monitor={settings.monitor!r} is not measured; choose one of {', '.join(sorted(metrics))}"
             )
         if math.isnan(metrics[settings.monitor]):
-            raise ValueError(f"training.monitor={settings.monitor!r} is nan after epoch {state.epoch + 1}")
+            raise SettingError(f"training.monitor={settings.monitor!r} is nan after epoch {state.epoch + 1}")
         state.epoch += 1
         state.seconds += time.perf_counter() - started
         log({"step": state.step, "epoch": state.epoch, "seconds": state.seconds, **metrics})
@@ -127,7 +128,9 @@ def _optimisers(model: Composed, settings: TrainingSettings) -> dict[str, torch.
     groups = model.parameter_groups()
     unknown = sorted(set(settings.learning_rate_scale) - set(groups))
     if unknown:
-        raise ValueError(f"training.learning_rate_scale: no parameter group {unknown}; groups are {', '.join(groups)}")
+        raise SettingError(
+            f"training.learning_rate_scale: no parameter group {unknown}; groups are {', '.join(groups)}"
+        )
 
     def adam(names: list[str]) -> torch.optim.Optimizer:
         rates = {n: settings.learning_rate * settings.learning_rate_scale.get(n, 1.0) for n in names}

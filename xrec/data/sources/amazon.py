@@ -17,12 +17,13 @@ from typing import Any
 
 import polars as pl
 
-from xrec.data.errors import DataError, did_you_mean
+from xrec.data.errors import DataError
 from xrec.data.schema import EVENT_COLUMNS, RawData, Step
 from xrec.data.sources.delimited import Delimited, event_columns, event_log, time_column, utc
 from xrec.data.sources.jsonlines import JsonLines
 from xrec.data.sources.reading import decoded, fetch_again, numbered, one_document, require, wraps_records
 from xrec.data.sources.spill import Spill
+from xrec.words import did_you_mean
 
 HOME = "https://amazon-reviews-2023.github.io/ (or the page of the older release, see its links)"
 RELEASES = (2014, 2018, 2023)

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import polars as pl
 
-from xrec.data.errors import DataError, did_you_mean
+from xrec.data.errors import DataError
 from xrec.data.schema import RawData
 from xrec.data.sources.attributes import Attributes, attribute_table, matched
 from xrec.data.sources.files import Opened, existing, name_of, no_twice, open_delimited
 from xrec.data.sources.logs import Log, Rules, event_log, roles_of
 from xrec.data.sources.table import raw_data
+from xrec.words import did_you_mean
 
 #: type in the header -> type of the attribute
 TYPES = {"token": "categorical", "float": "numeric", "token_seq": "list", "float_seq": None}
@@ -82,7 +83,8 @@ class Atomic:
         unused = dict(self.types)
         tables = {key: self._attributes(log, key, file, unused) for key, file in files.items()}
         if unused:
-            hint = did_you_mean(min(unused), [c for table in tables.values() for c in table.frame.columns])
+            columns = [c for table in tables.values() for c in table.frame.columns]
+            hint = did_you_mean(min(unused), columns, cutoff=0.5)
             raise DataError(f"{self.name}: types.{min(unused)}: neither .item nor .user has such a column{hint}")
         return raw_data(log, tables)
 

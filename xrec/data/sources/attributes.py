@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from xrec.data.errors import DataError, did_you_mean
+from xrec.data.errors import DataError
 from xrec.data.schema import Step
 from xrec.data.sources.files import Opened, check_columns, collect, is_text, stray
 from xrec.data.sources.logs import Log
+from xrec.words import did_you_mean
 
 TYPES = ("categorical", "numeric", "list", "text")
 _NUMBER = r"^-?(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][+-]?\d+)?$"

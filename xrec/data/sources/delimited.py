@@ -12,10 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from xrec.data.errors import DataError, did_you_mean
+from xrec.data.errors import DataError
 from xrec.data.schema import EVENT_COLUMNS, Step
 from xrec.data.sources.files import no_twice
 from xrec.data.sources.reading import decoded, fetch_again
+from xrec.words import did_you_mean
 
 #: The first second of 2100: a later time is a wrong unit or a broken file.
 LATEST = 4_102_444_800

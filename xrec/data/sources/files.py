@@ -19,8 +19,9 @@ from typing import Any
 
 import polars as pl
 
-from xrec.data.errors import DataError, did_you_mean
+from xrec.data.errors import DataError
 from xrec.data.sources.reading import BOM, begins_document, binary, one_document, wraps_records
+from xrec.words import did_you_mean
 
 #: suffixes, without a `.gz` behind them
 FORMATS = {

@@ -8,10 +8,11 @@ from typing import Any
 
 import polars as pl
 
-from xrec.data.errors import DataError, did_you_mean
+from xrec.data.errors import DataError
 from xrec.data.schema import EVENT_COLUMNS, Step
 from xrec.data.sources.files import Opened, check_columns, collect, is_text, stray
 from xrec.data.sources.times import check_settings, reading, settle
+from xrec.words import did_you_mean
 
 _HEAD = 1000
 _IDS = ("user", "item")

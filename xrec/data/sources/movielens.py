@@ -13,10 +13,11 @@ from typing import Any
 
 import polars as pl
 
-from xrec.data.errors import DataError, did_you_mean
+from xrec.data.errors import DataError
 from xrec.data.schema import RawData, Step
 from xrec.data.sources.delimited import Column, Delimited, event_columns, event_log
 from xrec.data.sources.reading import decoded, fetch_again, require
+from xrec.words import did_you_mean
 
 HOME = "https://grouplens.org/datasets/movielens/"
 #: layout -> ratings, films, users (or None); told by the files that are there, first match first.

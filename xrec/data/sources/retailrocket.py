@@ -12,10 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from xrec.data.errors import DataError, did_you_mean
+from xrec.data.errors import DataError
 from xrec.data.schema import RawData, Step
 from xrec.data.sources.delimited import Column, Delimited, event_log, time_column, utc
 from xrec.data.sources.reading import fetch_again, require
+from xrec.words import did_you_mean
 
 HOME = "https://www.kaggle.com/datasets/retailrocket/ecommerce-dataset"
 KINDS = ("view", "addtocart", "transaction")

@@ -8,11 +8,12 @@ from typing import Any
 
 import polars as pl
 
-from xrec.data.errors import DataError, did_you_mean
+from xrec.data.errors import DataError
 from xrec.data.schema import RawData
 from xrec.data.sources.attributes import Attributes, attribute_table, matched
 from xrec.data.sources.files import Opened, existing, format_of, name_of, open_table
 from xrec.data.sources.logs import Log, Rules, event_log, roles_of
+from xrec.words import did_you_mean
 
 _ENTITY = ("path", "columns", "types", "format")
 

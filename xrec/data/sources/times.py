@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from xrec.data.errors import DataError, did_you_mean
+from xrec.data.errors import DataError
 from xrec.data.sources.files import first_line
+from xrec.words import did_you_mean
 
 UTC = pl.Datetime("us", "UTC")
 #: unit of a count since 1970 -> microseconds

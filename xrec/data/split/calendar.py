@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import polars as pl
 
-from xrec.data.errors import DataError, did_you_mean
+from xrec.data.errors import DataError
+from xrec.words import did_you_mean
 
 _HOUR = 3_600_000_000
 _DAY = 24 * _HOUR

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xrec.data.errors import DataError, did_you_mean
+from xrec.data.errors import DataError
+from xrec.words import did_you_mean
 
 
 def share(name: str, value: object) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from xrec.errors import SettingError
 from xrec.models.attention.base import AttentionTables, HistoryAttention, against
 from xrec.models.base import History
 
@@ -18,7 +19,7 @@ class Target(HistoryAttention):
     Args:
         normaliser: 'sigmoid' (unnormalised gates: contributions are deletion effects) or 'softmax'.
     Raises:
-        ValueError: another normaliser.
+        SettingError: another normaliser.
     """
 
     def __init__(
@@ -26,7 +27,7 @@ class Target(HistoryAttention):
     ) -> None:
         super().__init__()
         if normaliser not in ("sigmoid", "softmax"):
-            raise ValueError(f"model.attention.normaliser must be 'sigmoid' or 'softmax', got {normaliser!r}")
+            raise SettingError(f"model.attention.normaliser must be 'sigmoid' or 'softmax', got {normaliser!r}")
         self.normaliser = normaliser
         self.query = nn.Linear(embedding_size, embedding_size, bias=False)
         self.key = nn.Linear(embedding_size, embedding_size, bias=False)

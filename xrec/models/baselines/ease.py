@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xrec.errors import SettingError
 from xrec.models.base import AdditiveRecommender, Context, FitData
 from xrec.models.closed_form import ease_weights
 from xrec.types import Catalogue
@@ -37,7 +38,7 @@ class EASE(AdditiveRecommender):
     def __init__(self, catalogue: Catalogue, regularization: float = 500.0) -> None:
         super().__init__()
         if regularization <= 0:
-            raise ValueError(f"ease: regularization must be above 0, got {regularization}")
+            raise SettingError(f"ease: regularization must be above 0, got {regularization}")
         self.n_items = catalogue.n_items
         self.regularization = regularization
         self.weights: Tensor

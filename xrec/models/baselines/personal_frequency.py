@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xrec.errors import SettingError
 from xrec.models.base import AdditiveRecommender, Context, FitData
 from xrec.types import HALF_LIVES, Catalogue, Dataset
 
@@ -18,13 +19,13 @@ class PersonalFrequency(AdditiveRecommender):
         half_life: in periods, one of `xrec.types.HALF_LIVES`.
         backfill_periods: popularity of the last so many periods before the scored moment orders items never bought.
     Raises:
-        ValueError: a half-life that histories do not carry.
+        SettingError: a half-life that histories do not carry.
     """
 
     def __init__(self, catalogue: Catalogue, half_life: float = 16.0, backfill_periods: int = 8) -> None:
         super().__init__()
         if half_life not in HALF_LIVES:
-            raise ValueError(f"personal_frequency: half_life must be one of {HALF_LIVES}, got {half_life}")
+            raise SettingError(f"personal_frequency: half_life must be one of {HALF_LIVES}, got {half_life}")
         self.n_items = catalogue.n_items
         self.channel = HALF_LIVES.index(half_life)
         self.backfill_periods = backfill_periods

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xrec.errors import SettingError
 from xrec.models.base import AdditiveRecommender, Capabilities, Context, FitData
 from xrec.types import Catalogue
 
@@ -22,7 +23,7 @@ class Popularity(AdditiveRecommender):
     def __init__(self, catalogue: Catalogue, periods: int | None = None) -> None:
         super().__init__()
         if periods is not None and periods < 1:
-            raise ValueError(f"popularity: periods must be at least 1 or null, got {periods}")
+            raise SettingError(f"popularity: periods must be at least 1 or null, got {periods}")
         self.n_items = catalogue.n_items
         self.periods = periods
         self.counts: Tensor

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xrec.errors import SettingError
 from xrec.types import Catalogue
 
 
@@ -65,7 +66,7 @@ class AttributeCodes(nn.Module):
     def require_some(self, variant: str) -> None:
         """Raise `ValueError` when the dataset has no item attributes at all."""
         if not self.sizes:
-            raise ValueError(
+            raise SettingError(
                 f"model.item_encoder={variant} needs item attributes and this dataset has none; use "
                 "model/item_encoder=embedding"
             )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xrec.errors import SettingError
 from xrec.losses.adversarial import AdversarialLoss
 from xrec.models.item_encoder.base import AttributeCodes, AttributeSum, ItemEncoder, forget_cold
 from xrec.types import Catalogue
@@ -26,7 +27,7 @@ class BiGAN(ItemEncoder):
         batch_size: items per adversarial step.
         free_dropout: probability that an item's free row is dropped in a training step.
     Raises:
-        ValueError: no item attributes, or a probability outside [0, 1).
+        SettingError: no item attributes, or a probability outside [0, 1).
     """
 
     cold_items = True
@@ -43,7 +44,7 @@ class BiGAN(ItemEncoder):
     ) -> None:
         super().__init__()
         if not 0 <= free_dropout < 1:
-            raise ValueError(f"bigan: free_dropout must be in [0, 1), got {free_dropout}")
+            raise SettingError(f"bigan: free_dropout must be in [0, 1), got {free_dropout}")
         self.codes = AttributeCodes(catalogue)
         self.codes.require_some("bigan")
         self.fields = [_Number() if numeric else _Shares() for numeric in self.codes.numeric]

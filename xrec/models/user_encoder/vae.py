@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xrec.errors import SettingError
 from xrec.losses.variational import kl_divergence, reparameterize
 from xrec.models.base import History
 from xrec.models.user_encoder.base import Encoded, UserEncoder
@@ -26,7 +27,7 @@ class VAE(UserEncoder):
     def __init__(self, n_items: int, embedding_size: int, hidden_size: int = 128, dropout: float = 0.5) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
-            raise ValueError(f"vae: dropout must be in [0, 1), got {dropout}")
+            raise SettingError(f"vae: dropout must be in [0, 1), got {dropout}")
         self.dropout = dropout
         self.rows = nn.Embedding(n_items, hidden_size)
         self.bias = nn.Parameter(torch.zeros(hidden_size))
