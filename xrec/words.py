@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 
-def closest(word: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+def closest(word: object, known: Iterable[str], cutoff: float = 0.5) -> str | None:
     """The known word most like `word` by difflib's ratio, None when none reaches `cutoff`.
 
     A dotted path is also found by its last part alone, which must be closer (.75).
@@ -24,7 +24,7 @@ def closest(word: object, known: Iterable[str], cutoff: float = 0.6) -> str | No
     return tails[close[0]] if close else None
 
 
-def did_you_mean(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:
+def did_you_mean(word: object, known: Iterable[str], cutoff: float = 0.5) -> str:
     """'; did you mean ...?', or nothing; see `closest`."""
     found = closest(word, known, cutoff)
     return "" if found is None else f"; did you mean {found!r}?"

@@ -115,7 +115,7 @@ ONE = torch.tensor(1.0)
         ({"adversarial": ONE}, {"adversaral": 1.0}, "loss.weights.adversaral has no term.*did you mean 'adversarial'"),
         ({"a": ONE, "kl": ONE}, {"a": 1.0}, "loss term 'kl' has no weight: add loss.weights.kl"),
         ({"a": ONE, "kl": ONE}, {"a": 1.0, "kl": 0.0}, "loss term 'kl' has no weight"),
-        ({}, {"a": 1.0}, "the model produces none"),
+        ({}, {"a": 1.0}, "the model produces nothing"),
         ({"a": ONE, "kl": torch.tensor(math.nan)}, {"a": 1.0, "kl": 1.0}, "loss term 'kl' is nan"),
         ({"a": torch.tensor(math.inf)}, {"a": 1.0}, "loss term 'a' is inf"),
     ],

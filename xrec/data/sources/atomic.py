@@ -84,7 +84,7 @@ class Atomic:
         tables = {key: self._attributes(log, key, file, unused) for key, file in files.items()}
         if unused:
             columns = [c for table in tables.values() for c in table.frame.columns]
-            hint = did_you_mean(min(unused), columns, cutoff=0.5)
+            hint = did_you_mean(min(unused), columns)
             raise DataError(f"{self.name}: types.{min(unused)}: neither .item nor .user has such a column{hint}")
         return raw_data(log, tables)
 
