@@ -6,7 +6,6 @@ Exit status: 0 identical, 1 equal within the tolerance, 2 different, 3 could not
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import tempfile
@@ -24,7 +23,8 @@ def main() -> int:
     from xrec import pipeline
     from xrec.config.validate import validate_job
     from xrec.errors import RunError, UserError
-    from xrec.rerun import compare
+    from xrec.rundir.compare import compare
+    from xrec.rundir.saved import SavedRun
 
     # so that the temporary folder goes when this process is told to end; of kill -9 nobody hears
     for ending in (signal.SIGTERM, signal.SIGHUP):
@@ -32,8 +32,13 @@ def main() -> int:
     try:
         config = pipeline.restore(arguments.run)
         validate_job(config)
-        if "results_sha256" not in json.loads((arguments.run / "environment.json").read_text()):
-            raise RunError(f"{arguments.run} is unfinished: finish it with experiments/run.py resume={arguments.run}")
+        saved = SavedRun(arguments.run)
+        saved.check()
+        if unfinished := [stage for stage in config.stages if stage not in saved.stages]:
+            raise RunError(
+                f"{arguments.run} is unfinished ({', '.join(unfinished)}): finish it with experiments/run.py "
+                f"resume={arguments.run}"
+            )
         with tempfile.TemporaryDirectory() as temporary:
             second = arguments.keep or Path(temporary) / "rerun"
             pipeline.run(config, second, (), group="rerun")

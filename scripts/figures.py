@@ -27,13 +27,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: RUN_OR_STUDY/figures)")
     options = parser.parse_args(arguments)
     # Imported here, so that --help does not wait for polars.
-    from xrec.report.read import ReportError, is_study, require_directory
+    from xrec.errors import UserError
+    from xrec.rundir.saved import require_directory
+    from xrec.rundir.study import is_study
 
     try:
         directory = require_directory(options.directory)
         out = options.out if options.out is not None else directory / "figures"
         written, absent = (study_figures if is_study(directory) else run_figures)(directory, out)
-    except (ReportError, OSError) as error:
+    except UserError as error:
         print(f"figures: {error}", file=sys.stderr)
         return 1
     for path in written:
@@ -44,36 +46,41 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_figures(run: Path, out: Path) -> tuple[list[Path], list[str]]:
-    """Learning curves, ranking and parts tables, and for each group of cases fidelity table, forest and removal curves.
+    """Learning curves, ranking and components tables, and for each group of cases fidelity table, forest and curves.
 
     Returns:
         The paths written, and what the run has no results for.
 
     Raises:
-        ReportError: results.parquet is missing or broken.
+        RunError: there are no results, or a file is damaged.
     """
-    from xrec.report import figures, tables
-    from xrec.report.fidelity import FIDELITY_PROPERTIES, FIDELITY_RANKS, FIDELITY_SCORES, fidelity_groups
-    from xrec.report.read import read_metrics, read_results
+    from xrec.errors import RunError
+    from xrec.report import figures
+    from xrec.report.fidelity import CaseGroup, fidelity_table, of_family
+    from xrec.report.run_tables import RunTables
+    from xrec.rundir.saved import SavedRun
 
-    results = read_results(run)
-    families = {"scores": FIDELITY_SCORES, "ranks": FIDELITY_RANKS, "properties": FIDELITY_PROPERTIES}
+    saved = SavedRun(run)
+    if not saved.stages:
+        raise RunError(f"{run} holds no finished stage of a run: finish it with resume={run}")
+    tables, results = RunTables(saved), saved.results
+    families = list(dict.fromkeys(metric.family for metric in results.metrics.values() if metric.family))
     made: dict[str, Callable[[], Any]] = {
-        "learning_curves": lambda: figures.learning_curves(read_metrics(run)),
-        "ranking": lambda: tables.ranking_table(results),
-        "parts": lambda: tables.parts_table(results),
-        "cost": lambda: tables.cost_table(results),
+        "learning_curves": lambda: figures.learning_curves(saved.log),
+        "ranking": lambda: tables.ranking,
+        "components": lambda: tables.components,
+        "cost": lambda: tables.cost,
     }
-    for group in fidelity_groups(results) or ["new"]:
+    for cases in tables.case_groups or [CaseGroup("new")]:
         # A group's name becomes a file's name; whatever it holds, the file stays in `out`.
-        safe = re.sub(r"\W+", "-", group)
-        made[f"fidelity_{safe}"] = lambda group=group: tables.fidelity_table(results, group)
-        for name, metrics in families.items():
-            made[f"fidelity_{name}_{safe}"] = lambda group=group, metrics=metrics: tables.fidelity_table(
-                results, group, metrics
+        safe = re.sub(r"\W+", "-", cases.name)
+        made[f"fidelity_{safe}"] = lambda cases=cases: tables.fidelity(cases)
+        for family in families:
+            made[f"fidelity_{family}_{safe}"] = lambda cases=cases, family=family: fidelity_table(
+                results, cases, of_family(results, family), variants=(None, "normalised")
             )
-        made[f"fidelity_forest_{safe}"] = lambda group=group: figures.fidelity_forest(results, group)
-        made[f"removal_curves_{safe}"] = lambda group=group: figures.removal_curves(results, group)
+        made[f"fidelity_forest_{safe}"] = lambda cases=cases: figures.fidelity_forest(results, cases)
+        made[f"removal_curves_{safe}"] = lambda cases=cases: figures.removal_curves(results, cases)
     return _write(made, out)
 
 
@@ -81,14 +88,15 @@ def study_figures(study_directory: Path, out: Path) -> tuple[list[Path], list[st
     """The accuracy-fidelity front and the table of the trials on it.
 
     Raises:
-        ReportError: the study has not finished, or has a single objective.
+        UserError: the study has not finished, or has a single objective.
     """
-    from xrec.report import figures, tables
-    from xrec.report.read import read_study
+    from xrec.report import figures
+    from xrec.report.records import front_table
+    from xrec.rundir.study import read_study
 
     study = read_study(study_directory)
     return _write(
-        {"front": lambda: figures.accuracy_fidelity_front(study), "front_table": lambda: tables.front_table(study)}, out
+        {"front": lambda: figures.accuracy_fidelity_front(study), "front_table": lambda: front_table(study)}, out
     )
 
 

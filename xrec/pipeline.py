@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import polars as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
@@ -22,17 +21,19 @@ from xrec.data.cache import ArrayCache
 from xrec.data.clean import Cleaning
 from xrec.data.interactions import SplitInteractions
 from xrec.errors import RunError
-from xrec.files import whole_file
 from xrec.models.base import Recommender
+from xrec.report.run_tables import RunTables
+from xrec.rundir.directory import RunDirectory
+from xrec.rundir.saved import SavedRun, read_yaml
+from xrec.rundir.table import canonical_hash
+from xrec.stages.environment import describe_environment
 from xrec.stages.explain import explain
 from xrec.stages.fidelity import fidelity
 from xrec.stages.fit import fit_model, load_model
-from xrec.stages.inherit import inherit, inherit_settings
+from xrec.stages.inherit import check_source, inherit, inherit_settings, refuse_other_data
 from xrec.stages.rank import check_groups, rank
 from xrec.stages.report import objectives, report, show
-from xrec.stages.run import Run
-from xrec.tracking.results import canonical_hash, read_results
-from xrec.tracking.store import RunStore, describe_environment
+from xrec.stages.run import Done, Run
 
 log = logging.getLogger(__name__)
 STAGES = ("fit", "rank", "explain", "fidelity", "report")
@@ -57,60 +58,68 @@ def run(
     """
     source = _source(config, overrides)
     _check_device(str(config.device))
-    store = RunStore(directory, resume=resume)
-    if source is not None and not store.done():
-        inherit(source, store, list(config.stages))
     _make_repeatable(config)
-    current = _prepare(config, store, source, overrides)
-    current.tracker.start(
-        store.directory,
-        _plain(config),
-        store.directory.name,
-        group or config.get("experiment", {}).get("name"),
-        _job_type(config),
-    )
-    try:
-        _stages(current)
-    except BaseException:
-        current.tracker.finish(failed=True)
-        raise
-    current.tracker.finish()
-    return objectives(current)
+    with RunDirectory(directory, resume=resume) as store:
+        current = _prepare(config, store, source, overrides)
+        current.tracker.start(
+            store.directory,
+            _plain(config),
+            store.directory.name,
+            group or config.get("experiment", {}).get("name"),
+            _job_type(config),
+        )
+        try:
+            reached = _stages(current)
+        except BaseException:
+            current.tracker.finish(failed=True)
+            raise
+        current.tracker.finish()
+        return reached
 
 
-def _stages(current: Run) -> None:
+def _stages(current: Run) -> dict[str, float]:
     config, store = current.config, current.store
     todo = [s for s in STAGES if s in config.stages and s not in store.done()]
-    model: Recommender | None = None
     if "rank" in todo:
         check_groups(current)
     with threadpool_limits(int(config.threads)):
-        if "fit" in todo:
-            with current.costed("fit"):
-                model = fit_model(current)
-            store.mark_done("fit")
-        elif set(todo) - {"report"}:
-            model = load_model(current)
-        for stage in [s for s in todo if s not in ("fit", "report")]:
-            assert model is not None
-            with current.costed(stage):
-                if stage == "rank":
-                    rank(current, model)
-                elif stage == "explain":
-                    explain(current, model)
-                else:
-                    fidelity(current, model)
-            store.mark_done(stage)
-        results = read_results(store.path("results.parquet"))
-        store.environment(results_sha256=canonical_hash(results))
-        if "report" in config.stages:
-            with current.costed("report"):
-                report(current)
-            store.mark_done("report")
-    show(current)
+        model = _model(current, todo)
+        for stage, do in (("rank", rank), ("explain", explain), ("fidelity", fidelity)):
+            if stage in todo:
+                assert model is not None
+                _do(current, stage, functools.partial(do, current, model))
+        store.environment(results_sha256=canonical_hash(store.results()))
+        tables = RunTables(SavedRun(store.directory))
+        if "report" in todo:
+            _do(current, "report", functools.partial(report, current, tables))
+        show(tables)
+    return objectives(config, tables.results.frame)
 
 
-def _prepare(config: DictConfig, store: RunStore, source: Path | None, overrides: Sequence[str]) -> Run:
+def _model(current: Run, todo: list[str]) -> Recommender | None:
+    """The model of this run, fitted now or loaded; None where no stage wants it."""
+    if "fit" in todo:
+        fitted: list[Recommender] = []
+
+        def fit() -> Done:
+            model, done = fit_model(current)
+            fitted.append(model)
+            return done
+
+        _do(current, "fit", fit)
+        return fitted[0]
+    return load_model(current) if set(todo) - {"report"} else None
+
+
+def _do(current: Run, stage: str, do: Callable[[], Done]) -> None:
+    """Do one stage and put it on record."""
+    current.store.start(stage)
+    with current.costed(stage) as cost:
+        done = do()
+    current.store.finish(stage, [*done.rows, cost], done.files, done.reference)
+
+
+def _prepare(config: DictConfig, store: RunDirectory, source: Path | None, overrides: Sequence[str]) -> Run:
     cache = ArrayCache(config.paths.cache)
     dataset = build(
         instantiate(config.data.source),
@@ -118,25 +127,27 @@ def _prepare(config: DictConfig, store: RunStore, source: Path | None, overrides
         cache,
         Cleaning(**OmegaConf.to_container(config.data.clean, resolve=True)),  # type: ignore[arg-type]
     )
-    store.write_config(OmegaConf.to_yaml(config, resolve=True), list(overrides))
-    store.environment(
-        **describe_environment(),
-        data_sha256=dataset.fingerprint,
+    if source is not None and "fit" not in config.stages:
+        refuse_other_data(source, dataset.fingerprint)
+    tracker = instantiate(config.tracking)
+    store.begin(
+        OmegaConf.to_yaml(config, resolve=True),
+        list(overrides),
+        dataset.fingerprint,
+        _documents(dataset),
         from_run=str(source) if source else None,
         threads=config.threads,
+        **describe_environment(),
     )
-    _describe_data(store, dataset)
-    tracker = instantiate(config.tracking)
+    if source is not None:
+        inherit(source, store, list(config.stages))
     return Run(config, store, tracker, dataset, cache, torch.device(config.device))
 
 
-def _describe_data(store: RunStore, dataset: SplitInteractions) -> None:
+def _documents(dataset: SplitInteractions) -> dict[str, Any]:
     """data_card.json; folds.parquet and truth.parquet where the split holds entities out or causes are known."""
-    store.path("data_card.json").write_text(json.dumps(dataset.card, indent=1))
-    for name, columns in (("folds", dataset.folds()), ("truth", dataset.causes())):
-        if columns:
-            with whole_file(store.path(f"{name}.parquet")) as temporary:
-                pl.DataFrame(columns).write_parquet(temporary)
+    tables = {"folds.parquet": dataset.folds(), "truth.parquet": dataset.causes()}
+    return {"data_card.json": dataset.card, **{name: columns for name, columns in tables.items() if columns}}
 
 
 def _source(config: DictConfig, overrides: Sequence[str]) -> Path | None:
@@ -151,6 +162,7 @@ def _source(config: DictConfig, overrides: Sequence[str]) -> Path | None:
     source = Path(config.from_run)
     if not (source / "config.yaml").is_file():
         raise RunError(f"from_run={source} is not a run directory: it has no config.yaml")
+    check_source(source, chosen)
     if "fit" not in chosen:
         taken = inherit_settings(config, restore(source), overrides)
         validate_job(config)
@@ -184,13 +196,15 @@ def restore(directory: Path) -> DictConfig:
     """The resolved config of a saved run.
 
     Raises:
-        RunError: not a run directory.
+        RunError: not a run directory, or its config.yaml is not the one that the run began with.
     """
-    path = directory / "config.yaml"
-    if not path.is_file():
+    saved = SavedRun(directory)
+    if not saved.has("config.yaml"):
         raise RunError(f"{directory} is not a run directory: it has no config.yaml")
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
+    saved.record.refuse_edited(directory)
+    config = OmegaConf.create(read_yaml(directory / "config.yaml"))
+    if not isinstance(config, DictConfig) or "stages" not in config:
+        raise RunError(f"{directory / 'config.yaml'} is no config of a run: put it back as it was")
     return config
 
 

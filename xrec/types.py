@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -167,11 +167,34 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True)
+class Metric:
+    """What a metric's numbers mean, declared once by what computes them and saved beside them.
+
+    direction: which way is better; None: reported without a verdict. form: the format spec of a value. definition: one
+    sentence for a glossary. family: metrics of one family stand in one table. headline: shown in short tables.
+    """
+
+    name: str
+    label: str
+    direction: Literal["higher", "lower"] | None = None
+    form: str = ".4g"
+    definition: str = ""
+    family: str = ""
+    headline: bool = False
+
+
+#: what an explainer is: an explanation of the model; one that knows nothing of the model; one that looked at the
+#: fidelity metric to choose its answer
+Role = Literal["explainer", "control", "oracle"]
+
+
+@dataclass(frozen=True)
 class Case:
     """One recommendation to be explained: why `target` stood at `position` of the list of `user`.
 
-    Internal ids, with the external ones beside them; `group` is 'new' (target not in the history) or 'repeat'.
-    `index` numbers the cases of a run and never changes; random numbers are keyed by the external ids.
+    Internal ids, with the external ones beside them; `group` is 'new' (target not in the history) or 'repeat'; `few`:
+    the history has so few players that it is reported apart. `index` numbers the cases of a run and never changes;
+    random numbers are keyed by the external ids.
     """
 
     index: int
@@ -182,6 +205,7 @@ class Case:
     position: int
     user_id: str
     item_id: str
+    few: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,25 +213,29 @@ class Attribution:
     """One explainer's answer for B cases over up to P players (rows padded with NaN beyond `n_players`).
 
     values [B, P]: larger means more supportive of the target (if `signed`, negative values oppose it).
-    baseline [B]: the value of the empty history, where the explainer knows it (NaN elsewhere).
-    n_forwards [B]: masked copies scored; seconds [B]: wall time. standard_error [B, P] of sampling, or None.
-    `complete`: promises that values sum to f(x) - f(empty). `queries_evaluator`: looked at the fidelity metric (an
-    oracle). selected [B, P]: for explainers that answer with a set, else None.
+    f_x, f_empty [B]: the game's value of the whole and of the empty history. n_forwards [B]: masked copies scored;
+    seconds [B]: wall time. standard_error [B, P] of sampling, or None. selected [B, P]: for explainers that answer
+    with a set, else None. `complete`: promises that values sum to f(x) - f(empty). `reference`: what every other
+    explainer is tested against. `draw` numbers the draws of a random explainer.
     """
 
     explainer: str
+    draw: int
+    role: Role
     cases: tuple[Case, ...]
     player_ids: tuple[tuple[str, ...], ...]
     values: Doubles
     output: str
     masker: str
+    players: str
     signed: bool
     complete: bool
-    baseline: Doubles
+    f_x: Doubles
+    f_empty: Doubles
     n_forwards: Ints
     seconds: Doubles
+    reference: bool = False
     standard_error: Doubles | None = None
-    queries_evaluator: bool = False
     selected: Bools | None = None
 
     @property

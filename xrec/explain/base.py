@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xrec.masking.value import ValueFunction
-from xrec.types import Attribution, Case, Doubles, Floats
+from xrec.types import Attribution, Case, Doubles, Floats, Role
 
 
 def case_seed(seed: int, case: Case, explainer: str, draw: int = 0) -> int:
@@ -47,15 +47,20 @@ class Request:
 
 
 class Explainer(ABC):
-    """`signed`: negative values oppose the target; `complete`: values promise to sum to f(x) - f(empty);
-    `n_draws`: how often a random control is drawn, its fidelity being the mean."""
+    """`role`: explainer, control (knows nothing of the model) or oracle (looks at the fidelity metric to choose its
+    answer); `reference`: what the others are tested against; `signed`: negative values oppose the target; `complete`:
+    values promise to sum to f(x) - f(empty); `n_draws`: how often a random control is drawn, its fidelity being the
+    mean."""
 
+    role: Role = "explainer"
+    reference: bool = False
     signed: bool = True
     complete: bool = False
     n_draws: int = 1
 
     def attribute(self, value: ValueFunction, seed: int, name: str, draw: int = 0) -> Attribution:
         """Attribution of every case of `value`; forwards and seconds are counted per case."""
+        f_x, f_empty = value.ends()
         before, started = value.forwards.copy(), time.perf_counter()
         values = np.array(self.values(Request(value, seed, name, draw)), dtype=np.float64)
         seconds = (time.perf_counter() - started) / max(1, len(value))
@@ -66,14 +71,19 @@ class Explainer(ABC):
             )
         return Attribution(
             explainer=name,
+            draw=draw,
+            role=self.role,
+            reference=self.reference,
             cases=value.cases,
             player_ids=value.player_ids,
             values=values,
             output=value.output,
             masker=value.settings.masker.name,
+            players=value.settings.players.name,
             signed=self.signed,
             complete=self.complete,
-            baseline=np.full(len(value), np.nan),
+            f_x=f_x,
+            f_empty=f_empty,
             n_forwards=value.forwards - before,
             seconds=np.full(len(value), seconds),
         )

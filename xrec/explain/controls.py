@@ -12,6 +12,8 @@ from xrec.types import Doubles
 class Random(Explainer):
     """Uniform random values; fidelity is the mean over `n_draws` draws."""
 
+    role = "control"
+    reference = True
     signed = False
 
     def __init__(self, n_draws: int = 10) -> None:
@@ -30,6 +32,7 @@ class Random(Explainer):
 class Popularity(Explainer):
     """A history item is as important as it is popular: the share of users who have it."""
 
+    role = "control"
     signed = False
 
     def values(self, request: Request) -> Doubles:

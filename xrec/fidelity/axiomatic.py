@@ -5,13 +5,31 @@ from __future__ import annotations
 import numpy as np
 
 from xrec.fidelity.base import FidelityMetric, Measured, Removal
+from xrec.types import Metric
 
 
 class Axiomatic(FidelityMetric):
     """completeness_error = |sum of values - (f(x) - f(empty))| / |f(x) - f(empty)|;
     sparsity = exp(entropy of |values| / sum) / P, the effective share of players."""
 
-    directions = {"completeness_error": -1, "sparsity": -1}
+    metrics = (
+        Metric(
+            "completeness_error",
+            "Completeness error",
+            "lower",
+            ".2g",
+            "|sum of values - (f(x) - f(empty))| / |f(x) - f(empty)|, for methods that promise a sum.",
+            family="properties",
+        ),
+        Metric(
+            "sparsity",
+            "Sparsity",
+            None,
+            ".3f",
+            "exp(entropy of |values|) / P: the share of the players that carries the explanation.",
+            family="properties",
+        ),
+    )
 
     def measure(self, removal: Removal) -> list[Measured]:
         values = np.nan_to_num(removal.attribution.values)

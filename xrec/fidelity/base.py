@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xrec.masking.value import ValueFunction
-from xrec.types import Attribution, Bools, Doubles, Ints
+from xrec.types import Attribution, Bools, Doubles, Ints, Metric
 
 FRACTIONS = tuple(round(0.1 * i, 1) for i in range(1, 10))
 DISCRETE = (1, 2, 3, 4, 5)
@@ -16,12 +16,25 @@ DISCRETE = (1, 2, 3, 4, 5)
 
 @dataclass(frozen=True)
 class Measured:
-    """One metric's values per case [B]; NaN where a case is left out. `step` and `k` where they apply."""
+    """One metric's values per case [B]; NaN where a case is left out. `k`, `step` and `variant` where they apply.
+
+    variant: 'normalised' by the history's effect; 'discrete', after exactly `step` players, or both
+    ('discrete_normalised'); 'curve', normalised, at the share `step`.
+    """
 
     metric: str
     values: Doubles
     k: int | None = None
     step: float | None = None
+    variant: str | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.metric, self.variant, self.k, self.step
+
+
+#: metric, variant, k, step: what tells the values of one attribution apart
+Key = tuple[str, str | None, int | None, float | None]
 
 
 def step_sizes(n_players: Ints, shares: tuple[float, ...]) -> tuple[Ints, Bools]:
@@ -88,10 +101,9 @@ def effect(value: ValueFunction) -> Doubles:
 
 
 class FidelityMetric(ABC):
-    """A family of metrics measured on one attribution."""
+    """A family of metrics measured on one attribution. Each is declared in `metrics`, with its direction."""
 
-    #: metric name -> +1 when higher is better, -1 when lower is
-    directions: dict[str, int]
+    metrics: tuple[Metric, ...]
 
     @abstractmethod
     def measure(self, removal: Removal) -> list[Measured]:

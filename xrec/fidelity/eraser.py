@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xrec.errors import SettingError
 from xrec.fidelity.base import FidelityMetric, Measured, Removal, mean_over, step_sizes
+from xrec.types import Metric
 
 
 class Eraser(FidelityMetric):
@@ -13,7 +14,26 @@ class Eraser(FidelityMetric):
         shares: of the players, each in (0, 1).
     """
 
-    directions = {"comprehensiveness": 1, "sufficiency": -1}
+    metrics = (
+        Metric(
+            "comprehensiveness",
+            "Comprehensiveness",
+            "higher",
+            ".3f",
+            "f(x) - f(x without r), r the most supportive players up to each share; mean (ERASER).",
+            family="scores",
+            headline=True,
+        ),
+        Metric(
+            "sufficiency",
+            "Sufficiency",
+            "lower",
+            ".3f",
+            "f(x) - f(only r), r the most supportive players up to each share; mean (ERASER).",
+            family="scores",
+            headline=True,
+        ),
+    )
 
     def __init__(self, shares: list[float]) -> None:
         if not shares or not all(0 < s < 1 for s in shares):
@@ -28,6 +48,6 @@ class Eraser(FidelityMetric):
         return [
             Measured("comprehensiveness", lost),
             Measured("sufficiency", missing),
-            Measured("comprehensiveness_normalised", lost / scale),
-            Measured("sufficiency_normalised", missing / scale),
+            Measured("comprehensiveness", lost / scale, variant="normalised"),
+            Measured("sufficiency", missing / scale, variant="normalised"),
         ]

@@ -6,6 +6,7 @@ import numpy as np
 
 from xrec.errors import SettingError
 from xrec.fidelity.base import DISCRETE, FRACTIONS, FidelityMetric, Measured, Removal, mean_over, step_sizes
+from xrec.types import Metric
 
 
 class RankRemoval(FidelityMetric):
@@ -16,7 +17,32 @@ class RankRemoval(FidelityMetric):
         cutoffs: K of PosAtK and NegAtK.
     """
 
-    directions = {"pos_at_k": -1, "neg_at_k": 1, "cdcg": -1}
+    metrics = (
+        Metric(
+            "cdcg",
+            "CDCG",
+            "lower",
+            ".3f",
+            "1/log2(1 + rank) of the recommended item while supportive players are removed, mean over steps.",
+            family="ranks",
+        ),
+        Metric(
+            "pos_at_k",
+            "Pos",
+            "lower",
+            ".3f",
+            "Share of removal steps, most supportive players first, at which the item still stands in the top K.",
+            family="ranks",
+        ),
+        Metric(
+            "neg_at_k",
+            "Neg",
+            "higher",
+            ".3f",
+            "The same with the least supportive players removed first: the item should stay.",
+            family="ranks",
+        ),
+    )
 
     def __init__(self, cutoffs: list[int]) -> None:
         if not cutoffs or min(cutoffs) < 1:
@@ -36,8 +62,8 @@ class RankRemoval(FidelityMetric):
         measured += [Measured("neg_at_k", mean_over(bottom[:, :n] <= k, fresh), k=k) for k in self.cutoffs]
         for i, size in enumerate(DISCRETE):
             used = enough[:, i]
-            measured.append(Measured("cdcg_discrete", np.where(used, gain[:, n + i], np.nan), step=size))
+            measured.append(Measured("cdcg", np.where(used, gain[:, n + i], np.nan), None, size, "discrete"))
             for k in self.cutoffs:
-                measured.append(Measured("pos_at_k_discrete", np.where(used, top[:, n + i] <= k, np.nan), k, size))
-                measured.append(Measured("neg_at_k_discrete", np.where(used, bottom[:, n + i] <= k, np.nan), k, size))
+                stays = {"pos_at_k": top[:, n + i] <= k, "neg_at_k": bottom[:, n + i] <= k}
+                measured += [Measured(m, np.where(used, s, np.nan), k, size, "discrete") for m, s in stays.items()]
         return measured

@@ -9,10 +9,31 @@ from __future__ import annotations
 import numpy as np
 
 from xrec.fidelity.base import DISCRETE, FRACTIONS, FidelityMetric, Measured, Removal, mean_over, step_sizes
+from xrec.types import Metric
 
 
 class ScoreRemoval(FidelityMetric):
-    directions = {"deletion": -1, "insertion": 1, "deletion_normalised": -1, "insertion_normalised": 1}
+    metrics = (
+        Metric(
+            "deletion",
+            "Deletion",
+            "lower",
+            ".3f",
+            "Score left when the most supportive players are removed, mean over 10 ... 90 % removed; the score f(x) is "
+            "the model's of the recommended item given the whole history.",
+            family="scores",
+            headline=True,
+        ),
+        Metric(
+            "insertion",
+            "Insertion",
+            "higher",
+            ".3f",
+            "Score when only the most supportive players are kept, mean over 10 ... 90 % kept.",
+            family="scores",
+            headline=True,
+        ),
+    )
 
     def measure(self, removal: Removal) -> list[Measured]:
         sizes, fresh = step_sizes(removal.n_players, FRACTIONS)
@@ -24,12 +45,10 @@ class ScoreRemoval(FidelityMetric):
             score = removal.value.values(masks)
             share = (score - empty) / scale
             measured.append(Measured(name, mean_over(score[:, :n], fresh)))
-            measured.append(Measured(f"{name}_normalised", mean_over(share[:, :n], fresh)))
-            measured += [Measured(f"{name}_curve", share[:, i], step=q) for i, q in enumerate(FRACTIONS)]
+            measured.append(Measured(name, mean_over(share[:, :n], fresh), variant="normalised"))
+            measured += [Measured(name, share[:, i], step=q, variant="curve") for i, q in enumerate(FRACTIONS)]
             for i, size in enumerate(DISCRETE):
                 used = enough[:, i]
-                measured.append(Measured(f"{name}_discrete", np.where(used, score[:, n + i], np.nan), step=size))
-                measured.append(
-                    Measured(f"{name}_normalised_discrete", np.where(used, share[:, n + i], np.nan), step=size)
-                )
+                for variant, values in (("discrete", score), ("discrete_normalised", share)):
+                    measured.append(Measured(name, np.where(used, values[:, n + i], np.nan), None, size, variant))
         return measured

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,8 +13,10 @@ from torch import Tensor
 from xrec.ranking import metrics
 from xrec.types import Bools, Doubles, HistoryTable, Ints, TargetTable, TopN, membership
 
+#: what tells ranked models apart: a name, or more
+Name = TypeVar("Name", bound=Hashable)
 #: users [B] -> scores [B, I] of the whole catalogue, by the name of the model (several are ranked in one pass)
-ScoreUsers = Callable[[Ints], Mapping[str, Tensor]]
+ScoreUsers = Callable[[Ints], Mapping[Name, Tensor]]
 
 
 #: users, items, scores, hits, number of targets, rank of the best target
@@ -44,7 +47,7 @@ class Ranking:
 
 
 def evaluate(
-    score: ScoreUsers,
+    score: ScoreUsers[Name],
     chunks: Iterable[Ints],
     table: HistoryTable,
     targets: TargetTable,
@@ -52,7 +55,7 @@ def evaluate(
     groups: Iterable[str],
     settings: RankingSettings,
     cold: Ints | None = None,
-) -> dict[str, dict[str, Ranking]]:
+) -> dict[Name, dict[str, Ranking]]:
     """Metrics by model and group: 'all' ranks the whole catalogue; 'new' masks what the user had before (events of
     kinds that are to be predicted) and counts only the other targets; 'cold' ranks the items `cold` among
     themselves and counts only targets among them.
@@ -61,7 +64,7 @@ def evaluate(
         chunks: users to rank, in pieces that are scored together; users without a target in a group have no value
         there. popularity: [I] share of users per item, for novelty.
     """
-    collected: dict[tuple[str, str], list[_Piece]] = {}
+    collected: dict[tuple[Name, str], list[_Piece]] = {}
     groups = tuple(groups)
     for users in chunks:
         by_model = score(users)
@@ -83,7 +86,7 @@ def evaluate(
                 ranked = ranked if len(some) == len(users) else ranked[torch.from_numpy(some)]
                 piece = _measure(users[some], ranked, relevant[some], settings.depth)
                 collected.setdefault((name, group), []).append(piece)
-    result: dict[str, dict[str, Ranking]] = {}
+    result: dict[Name, dict[str, Ranking]] = {}
     for (name, group), pieces in collected.items():
         result.setdefault(name, {})[group] = _join(group, pieces, len(popularity), popularity, settings)
     return result

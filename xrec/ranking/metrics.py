@@ -5,7 +5,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from xrec.types import Bools, Doubles, Ints
+from xrec.types import Bools, Doubles, Ints, Metric
+
+#: What the numbers below mean; `ndcg`, `recall`, `map`, `coverage`, `gini` and `novelty` have a cut-off k.
+METRICS = (
+    Metric(
+        "ndcg",
+        "NDCG",
+        "higher",
+        ".4f",
+        "Hits in the top k, discounted by 1/log2(1 + rank), over the best possible; full catalogue.",
+        headline=True,
+    ),
+    Metric("recall", "Recall", "higher", ".4f", "Hits in the top k over min(k, number of targets).", headline=True),
+    Metric("mrr", "MRR", "higher", ".4f", "1 / rank of the first hit.", headline=True),
+    Metric("map", "MAP", "higher", ".4f", "Mean of the precision at each hit in the top k, over min(k, targets)."),
+    Metric("coverage", "Coverage", "higher", ".4f", "Share of the catalogue that is recommended to anybody."),
+    Metric("gini", "Gini", "lower", ".4f", "How unequally recommendations fall on items: 0 all alike, 1 all on one."),
+    Metric("novelty", "Novelty", None, ".3f", "Mean of -log2(popularity share) of the recommended items, in bits."),
+)
 
 
 def ndcg_at_k(hits: Bools, n_targets: Ints, k: int) -> Doubles:

@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from xrec.report.read import scan_table
+from xrec.rundir.explanations import ATTRIBUTIONS, EXPLANATIONS
+from xrec.rundir.saved import SavedRun
 
-#: Whose contributions a card shows, first one present: exact and cheap before estimated.
-PREFERRED = ("additive", "permutation_shap", "leave_one_out")
 _N_HISTORY, _N_REASONS = 6, 6
 
 
-def user_cards(run: Path, n_users: int = 5) -> list[dict[str, Any]]:
+def user_cards(run: SavedRun, n_users: int = 5) -> list[dict[str, Any]]:
     """Cards of the first users (by case number, so not picked for their looks) with explained cases.
 
     Per user, of the group 'new' and the test part where there are such: `recent` and `strong` history items, and
     `recommendations`, each with its weightiest contributions. Bar widths are in percent of the largest one on the card.
 
     Args:
-        run: a run directory; cases.parquet and attributions.parquet are read.
+        run: its cases.parquet, explanations.parquet and attributions.parquet are read.
 
     Returns:
         Plain dictionaries for the template; [] when either file is missing or empty.
 
     Raises:
-        ReportError: a file is not parquet.
+        RunError: a file is damaged.
     """
-    cases, attributions = scan_table(run, "cases.parquet"), scan_table(run, "attributions.parquet")
-    if cases is None or attributions is None:
+    cases, answers, attributions = (run.table(name) for name in ("cases.parquet", EXPLANATIONS, ATTRIBUTIONS))
+    if cases is None or answers is None or attributions is None:
         return []
-    chosen = _choose_cases(cases.collect(), n_users)
-    numbers = chosen["case"].to_list()
-    rows = attributions.filter(pl.col("case").is_in(numbers)).collect()
+    chosen = _choose_cases(cases, n_users)
+    rows = attributions.filter(pl.col("case").is_in(chosen["case"].to_list()))
     if rows.is_empty():
         return []
-    explainer = _choose_explainer(rows["explainer"].unique(maintain_order=True).to_list())
+    explainer = _choose_explainer(answers)
     rows = rows.filter(pl.col("explainer") == explainer)
-    rows = rows.with_columns(_named("player_name", "player"))
+    rows = rows.filter(pl.col("draw") == 0).with_columns(_named("player_name", "player"))
     cards = []
     for user in chosen["user"].unique(maintain_order=True):
         of_user = chosen.filter(pl.col("user") == user)
@@ -80,8 +77,14 @@ def _choose_cases(cases: pl.DataFrame, n_users: int) -> pl.DataFrame:
     )
 
 
-def _choose_explainer(names: list[str]) -> str:
-    return next((name for name in PREFERRED if name in names), sorted(names)[0])
+def _choose_explainer(answers: pl.DataFrame) -> str:
+    """Whose contributions a card shows: one that explains and whose values sum up, of these the cheapest."""
+    ranked = (
+        answers.group_by("explainer")
+        .agg(pl.first("role", "signed", "complete"), pl.col("forwards").mean())
+        .sort(pl.col("role") != "explainer", ~pl.col("complete"), ~pl.col("signed"), "forwards", "explainer")
+    )
+    return ranked["explainer"][0]
 
 
 def _named(name: str, identity: str) -> pl.Expr:

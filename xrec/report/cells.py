@@ -13,8 +13,9 @@ from typing import Any
 
 import polars as pl
 
-from xrec.report.read import ReportError
+from xrec.report.errors import ReportError
 from xrec.stats.bootstrap import LEVEL, N_RESAMPLES, bootstrap_mean, generator_for
+from xrec.words import counted
 
 CELL_SCHEMA: dict[str, Any] = {
     "caption": pl.String,
@@ -23,6 +24,7 @@ CELL_SCHEMA: dict[str, Any] = {
     "column": pl.String,
     "better": pl.String,
     "metric": pl.String,
+    "variant": pl.String,
     "k": pl.Int64,
     "step": pl.Float64,
     "text": pl.String,
@@ -119,11 +121,6 @@ def mark_best(cells: list[dict[str, Any]], blocks: set[str] | None = None) -> li
         for cell, leads in zip(rivals, leading, strict=True):
             cell["best"] = leads and not all(leading)
     return cells
-
-
-def counted(number: int, noun: str) -> str:
-    """'1 user', '2,002 users'."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def sample_words(rows: pl.DataFrame) -> str:

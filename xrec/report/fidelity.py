@@ -1,4 +1,4 @@
-"""The fidelity table: explainers by metrics for a group of cases; controls and oracles apart; tests against random."""
+"""The fidelity table: explainers by metrics for a group of cases; controls and oracles apart; tests against chance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import polars as pl
 
 from xrec.report.cells import (
     INTERVAL_NOTE,
-    counted,
     mark_best,
     one_data_set,
     only,
@@ -18,23 +17,34 @@ from xrec.report.cells import (
     summarise,
     table_of,
 )
-from xrec.report.metrics import REFERENCE, describe, kind_of, label, title_of
+from xrec.report.metrics import label, title_of
+from xrec.rundir.table import Results
 from xrec.stats.paired import holm, wilcoxon_p
+from xrec.words import counted
 
-#: The columns that fit a terminal or a page.
-FIDELITY_SUMMARY = ("deletion", "insertion", "comprehensiveness", "sufficiency", "removal_gain")
-FIDELITY_SCORES = (
-    "deletion", "deletion_normalised", "insertion", "insertion_normalised", "comprehensiveness", "sufficiency",
-    "removal_gain",
-)  # fmt: skip
-FIDELITY_RANKS = ("cdcg", "pos_at_k", "neg_at_k")
-FIDELITY_PROPERTIES = ("completeness_error", "sparsity")
-COSTS = ("forwards", "milliseconds")
-#: Counted, not measured; or drawn as curves.
-NOT_IN_TABLES = ("n_flagged", "n_left_out", "deletion_curve", "insertion_curve")
+#: block heading by role; a role that is not listed has a block of its own name
 BLOCKS = {"explainer": "Explainers", "control": "Controls", "oracle": "Oracles (chose their answer by the metric)"}
 #: What a paired difference pairs: the same case, of the same trained model.
-CASE = ["user", "item", "seed", "fold"]
+CASE = ["user", "item", "seed", "split_seed", "fold"]
+#: What tells the columns of the table apart.
+COLUMN = ["metric", "variant", "k", "step"]
+_DISCRETE = ("discrete", "discrete_normalised")
+
+
+class CaseGroup(NamedTuple):
+    """Cases that are reported together: 'new' or 'repeat', histories of few players apart."""
+
+    group: str
+    few: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"{self.group}, few players" if self.few else self.group
+
+    @property
+    def name(self) -> str:
+        """As part of a file's name."""
+        return f"{self.group}_few" if self.few else self.group
 
 
 class Setting(NamedTuple):
@@ -45,19 +55,10 @@ class Setting(NamedTuple):
     masker: str | None
     players: str | None
     output: str | None
-    group: str
+    cases: CaseGroup
 
 
-def fidelity_setting(
-    results: pl.DataFrame,
-    group: str,
-    *,
-    part: str | None = None,
-    model: str | None = None,
-    masker: str | None = None,
-    players: str | None = None,
-    output: str | None = None,
-) -> tuple[pl.DataFrame, Setting]:
+def fidelity_setting(results: Results, cases: CaseGroup, **wanted: str | None) -> tuple[pl.DataFrame, Setting]:
     """Rows of stage fidelity of one part, model, masker, kind of players, output and group, and which those are.
 
     None takes the protocol's default where it occurs (test, composed, zero, items, logit), else the first one saved.
@@ -65,9 +66,8 @@ def fidelity_setting(
     Raises:
         ReportError: a value asked for does not occur, or data sets are mixed.
     """
-    rows = results.filter((pl.col("stage") == "fidelity") & (pl.col("group") == group))
+    rows = results.frame.filter(_of(cases) & (pl.col("stage") == "fidelity"))
     one_data_set(rows)
-    wanted = {"part": part, "model": model, "masker": masker, "players": players, "output": output}
     preferred = {
         "part": ("test", "validation"),
         "model": ("composed",),
@@ -76,38 +76,53 @@ def fidelity_setting(
         "output": ("logit",),
     }
     chosen: dict[str, str | None] = {}
-    for column, value in wanted.items():
-        if rows.is_empty() and value is None:
-            chosen[column] = None
-            continue
-        chosen[column] = only(rows, column, value, preferred[column])
-        # Counts (n_flagged) may leave a column empty that does not apply to them.
-        rows = rows.filter((pl.col(column) == chosen[column]) | pl.col(column).is_null())
-    return rows, Setting(**chosen, group=group)
+    for column, names in preferred.items():
+        value = wanted.get(column)
+        chosen[column] = None if rows.is_empty() and value is None else only(rows, column, value, names)
+        rows = rows.filter(pl.col(column).eq_missing(chosen[column]))
+    return rows, Setting(**chosen, cases=cases)
 
 
-def fidelity_groups(results: pl.DataFrame) -> list[str]:
-    """Groups of cases that have fidelity rows, 'new' and 'repeat' first."""
-    present = results.filter(pl.col("stage") == "fidelity")["group"].drop_nulls().unique(maintain_order=True).to_list()
-    return sorted(present, key=lambda group: {"new": 0, "repeat": 1}.get(group, 2))
+def _of(cases: CaseGroup) -> pl.Expr:
+    return (pl.col("group") == cases.group) & (pl.col("few").fill_null(False) == cases.few)
+
+
+def fidelity_groups(results: Results) -> list[CaseGroup]:
+    """Groups of cases that have fidelity rows, 'new' and 'repeat' first, those of few players behind their own."""
+    rows = results.frame.filter((pl.col("stage") == "fidelity") & pl.col("group").is_not_null())
+    present = {CaseGroup(group, bool(few)) for group, few in rows.select("group", "few").unique().iter_rows()}
+    return sorted(present, key=lambda c: ({"new": 0, "repeat": 1}.get(c.group, 2), c.group, c.few))
+
+
+def headline(results: Results) -> list[str]:
+    """The metrics of the short table."""
+    return [name for name, metric in results.metrics.items() if metric.headline]
+
+
+def of_family(results: Results, family: str) -> list[str]:
+    """The metrics of one family, in the order they were declared."""
+    return [name for name, metric in results.metrics.items() if metric.family == family]
 
 
 def fidelity_table(
-    results: pl.DataFrame,
-    group: str = "new",
-    metrics: Sequence[str] | None = FIDELITY_SUMMARY,
+    results: Results,
+    cases: CaseGroup,
+    metrics: Sequence[str] | None = None,
     *,
+    variants: Sequence[str | None] = (None,),
     cost: bool = True,
     **setting: str | None,
 ) -> pl.DataFrame:
     """Explainers by fidelity metrics over the cases of one group.
 
     Cells: mean over users (a user's cases averaged first) with its interval, and a mark for the paired Wilcoxon test
-    against `random` over shared cases, Holm-corrected over the explainers within each column: * better, † worse at .05,
-    doubled at .01. Explainers that are no controls come first, best of the first column on top; then controls, oracles.
+    against the reference (random) over shared cases, Holm-corrected over the explainers within each column: * better,
+    † worse at .05, doubled at .01. Explainers that are no controls come first, best of the first column on top; then
+    controls, oracles.
 
     Args:
         metrics: names to show in this order, at every cut-off and step there is; None takes all of them.
+        variants: of the metrics; None is the plain one.
         cost: add forwards and milliseconds per case.
         setting: part, model, masker, players, output; see `fidelity_setting`.
 
@@ -117,25 +132,27 @@ def fidelity_table(
     Raises:
         ReportError: as `fidelity_setting`.
     """
-    rows, chosen = fidelity_setting(results, group, **setting)
+    rows, chosen = fidelity_setting(results, cases, **setting)
     measured = rows.filter(
-        ~pl.col("metric").is_in(NOT_IN_TABLES) & pl.col("explainer").is_not_null() & pl.col("user").is_not_null()
+        pl.col("explainer").is_not_null()
+        & pl.col("user").is_not_null()
+        & pl.col("variant").is_in([v for v in variants if v is not None]).fill_null(None in variants)
     )
-    names = list(metrics) if metrics is not None else measured["metric"].unique(maintain_order=True).to_list()
+    names = list(metrics) if metrics is not None else results.order(measured["metric"].to_list())
     measured = measured.filter(pl.col("metric").is_in(names))
     if measured.is_empty():
         return table_of([], "")
-    found = summarise(measured, ["explainer", "metric", "k", "step"])
-    cells = _metric_cells(found, _tests(measured))
-    ranking = _ranking(cells, names)
+    roles = dict(measured.select("explainer", "role").unique().iter_rows())
+    found = summarise(measured, ["explainer", *COLUMN])
+    cells = _metric_cells(results, found, _tests(measured, results.reference), roles)
+    order = [*names, *(_costs(results) if cost else ())]
+    ranking = _ranking(cells, order, roles)
     if cost:
-        cells += _cost_cells(results, chosen, set(ranking))
-    cells.sort(key=lambda cell: (ranking[cell["explainer"]], *_column_rank(cell, names)))
+        cells += _cost_cells(results, chosen, roles)
+    cells.sort(key=lambda cell: (ranking[cell["explainer"]], *_column_rank(cell, order)))
     cells = mark_best([{k: v for k, v in cell.items() if k != "explainer"} for cell in cells], {BLOCKS["explainer"]})
-    return table_of(
-        cells,
-        _caption(rows, measured, chosen, tested=any(cell.get("p") is not None and cell["better"] for cell in cells)),
-    )
+    tested = any(cell.get("p") is not None and cell["better"] for cell in cells)
+    return table_of(cells, _caption(results, rows, measured, chosen, tested=tested))
 
 
 def left_out_words(rows: pl.DataFrame) -> str:
@@ -157,12 +174,12 @@ def left_out_words(rows: pl.DataFrame) -> str:
     return f"Left out: {'; '.join(words)}"
 
 
-def _tests(measured: pl.DataFrame) -> dict[tuple[Any, ...], tuple[float, float]]:
-    """(explainer, metric, k, step) -> (mean paired difference to random, Holm-corrected p)."""
+def _tests(measured: pl.DataFrame, reference: str | None) -> dict[tuple[Any, ...], tuple[float, float]]:
+    """(explainer, *column) -> (mean paired difference to the reference, Holm-corrected p)."""
     answers = {}
-    for key, column in measured.partition_by(["metric", "k", "step"], as_dict=True, maintain_order=True).items():
-        names = sorted(set(column["explainer"].to_list()) - {REFERENCE})
-        pairs = {name: _against_random(column, key[0], name) for name in names}
+    for key, column in measured.partition_by(COLUMN, as_dict=True, maintain_order=True).items():
+        names = sorted(set(column["explainer"].to_list()) - {reference})
+        pairs = {name: _against(column, name, reference) for name in names}
         pairs = {name: frame for name, frame in pairs.items() if frame.height}
         corrected = holm([wilcoxon_p(frame["difference"].to_numpy()) for frame in pairs.values()])
         for (name, frame), p in zip(pairs.items(), corrected, strict=True):
@@ -170,27 +187,33 @@ def _tests(measured: pl.DataFrame) -> dict[tuple[Any, ...], tuple[float, float]]
     return answers
 
 
-def _against_random(column: pl.DataFrame, metric: str, explainer: str) -> pl.DataFrame:
-    if metric == "removal_gain" and REFERENCE not in column["explainer"].to_list():
-        # The gain is a difference to random by definition, so random has no rows of it.
-        column = pl.concat(
-            [column, column.with_columns(pl.lit(REFERENCE).alias("explainer"), pl.lit(0.0).alias("value")).unique(CASE)]
-        )
-    return paired_differences(column, "explainer", explainer, REFERENCE, CASE)
+def _against(column: pl.DataFrame, explainer: str, reference: str | None) -> pl.DataFrame:
+    if reference is not None and column["metric"][0] == "removal_gain":
+        # The gain is a difference to the reference by definition, so the reference has no rows of it.
+        chance = column.with_columns(pl.lit(reference).alias("explainer"), pl.lit(0.0).alias("value"))
+        column = pl.concat([column, chance.unique(CASE, maintain_order=True)])
+    return paired_differences(column, "explainer", explainer, reference or "", CASE)
 
 
-def _metric_cells(found: pl.DataFrame, tests: dict[tuple[Any, ...], tuple[float, float]]) -> list[dict[str, Any]]:
+def _metric_cells(
+    results: Results, found: pl.DataFrame, tests: dict[tuple[Any, ...], tuple[float, float]], roles: dict[str, str]
+) -> list[dict[str, Any]]:
     cells = []
     for cell in found.iter_rows(named=True):
-        metric = describe(cell["metric"])
-        difference, p = tests.get((cell["explainer"], cell["metric"], cell["k"], cell["step"]), (None, None))
+        metric = results.metric(cell["metric"])
+        column = [cell[name] for name in COLUMN]
+        difference, p = tests.get((cell["explainer"], *column), (None, None))
         cells.append(
             cell
-            | {"block": BLOCKS[kind_of(cell["explainer"])], "row": cell["explainer"]}
-            | {"column": label(cell["metric"], cell["k"], cell["step"]), "better": metric.better, "form": metric.form}
-            | {"difference": difference, "p": p, "mark": _mark(difference, p, metric.better)}
+            | {"block": _block(roles[cell["explainer"]]), "row": cell["explainer"]}
+            | {"column": label(metric, *column[1:]), "better": metric.direction or "", "form": metric.form}
+            | {"difference": difference, "p": p, "mark": _mark(difference, p, metric.direction or "")}
         )
     return cells
+
+
+def _block(role: str | None) -> str:
+    return BLOCKS.get(role or "explainer", str(role))
 
 
 def _mark(difference: float | None, p: float | None, better: str) -> str:
@@ -201,56 +224,61 @@ def _mark(difference: float | None, p: float | None, better: str) -> str:
     return sign * (2 if p < 0.01 else 1)
 
 
-def _ranking(cells: list[dict[str, Any]], names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+def _ranking(cells: list[dict[str, Any]], order: Sequence[str], roles: dict[str, str]) -> dict[str, tuple[Any, ...]]:
     """explainer -> sort key: its block, then its mean in the first column that has a direction."""
-    lead = min(cells, key=lambda cell: (not cell["better"], *_column_rank(cell, names)))
+    lead = min(cells, key=lambda cell: (not cell["better"], *_column_rank(cell, order)))
     means = {cell["explainer"]: cell["value"] for cell in cells if cell["column"] == lead["column"]}
     sign = -1 if lead["better"] == "higher" else 1
-    blocks = list(BLOCKS)
-    explainers = {cell["explainer"] for cell in cells}
+    blocks = list(dict.fromkeys([*BLOCKS.values(), *map(_block, roles.values())]))
     return {
-        name: (blocks.index(kind_of(name)), sign * means.get(name, sign * float("inf")), name) for name in explainers
+        name: (blocks.index(_block(role)), sign * means.get(name, sign * float("inf")), name)
+        for name, role in roles.items()
     }
 
 
-def _column_rank(cell: dict[str, Any], names: Sequence[str]) -> tuple[Any, ...]:
-    order = [*names, *COSTS]
-    return order.index(cell["metric"]), cell["step"] or 0, cell["k"] or 0
+def _column_rank(cell: dict[str, Any], order: Sequence[str]) -> tuple[Any, ...]:
+    return order.index(cell["metric"]), cell["variant"] or "", cell["step"] or 0, cell["k"] or 0
 
 
-def _cost_cells(results: pl.DataFrame, chosen: Setting, explainers: set[str]) -> list[dict[str, Any]]:
-    """Mean forwards and milliseconds per case, of the rows that fit the setting as far as they say."""
-    rows = results.filter(
-        (pl.col("stage") == "cost") & pl.col("metric").is_in(COSTS) & pl.col("explainer").is_in(sorted(explainers))
-    )
+def _explanation_costs(results: Results) -> pl.DataFrame:
+    return results.frame.filter((pl.col("stage") == "cost") & pl.col("explainer").is_not_null())
+
+
+def _costs(results: Results) -> list[str]:
+    return results.order(_explanation_costs(results)["metric"].to_list())
+
+
+def _cost_cells(results: Results, chosen: Setting, roles: dict[str, str]) -> list[dict[str, Any]]:
+    """Mean forwards and milliseconds per case of this setting's explanations."""
+    rows = _explanation_costs(results).filter(_of(chosen.cases) & pl.col("explainer").is_in(sorted(roles)))
     for column, value in chosen._asdict().items():
-        rows = rows.filter((pl.col(column) == value) | pl.col(column).is_null())
-    found = (
-        rows.group_by("explainer", "metric")
-        .agg(pl.col("value").mean(), pl.len().alias("n_cases"))
-        .sort("explainer", "metric")
+        if column != "cases":
+            rows = rows.filter(pl.col(column).eq_missing(value))
+    rows = rows.sort("explainer", "metric", "user", "item", "value", nulls_last=True)
+    found = rows.group_by("explainer", "metric", maintain_order=True).agg(
+        pl.col("value").mean(), pl.len().alias("n_cases")
     )
-    return [
-        cell
-        | {"block": BLOCKS[kind_of(cell["explainer"])], "row": cell["explainer"], "k": None, "step": None}
-        | {
-            "column": describe(cell["metric"]).label,
-            "better": describe(cell["metric"]).better,
-            "form": describe(cell["metric"]).form,
-        }
-        for cell in found.iter_rows(named=True)
-    ]
+    cells = []
+    for cell in found.iter_rows(named=True):
+        metric = results.metric(cell["metric"])
+        cells.append(
+            cell
+            | {"block": _block(roles[cell["explainer"]]), "row": cell["explainer"]}
+            | {"variant": None, "k": None, "step": None}
+            | {"column": metric.label, "better": metric.direction or "", "form": metric.form}
+        )
+    return cells
 
 
-def _caption(rows: pl.DataFrame, measured: pl.DataFrame, chosen: Setting, *, tested: bool) -> str:
+def _caption(results: Results, rows: pl.DataFrame, measured: pl.DataFrame, chosen: Setting, *, tested: bool) -> str:
     marks = (
-        "* better than random, † worse (paired Wilcoxon signed-rank, Holm-corrected over the explainers within a "
-        "column and group: p < .05, doubled p < .01). "
+        f"* better than {title_of(results.reference or '')}, † worse (paired Wilcoxon signed-rank, Holm-corrected over "
+        "the explainers within a column and group: p < .05, doubled p < .01). "
         if tested
         else ""
     )
     return (
-        f"Fidelity on {chosen.group} cases of the {chosen.part} part of {one_data_set(rows)}; "
+        f"Fidelity on {chosen.cases.title} cases of the {chosen.part} part of {one_data_set(rows)}; "
         f"model {title_of(chosen.model or '')}, players {chosen.players}, masker {chosen.masker}, "
         f"output {chosen.output}; {sample_words(measured)}. Mean over users {INTERVAL_NOTE}, "
         f"bold: best mean of the explainers. {marks}{left_out_words(rows)}."

@@ -10,18 +10,19 @@ import numpy as np
 import polars as pl
 
 from xrec.report.cells import summarise
-from xrec.report.fidelity import fidelity_setting, fidelity_table
-from xrec.report.metrics import describe, label, title_of
+from xrec.report.errors import ReportError
+from xrec.report.fidelity import BLOCKS, CaseGroup, fidelity_setting, fidelity_table
+from xrec.report.metrics import label, title_of
 from xrec.report.plot import GRID, MUTED, PAGE, SERIES, label_ends, looks, new_figure, padded, style
-from xrec.report.read import ReportError, Study
 from xrec.report.render import clean
+from xrec.rundir.study import Study
+from xrec.rundir.table import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FOREST_METRICS = ("deletion_normalised", "insertion_normalised", "comprehensiveness", "sufficiency")
-_CURVES = {"deletion_curve": "Deletion", "insertion_curve": "Insertion"}
+_PROMISES = {"higher": "higher is better", "lower": "lower is better"}
 
 
 def learning_curves(metrics: list[dict[str, Any]]) -> Figure | None:
@@ -65,40 +66,39 @@ def switched_off(metrics: list[dict[str, Any]]) -> list[str]:
     )
 
 
-def removal_curves(results: pl.DataFrame, group: str = "new", **setting: str | None) -> Figure | None:
+def removal_curves(results: Results, cases: CaseGroup, **setting: str | None) -> Figure | None:
     """Deletion and insertion curves of every explainer with 95 % bootstrap bands over users; None without such rows.
 
     x: share of the history that is removed (or kept), most supportive first; y: the score, normalised per case by
     f(x) - f(empty). The setting (part, model, masker, players, output) is `fidelity_setting`'s.
     """
-    rows, _ = fidelity_setting(results, group, **setting)
-    curves = rows.filter(
-        pl.col("metric").is_in(list(_CURVES)) & pl.col("explainer").is_not_null() & pl.col("step").is_not_null()
-    )
+    rows, _ = fidelity_setting(results, cases, **setting)
+    curves = rows.filter((pl.col("variant") == "curve") & pl.col("explainer").is_not_null())
     if curves.is_empty():
         return None
     found = summarise(curves, ["metric", "explainer", "step"])
-    styles = looks(found["explainer"].unique().to_list())
-    shown = [name for name in _CURVES if name in found["metric"].to_list()]
+    roles = dict(curves.select("explainer", "role").unique().iter_rows())
+    styles = looks(roles)
+    shown = results.order(found["metric"].to_list())
     with style():
         figure = new_figure(7.2, 2.9)
         figure.subplots_adjust(left=0.075, right=0.845, top=0.9, bottom=0.16, wspace=0.78)
         for number, name in enumerate(shown):
-            axes = figure.add_subplot(1, len(_CURVES), number + 1)
+            metric = results.metric(name)
+            axes = figure.add_subplot(1, max(2, len(shown)), number + 1)
             _removal_panel(axes, found.filter(pl.col("metric") == name), styles)
-            better = "lower is better" if name == "deletion_curve" else "higher is better"
-            axes.set_title(f"{_CURVES[name]} ({better})")
-            axes.set_xlabel("share of the history removed" if name == "deletion_curve" else "share of the history kept")
+            axes.set_title(f"{metric.label} ({_PROMISES[metric.direction]})" if metric.direction else metric.label)
+            # What should fall is measured while items go, what should rise while they come.
+            axes.set_xlabel(f"share of the history {'removed' if metric.direction == 'lower' else 'kept'}")
             if number == 0:
                 axes.set_ylabel("normalised score")
     return figure
 
 
-def fidelity_forest(
-    results: pl.DataFrame, group: str = "new", metrics: tuple[str, ...] = FOREST_METRICS, **setting: str | None
-) -> Figure | None:
-    """Mean and 95 % interval of every explainer, a panel per metric, random as a broken line; None without rows."""
-    table = fidelity_table(results, group, metrics, cost=False, **setting)
+def fidelity_forest(results: Results, cases: CaseGroup, **setting: str | None) -> Figure | None:
+    """Mean and 95 % interval of every explainer, a panel per normalised score, random as a broken line; None without
+    rows."""
+    table = fidelity_table(results, cases, variants=("normalised",), cost=False, **setting)
     if table.is_empty():
         return None
     columns = table["column"].unique(maintain_order=True).to_list()
@@ -110,7 +110,7 @@ def fidelity_forest(
         )
         for number, column in enumerate(columns):
             axes = figure.add_subplot(1, len(columns), number + 1)
-            _forest_panel(axes, table.filter(pl.col("column") == column), rows)
+            _forest_panel(axes, results, table.filter(pl.col("column") == column), rows)
             axes.set_yticks(
                 range(len(rows)), [clean(title_of(row)) for row in rows] if number == 0 else [""] * len(rows)
             )
@@ -236,23 +236,22 @@ def _removal_panel(axes: Axes, found: pl.DataFrame, styles: dict[str, dict[str, 
     label_ends(axes, ends, float(steps.max()), styles)  # pyright: ignore[reportArgumentType]
 
 
-def _forest_panel(axes: Axes, cells: pl.DataFrame, rows: list[str]) -> None:
-    metric = describe(cells["metric"][0])
+def _forest_panel(axes: Axes, results: Results, cells: pl.DataFrame, rows: list[str]) -> None:
+    metric = results.metric(cells["metric"][0])
     for cell in cells.iter_rows(named=True):
         y = rows.index(cell["row"])
-        control = cell["block"] != "Explainers"
+        control = cell["block"] != BLOCKS["explainer"]
         colour = MUTED if control else SERIES[0]
         if cell["low"] is not None:
             axes.plot([cell["low"], cell["high"]], [y, y], color=colour, linewidth=1.3)
         axes.plot(
             [cell["value"]], [y], marker="o", markersize=4, color=colour, markerfacecolor=PAGE if control else colour
         )
-        if cell["row"] == "random":
+        if cell["row"] == results.reference:
             axes.axvline(cell["value"], color=MUTED, linewidth=0.7, linestyle=(0, (4, 2)), zorder=0)
-    arrow = {"higher": " ↑", "lower": " ↓"}.get(metric.better, "")
-    axes.set_title(
-        label(cells["metric"][0], cells["k"][0], cells["step"][0]).replace(", normalised", "\n(normalised)") + arrow
-    )
+    arrow = {"higher": " ↑", "lower": " ↓"}.get(metric.direction or "", "")
+    column = [cells[name][0] for name in ("variant", "k", "step")]
+    axes.set_title(label(metric, *column).replace(", normalised", "\n(normalised)") + arrow)
     axes.grid(visible=True, axis="x")
     axes.grid(visible=False, axis="y")
     for y in range(len(rows)):

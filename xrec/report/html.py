@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from xrec.files import write_text
-from xrec.report import figures, tables
+from xrec.report import figures
 from xrec.report.cards import user_cards
 from xrec.report.cells import one_data_set, sample_words
-from xrec.report.fidelity import (
-    FIDELITY_PROPERTIES,
-    FIDELITY_RANKS,
-    FIDELITY_SCORES,
-    NOT_IN_TABLES,
-    fidelity_groups,
-    fidelity_setting,
-    left_out_words,
-)
-from xrec.report.metrics import METRICS, describe, title_of
+from xrec.report.errors import ReportError
+from xrec.report.fidelity import CaseGroup, fidelity_setting, fidelity_table, left_out_words, of_family
+from xrec.report.metrics import title_of
 from xrec.report.plot import figure_svg
-from xrec.report.read import (
-    ReportError,
-    empty_results,
-    read_json,
-    read_metrics,
-    read_results,
-    read_yaml,
-    require_directory,
-)
 from xrec.report.render import clean, to_html
+from xrec.report.run_tables import RunTables
+from xrec.report.tables import main_model
+from xrec.rundir.saved import SavedRun, require_directory
+from xrec.rundir.table import Results
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -41,22 +30,22 @@ if TYPE_CHECKING:
 _FILES = ("results.parquet", "metrics.jsonl", "cases.parquet", "data_card.json", "config.yaml")
 
 
-def write_report(run_directory: Path) -> Path:
+def write_report(tables: RunTables) -> Path:
     """Write `report.html` into a run directory (temporary name, then renamed) and return its path.
 
-    Reads results.parquet, metrics.jsonl, cases.parquet, attributions.parquet, data_card.json, config.yaml and
-    overrides.yaml. What is missing is said to be no part of the run. The same files give the same bytes.
+    What is missing is said to be no part of the run. The same files give the same bytes.
 
     Raises:
-        ReportError: the directory does not exist, holds none of these files, or one of them is broken.
+        ReportError: the directory holds none of the files a report is made of.
+        RunError: it does not exist, or one of its files is damaged.
     """
-    run = require_directory(Path(run_directory))
-    if not any((run / name).is_file() for name in _FILES):
+    run = require_directory(tables.run.directory)
+    if not any(tables.run.has(name) for name in _FILES):
         raise ReportError(
             f"{run} holds none of {', '.join(_FILES)}: it is not a run directory, or the run saved nothing yet"
         )
     path = run / "report.html"
-    write_text(path, _template().render(**_content(run)))
+    write_text(path, _template().render(**_content(tables)))
     return path
 
 
@@ -76,37 +65,27 @@ def _template() -> Any:
     return environment.get_template("template.html")
 
 
-def _content(run: Path) -> dict[str, Any]:
+def _content(tables: RunTables) -> dict[str, Any]:
     """Everything the template shows, a key per section; '' or an empty list where the run has no such part."""
-    results = read_results(run) if (run / "results.parquet").is_file() else empty_results()
-    metrics = read_metrics(run)
-    card = read_json(run / "data_card.json")
-    card = card if isinstance(card, dict) else {}
-    config = read_yaml(run / "config.yaml")
-    threads = config.get("threads") if isinstance(config, dict) else None
-    ranking = tables.ranking_table(results)
+    run, results = tables.run, tables.results
+    titles = ("Cleaning", "Sizes, splits, notes")
     return {
-        "heading": _heading(run, results, config),
-        "card": [
-            _html(tables.data_card_table(card), "Cleaning"),
-            _html(tables.data_facts_table(card), "Sizes, splits, notes"),
-        ]
-        if card
-        else [],
+        "heading": _heading(run, results),
+        "card": [_html(table, title) for table, title in zip(tables.data.values(), titles, strict=False)],
         "learning": _drawn(
-            figures.learning_curves(metrics),
+            figures.learning_curves(run.log),
             "learning",
             "Learning curves: losses and validation metrics against the step",
         ),
-        "switched_off": figures.switched_off(metrics),
-        "ranking": _html(ranking, "Ranking"),
-        "findings": _ranking_findings(ranking),
-        "parts": _html(tables.parts_table(results), "Parts of the model"),
-        "fidelity": [_fidelity(results, group) for group in fidelity_groups(results)],
-        "cost": _html(tables.cost_table(results, threads if isinstance(threads, int) else None), "Cost by stage"),
+        "switched_off": figures.switched_off(run.log),
+        "ranking": _html(tables.ranking, "Ranking"),
+        "findings": _ranking_findings(tables.ranking),
+        "parts": _html(tables.components, "Components of the model"),
+        "fidelity": [_fidelity(results, cases) for cases in tables.case_groups],
+        "cost": _html(tables.cost, "Cost by stage"),
         "users": user_cards(run),
         "glossary": _glossary(results),
-        "config": _lines(run / "config.yaml"),
+        "config": _lines(run.require("config.yaml")) if run.has("config.yaml") else [],
     }
 
 
@@ -114,30 +93,28 @@ def _lines(path: Path) -> list[Markup]:
     """The lines of a text file, escaped, their indentation kept (`clean` would fold it)."""
     from markupsafe import escape
 
-    if not path.is_file():
-        return []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     return [escape(line[: len(line) - len(line.lstrip())] + clean(line)) for line in lines]
 
 
-def _heading(run: Path, results: pl.DataFrame, config: Any) -> dict[str, Any]:
+def _heading(run: SavedRun, results: Results) -> dict[str, Any]:
     """Title, command and a line of facts."""
-    overrides = read_yaml(run / "overrides.yaml")
-    config = config if isinstance(config, dict) else {}
+    overrides, config = run.yaml("overrides.yaml"), run.config
     facts = {
-        "data": one_data_set(results.filter(pl.col("stage").is_in(["rank", "fidelity"]))),
-        "model": tables.main_model(results),
+        "data": one_data_set(results.frame.filter(pl.col("stage").is_in(["rank", "fidelity"]))),
+        "model": main_model(results),
     }
     facts |= {name: config.get(name) for name in ("experiment", "seed", "threads")}
     command = None
     if isinstance(overrides, list):
         command = shlex.join(["python", "experiments/run.py", *map(str, overrides)])
+    directory = run.directory.resolve()
     shown = {
         name: str(value)
         for name, value in facts.items()
         if value not in (None, "") and not isinstance(value, dict | list)
     }
-    return {"title": f"{run.resolve().parent.name}/{run.resolve().name}", "facts": shown, "command": command}
+    return {"title": f"{directory.parent.name}/{directory.name}", "facts": shown, "command": command}
 
 
 def _html(table: pl.DataFrame, title: str) -> Markup | str:
@@ -148,36 +125,33 @@ def _drawn(figure: Figure | None, name: str, description: str) -> Markup | str:
     return "" if figure is None else figure_svg(figure, name, description)
 
 
-def _fidelity(results: pl.DataFrame, group: str) -> dict[str, Any]:
+def _fidelity(results: Results, cases: CaseGroup) -> dict[str, Any]:
     """The tables and drawings of one group of cases."""
-    measured = results.filter((pl.col("stage") == "fidelity") & (pl.col("group") == group))
-    present = measured["metric"].unique(maintain_order=True).to_list()
-    discrete = [name for name in present if name.endswith("_discrete")]
-    ranks = [name for name in FIDELITY_RANKS if name in present]
-    elsewhere = (*FIDELITY_SCORES, *FIDELITY_RANKS, *NOT_IN_TABLES, *discrete)
-    others = sorted(
-        (name for name in present if name not in elsewhere), key=lambda name: name not in FIDELITY_PROPERTIES
-    )
-    rows, setting = fidelity_setting(results, group)
+    rows, setting = fidelity_setting(results, cases)
     about = (
         f"Cases of the {setting.part} part; players {setting.players}, masker {setting.masker}, output {setting.output}"
     )
-    named = group if group.isidentifier() else "group"
+    named = cases.name if cases.name.isidentifier() else "group"
+
+    def table(title: str, metrics: Sequence[str], *variants: str | None, cost: bool = False) -> Markup | str:
+        return _html(fidelity_table(results, cases, metrics, variants=variants or (None,), cost=cost), title)
+
+    scores, ranks = of_family(results, "scores"), of_family(results, "ranks")
+    others = [m for m in results.metrics if results.metrics[m].family not in ("scores", "ranks")]
+    discrete = ("discrete", "discrete_normalised")
     return {
-        "group": group,
-        "scores": _html(tables.fidelity_table(results, group, FIDELITY_SCORES), "Scores and cost"),
+        "group": cases.title,
+        "scores": table("Scores and cost", scores, None, "normalised", cost=True),
         "forest": _drawn(
-            figures.fidelity_forest(results, group), f"forest-{named}", f"Fidelity of each explainer on {group} cases"
+            figures.fidelity_forest(results, cases), f"forest-{named}", f"Fidelity of each explainer, {cases.title}"
         ),
         "curves": _drawn(
-            figures.removal_curves(results, group), f"removal-{named}", f"Deletion and insertion curves, {group} cases"
+            figures.removal_curves(results, cases), f"removal-{named}", f"Deletion and insertion, {cases.title} cases"
         ),
         "curves_caption": f"{about}; {sample_words(rows)}. {left_out_words(rows)}.",
-        "ranks": _html(tables.fidelity_table(results, group, ranks, cost=False), "Rank under removal"),
-        "others": _html(tables.fidelity_table(results, group, others, cost=False), "Properties of the explanations"),
-        "discrete": [
-            _html(tables.fidelity_table(results, group, [name], cost=False), describe(name).label) for name in discrete
-        ],
+        "ranks": table("Rank under removal", ranks),
+        "others": table("Properties of the explanations", others),
+        "discrete": [table(results.metric(name).label, [name], *discrete) for name in (*scores, *ranks)],
     }
 
 
@@ -206,9 +180,8 @@ def _ranking_findings(ranking: pl.DataFrame) -> list[str]:
     return sentences
 
 
-def _glossary(results: pl.DataFrame) -> list[tuple[str, str, str]]:
-    """(label, which direction is better, definition) of the metrics that occur."""
-    present = {
-        name.removesuffix("_discrete").removesuffix("_normalised") for name in results["metric"].drop_nulls().to_list()
-    }
-    return [(metric.label, metric.better, metric.definition) for name, metric in METRICS.items() if name in present]
+def _glossary(results: Results) -> list[tuple[str, str, str]]:
+    """(label, which direction is better, definition) of the metrics that occur and are defined."""
+    present = set(results.frame["metric"].to_list())
+    found = [m for name, m in results.metrics.items() if name in present and m.definition]
+    return [(m.label, m.direction or "", m.definition) for m in found]

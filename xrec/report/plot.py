@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xrec.files import write_bytes
-from xrec.report.metrics import kind_of
 from xrec.report.render import clean
 
 if TYPE_CHECKING:
@@ -146,10 +145,11 @@ def figure_svg(figure: Figure, name: str, description: str) -> Markup:
     return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))
 
 
-def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Line style of each explainer: controls grey and broken, the others by colour in alphabetical order, then dash."""
-    controls = [name for name in sorted(names) if kind_of(name) == "control"]
-    others = [name for name in sorted(names) if name not in controls]
+def looks(roles: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Line style of each explainer by its role: controls grey and broken, the others by colour in alphabetical order,
+    then dash."""
+    controls = [name for name in sorted(roles) if roles[name] == "control"]
+    others = [name for name in sorted(roles) if name not in controls]
     dashes = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
     styles: dict[str, dict[str, Any]] = {}
     for i, name in enumerate(others):

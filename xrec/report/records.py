@@ -7,9 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from xrec.report.cells import counted, mark_best, table_of
+from xrec.report.cells import mark_best, table_of
 from xrec.report.metrics import title_of
-from xrec.report.read import Study
+from xrec.rundir.study import Study
+from xrec.words import counted
 
 
 def data_card_table(card: dict[str, Any]) -> pl.DataFrame:

@@ -12,7 +12,6 @@ import polars as pl
 
 from xrec.report.cells import (
     INTERVAL_NOTE,
-    counted,
     mark_best,
     one_data_set,
     only,
@@ -21,24 +20,27 @@ from xrec.report.cells import (
     summarise,
     table_of,
 )
+from xrec.report.fidelity import CaseGroup
 from xrec.report.fidelity import fidelity_table as fidelity_table
-from xrec.report.metrics import describe, label, title_of
+from xrec.report.metrics import label, title_of
 from xrec.report.records import data_card_table as data_card_table
 from xrec.report.records import data_facts_table as data_facts_table
 from xrec.report.records import front_table as front_table
+from xrec.rundir.table import Results
 from xrec.stats.bootstrap import bootstrap_mean, generator_for
 from xrec.stats.paired import holm, wilcoxon_p
+from xrec.words import counted
 
-#: The columns that fit a terminal; None (the default of `ranking_table`) takes every metric.
-RANKING_SUMMARY = ("ndcg", "recall", "mrr")
 PRIMARY = ("ndcg", 10)
 _MAIN_MODEL = "composed"
 _PARTS = ("test", "validation", "train")
 _GROUPS = ("all", "new", "repeat", "cold")
+#: stands for no component left out while two sides are paired
+_WHOLE = ""
 
 
 def ranking_table(
-    results: pl.DataFrame, metrics: Sequence[str] | None = None, part: str | None = None, main: str | None = None
+    results: Results, metrics: Sequence[str] | None = None, part: str | None = None, main: str | None = None
 ) -> pl.DataFrame:
     """Models by ranking metrics, a block per target group: mean over users with its interval.
 
@@ -57,23 +59,23 @@ def ranking_table(
         ReportError: `part` or `main` does not occur, or data sets are mixed.
     """
     rows, part, main = _ranked(results, part, main)
-    rows = rows.filter(~pl.col("model").str.starts_with(f"{main} -"))
+    rows = rows.filter(pl.col("component").is_null())
     if rows.is_empty() or main is None:
         return table_of([], "")
     cells = []
     for group in _ordered(rows, "group", _GROUPS):
         of_group = rows.filter(pl.col("group") == group)
         block = _group_words(group)
-        cells += _ranking_cells(of_group, metrics, block, main)
-        cells += _comparison_cells(of_group, block, main)
+        cells += _ranking_cells(results, of_group, metrics, block, main)
+        cells += _comparison_cells(results, of_group, block, main)
     return table_of(mark_best(cells), _ranking_caption(rows, part, main))
 
 
-def parts_table(results: pl.DataFrame, part: str | None = None, main: str | None = None, k: int = 10) -> pl.DataFrame:
-    """What each part of the composed model contributes.
+def components_table(results: Results, part: str | None = None, main: str | None = None, k: int = 10) -> pl.DataFrame:
+    """What each component of the composed model contributes.
 
     Columns: its share of the variance of the score over the top 100 (mean over users, by group of cases), and the
-    NDCG@k lost when it is switched off (whole minus without, paired over users) with interval and Holm-corrected p.
+    NDCG@k lost when it is left out (whole minus without, paired over users) with interval and Holm-corrected p.
 
     Returns:
         A table of `CELL_SCHEMA`; empty when the run has neither ablations nor shares.
@@ -82,32 +84,31 @@ def parts_table(results: pl.DataFrame, part: str | None = None, main: str | None
         ReportError: as `ranking_table`.
     """
     rows, part, main = _ranked(results, part, main)
-    shares = results.filter((pl.col("stage") == "explain") & (pl.col("metric") == "part_share"))
+    shares = results.frame.filter((pl.col("stage") == "explain") & (pl.col("metric") == "component_share"))
     if main is not None:
-        shares = shares.filter((pl.col("model") == main) | pl.col("model").is_null())
+        shares = shares.filter(pl.col("model") == main)
     if part is not None and part in shares["part"].to_list():
         shares = shares.filter(pl.col("part") == part)
-    prefix = f"{main} -"
-    rows = rows.filter((pl.col("metric") == "ndcg") & (pl.col("k") == k))
-    ablated = [name for name in _ordered(rows, "model", ()) if name.startswith(prefix)]
-    names = list(dict.fromkeys([name.removeprefix(prefix) for name in ablated] + _ordered(shares, "explainer", ())))
-    cells = _share_cells(shares, names)
-    for group in _ordered(rows, "group", _GROUPS) if ablated else []:
-        cells += _lost_cells(rows.filter(pl.col("group") == group), main or "", ablated, group, k)
+    rows = rows.filter((pl.col("metric") == PRIMARY[0]) & (pl.col("k") == k) & (pl.col("model") == main))
+    names = list(dict.fromkeys(_ordered(rows, "component", ()) + _ordered(shares, "component", ())))
+    cells = _share_cells(results, shares, names)
+    for group in _ordered(rows, "group", _GROUPS) if rows["component"].is_not_null().any() else []:
+        cells += _lost_cells(results, rows.filter(pl.col("group") == group), main or "", group, k)
     if not cells:
         return table_of([], "")
-    whole = rows.filter(pl.col("model") == main)
+    whole = rows.filter(pl.col("component").is_null())
     caption = (
-        f"Parts of {title_of(main or '')}, {part} part of {one_data_set(pl.concat([rows, shares], how='diagonal'))}. "
-        f"Lost: NDCG@{k} of the whole model minus the model scored without the part, not retrained, paired over "
-        f"{_users_by_group(whole)}; mean {INTERVAL_NOTE}; p: Wilcoxon signed-rank, Holm-corrected over the parts "
-        f"within a group. Share: of the variance of the score over a case's top 100 ({sample_words(shares)}); parts "
-        f"that work against each other make shares that do not sum to one. {_absent_words(whole)}"
+        f"Components of {title_of(main or '')}, {part} part of {one_data_set(pl.concat([rows, shares]))}. "
+        f"Lost: {_primary(results, k)} of the whole model minus the model scored without the component, not retrained, "
+        f"paired over {_users_by_group(whole)}; mean {INTERVAL_NOTE}; p: Wilcoxon signed-rank, Holm-corrected over the "
+        f"components within a group. Share: of the variance of the score over a case's top 100 "
+        f"({sample_words(shares)}); components that work against each other make shares that do not sum to one. "
+        f"{_absent_words(whole)}"
     )
     return table_of(cells, caption)
 
 
-def cost_table(results: pl.DataFrame, threads: int | None = None) -> pl.DataFrame:
+def cost_table(results: Results, threads: int | None = None) -> pl.DataFrame:
     """Wall seconds, processor seconds and peak memory by stage, in the order the stages ran; a total below.
 
     Args:
@@ -116,48 +117,40 @@ def cost_table(results: pl.DataFrame, threads: int | None = None) -> pl.DataFram
     Returns:
         A table of `CELL_SCHEMA`; empty when no cost was saved.
     """
-    names = ("wall_seconds", "cpu_seconds", "peak_memory_mb")
-    rows = results.filter(
-        (pl.col("stage") == "cost")
-        & pl.col("metric").is_in(names)
-        & pl.col("explainer").is_null()
-        & pl.col("user").is_null()
-    )
+    rows = results.frame.filter((pl.col("stage") == "cost") & pl.col("explainer").is_null() & pl.col("user").is_null())
     if rows.is_empty():
         return table_of([], "")
-    stages = _ordered(
-        rows.with_columns(pl.col("output").fill_null("whole run")),
-        "output",
-        ("data", "fit", "rank", "explain", "fidelity", "report"),
-    )
+    stages = _ordered(rows, "cost_of", ("fit", "rank", "explain", "fidelity", "report"))
     cells = []
-    for name in (name for name in names if name in rows["metric"].to_list()):
-        shown = {"column": describe(name).label, "metric": name, "form": describe(name).form}
-        of_metric = rows.filter(pl.col("metric") == name).with_columns(pl.col("output").fill_null("whole run"))
-        values = dict(of_metric.group_by("output").agg(pl.col("value").mean()).iter_rows())
+    for name in results.order(rows["metric"].to_list()):
+        metric = results.metric(name)
+        shown = {"column": metric.label, "metric": name, "form": metric.form}
+        of_metric = rows.filter(pl.col("metric") == name).sort("cost_of", "seed", "fold", "value", nulls_last=True)
+        values = dict(of_metric.group_by("cost_of", maintain_order=True).agg(pl.col("value").mean()).iter_rows())
         cells += [shown | {"row": stage, "value": values[stage]} for stage in stages if stage in values]
-        together = max(values.values()) if name == "peak_memory_mb" else sum(values.values())
-        cells.append(shown | {"row": "largest" if name == "peak_memory_mb" else "total", "value": together})
+        largest = name == "peak_memory_mb"  # of memory no sum: a stage starts with what the one before it left
+        together = max(values.values()) if largest else sum(values.values())
+        cells.append(shown | {"row": "largest" if largest else "total", "value": together})
     cells.sort(key=lambda cell: [*stages, "total", "largest"].index(cell["row"]))
     machine = f" on {counted(threads, 'thread')}" if threads is not None else ""
     return table_of(cells, f"Cost by stage of the run{machine}. Compare speeds within one run on one machine only.")
 
 
-def main_model(results: pl.DataFrame, wanted: str | None = None) -> str | None:
+def main_model(results: Results, wanted: str | None = None) -> str | None:
     """The model a run is about: the one asked for, else 'composed', else the first one ranked or explained.
 
     Raises:
         ReportError: the model asked for does not occur.
     """
-    return only(results.filter(pl.col("stage").is_in(["rank", "fidelity"])), "model", wanted, (_MAIN_MODEL,))
+    return only(results.frame.filter(pl.col("stage").is_in(["rank", "fidelity"])), "model", wanted, (_MAIN_MODEL,))
 
 
-def _ranked(results: pl.DataFrame, part: str | None, main: str | None) -> tuple[pl.DataFrame, str | None, str | None]:
+def _ranked(results: Results, part: str | None, main: str | None) -> tuple[pl.DataFrame, str | None, str | None]:
     """Rows of stage rank of one part, the part, and the main model."""
-    rows = results.filter(pl.col("stage") == "rank")
+    rows = results.frame.filter(pl.col("stage") == "rank")
     one_data_set(rows)
     part = only(rows, "part", part, _PARTS)
-    return rows.filter(pl.col("part").eq_missing(part)), part, main_model(rows, main)
+    return rows.filter(pl.col("part").eq_missing(part)), part, main_model(results, main)
 
 
 def _ordered(rows: pl.DataFrame, column: str, first: Sequence[str]) -> list[str]:
@@ -176,23 +169,26 @@ def _group_words(group: str) -> str:
     return words.get(group, group)
 
 
-def _ranking_cells(rows: pl.DataFrame, metrics: Sequence[str] | None, block: str, main: str) -> list[dict[str, Any]]:
+def _primary(results: Results, k: int = PRIMARY[1]) -> str:
+    return label(results.metric(PRIMARY[0]), k=k)
+
+
+def _ranking_cells(
+    results: Results, rows: pl.DataFrame, metrics: Sequence[str] | None, block: str, main: str
+) -> list[dict[str, Any]]:
     """A cell per model and metric; the main model first, the others by the primary metric."""
-    names = (
-        list(metrics)
-        if metrics is not None
-        else _ordered(rows, "metric", ("ndcg", "recall", "mrr", "map", "coverage", "gini", "novelty"))
-    )
+    names = list(metrics) if metrics is not None else results.order(rows["metric"].to_list())
     found = summarise(rows.filter(pl.col("metric").is_in(names)), ["model", "metric", "k"])
-    primary = found.filter((pl.col("metric") == PRIMARY[0]) & (pl.col("k") == PRIMARY[1]))
-    rank = {model: -value for model, value in primary.select("model", "value").iter_rows()}
+    primary = rows.filter((pl.col("metric") == PRIMARY[0]) & (pl.col("k") == PRIMARY[1]))
+    means = primary.group_by("model").agg(pl.col("value").mean())
+    rank = {model: -round(value, 12) for model, value in means.iter_rows()}
     cells = []
     for cell in found.iter_rows(named=True):
-        metric = describe(cell["metric"])
+        metric = results.metric(cell["metric"])
         cells.append(
             cell
-            | {"block": block, "row": cell["model"], "column": label(cell["metric"], cell["k"])}
-            | {"better": metric.better, "form": metric.form}
+            | {"block": block, "row": cell["model"], "column": label(metric, k=cell["k"])}
+            | {"better": metric.direction or "", "form": metric.form}
         )
     cells.sort(
         key=lambda c: (c["model"] != main, rank.get(c["model"], 0), c["model"], names.index(c["metric"]), c["k"] or 0)
@@ -200,12 +196,12 @@ def _ranking_cells(rows: pl.DataFrame, metrics: Sequence[str] | None, block: str
     return [{name: value for name, value in cell.items() if name != "model"} for cell in cells]
 
 
-def _comparison_cells(rows: pl.DataFrame, block: str, main: str) -> list[dict[str, Any]]:
+def _comparison_cells(results: Results, rows: pl.DataFrame, block: str, main: str) -> list[dict[str, Any]]:
     """The paired difference of the main model to each baseline on the primary metric, and its corrected p."""
     rows = rows.filter((pl.col("metric") == PRIMARY[0]) & (pl.col("k") == PRIMARY[1]))
     others = [name for name in _ordered(rows, "model", ()) if name != main]
     tests = {name: paired_differences(rows, "model", main, name, ["user"]) for name in others}
-    columns = (f"{title_of(main)} minus this, {label(*PRIMARY)}", "p (Holm)")
+    columns = (f"{title_of(main)} minus this, {_primary(results)}", "p (Holm)")
     return _difference_cells(
         tests, columns, {"block": block, "metric": PRIMARY[0], "k": PRIMARY[1]}, ("ranking", block, main)
     )
@@ -228,23 +224,23 @@ def _difference_cells(
     return cells
 
 
-def _lost_cells(rows: pl.DataFrame, main: str, ablated: list[str], group: str, k: int) -> list[dict[str, Any]]:
-    tests = {
-        name.removeprefix(f"{main} -"): paired_differences(rows, "model", main, name, ["user"]) for name in ablated
-    }
-    columns = (f"NDCG@{k} lost, {group}", f"p (Holm), {group}")
-    return _difference_cells(tests, columns, {"metric": "ndcg", "k": k}, ("parts", group, main, str(k)))
+def _lost_cells(results: Results, rows: pl.DataFrame, main: str, group: str, k: int) -> list[dict[str, Any]]:
+    named = rows.with_columns(pl.col("component").fill_null(_WHOLE))
+    names = [name for name in _ordered(named, "component", ()) if name != _WHOLE]
+    tests = {name: paired_differences(named, "component", _WHOLE, name, ["user"]) for name in names}
+    columns = (f"{_primary(results, k)} lost, {group}", f"p (Holm), {group}")
+    return _difference_cells(tests, columns, {"metric": PRIMARY[0], "k": k}, ("parts", group, main, str(k)))
 
 
-def _share_cells(shares: pl.DataFrame, names: list[str]) -> list[dict[str, Any]]:
-    metric = describe("part_share")
-    found = summarise(shares.filter(pl.col("explainer").is_not_null()), ["explainer", "group"])
-    cells = [
-        {name: value for name, value in cell.items() if name not in ("explainer", "group")}
-        | {"row": cell["explainer"], "column": f"{metric.label}, {cell['group']}" if cell["group"] else metric.label}
-        | {"metric": "part_share", "form": metric.form}
-        for cell in found.iter_rows(named=True)
-    ]
+def _share_cells(results: Results, shares: pl.DataFrame, names: list[str]) -> list[dict[str, Any]]:
+    found = summarise(shares, ["component", "group", "few"])
+    cells = []
+    for cell in found.iter_rows(named=True):
+        metric = results.metric("component_share")
+        words = CaseGroup(cell["group"], bool(cell["few"])).title
+        kept = {name: value for name, value in cell.items() if name not in ("component", "group", "few")}
+        about = {"row": cell["component"], "column": f"{metric.label}, {words}", "metric": metric.name}
+        cells.append(kept | about | {"form": metric.form})
     return sorted(cells, key=lambda cell: (names.index(cell["row"]), cell["column"]))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,20 +10,23 @@ import polars as pl
 import torch
 
 from xrec.config.instantiate import instantiate
+from xrec.errors import RunError
 from xrec.files import whole_file
 from xrec.masking.value import ValueFunction, ValueSettings
 from xrec.models.base import History, Recommender
 from xrec.ranking.evaluate import top_items
+from xrec.rundir.saved import SavedRun
 from xrec.stages.run import Run, by_length, chunked, release_memory
 from xrec.types import Case, Ints
+
+CASES = "cases.parquet"
 
 
 def choose_cases(run: Run, model: Recommender) -> list[Case]:
     """The first `cases.top_n` recommendations of each sampled user, per group.
 
     'new': the best items that the user never had (an event of a kind that is to be predicted). 'repeat': the best of
-    the others. Groups of histories with fewer than `few_players` players get the suffix '_few'; fewer than
-    `min_players` are no case.
+    the others. Histories with fewer than `few_players` players are marked `few`; fewer than `min_players` are no case.
     """
     settings = run.config.cases
     first, last = run.dataset.period(settings.part)
@@ -40,20 +42,19 @@ def choose_cases(run: Run, model: Recommender) -> list[Case]:
             allowed = known if group == "repeat" else ~known
             items, values = top_items(scores.masked_fill(~allowed, -torch.inf), settings.top_n)
             for user, row, worth in zip(chunk.tolist(), items.tolist(), values.tolist(), strict=True):
-                few = "_few" if table.lengths()[user] < settings.few_players else ""
+                few = bool(table.lengths()[user] < settings.few_players)
                 found = [(i, item) for i, (item, v) in enumerate(zip(row, worth, strict=True)) if v != -float("inf")]
-                cases += [(user, item, group + few, position + 1) for position, item in found]
-    cases.sort(key=lambda c: (c[2], table.lengths()[c[0]], c[0], c[3]))
+                cases += [(group, few, user, position + 1, item) for position, item in found]
+    cases.sort(key=lambda c: (c[0], c[1], table.lengths()[c[2]], *c[2:4]))
+    user_ids, item_ids = catalogue.user_ids, catalogue.item_ids
     return [
-        Case(
-            i, settings.part, user, item, group, position, catalogue.user_ids[int(user)], catalogue.item_ids[int(item)]
-        )
-        for i, (user, item, group, position) in enumerate(cases)
+        Case(i, settings.part, user, item, group, position, user_ids[int(user)], item_ids[int(item)], few)
+        for i, (group, few, user, position, item) in enumerate(cases)
     ]
 
 
-def save_cases(run: Run, cases: list[Case], path: Path) -> None:
-    """cases.parquet: which cases, by external ids."""
+def save_cases(run: Run, cases: list[Case]) -> pl.DataFrame:
+    """cases.parquet: which cases, by external ids; what was written."""
     first, _ = run.dataset.period(run.config.cases.part)
     lengths = run.dataset.histories(first).lengths()
     frame = pl.DataFrame(
@@ -64,28 +65,39 @@ def save_cases(run: Run, cases: list[Case], path: Path) -> None:
             "item": [c.item_id for c in cases],
             "item_name": [run.dataset.catalogue.item_names[c.target] for c in cases],
             "group": [c.group for c in cases],
+            "few": [c.few for c in cases],
             "position": [c.position for c in cases],
             "n_players": [int(lengths[c.user]) for c in cases],
         }
     )
-    with whole_file(path) as temporary:
+    with whole_file(run.store.path(CASES)) as temporary:
         frame.write_parquet(temporary)
+    return frame
 
 
-def load_cases(run: Run, path: Path) -> list[Case]:
-    """Cases of a saved run.
+def load_cases(run: Run) -> list[Case]:
+    """The cases of the run's own directory.
 
     Raises:
-        FileNotFoundError: the run has none.
+        RunError: it has none, or they are not of this data.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: run the stage explain first, or give from_run=<a run that has it>")
+    frame = SavedRun(run.store.directory).table(CASES)
+    if frame is None:
+        raise RunError(
+            f"{run.store.path(CASES)} is missing: run the stage explain first, or give from_run=<a run that has it>"
+        )
     users = {v: i for i, v in enumerate(run.dataset.catalogue.user_ids)}
     items = {v: i for i, v in enumerate(run.dataset.catalogue.item_ids)}
+    strange = [r for r in frame.iter_rows(named=True) if r["user"] not in users or r["item"] not in items]
+    if strange:
+        raise RunError(f"{run.store.path(CASES)}: case {strange[0]['case']} is not of this data; explain again")
     return [
-        Case(r["case"], r["part"], users[r["user"]], items[r["item"]], r["group"], r["position"], r["user"], r["item"])
-        for r in pl.read_parquet(path).sort("case").iter_rows(named=True)
-    ]
+        Case(
+            r["case"], r["part"], users[r["user"]], items[r["item"]], r["group"], r["position"], r["user"], r["item"],
+            r["few"],
+        )
+        for r in frame.sort("case").iter_rows(named=True)
+    ]  # fmt: skip
 
 
 def case_chunks(run: Run, cases: list[Case]) -> list[tuple[Case, ...]]:
@@ -113,7 +125,7 @@ def value_functions(run: Run, model: Recommender, chunks: list[tuple[Case, ...]]
         release_memory()
         users: Ints = np.array([c.user for c in chunk])
         known = table.known(users, run.dataset.catalogue.n_items)
-        repeat = np.array([c.group.startswith("repeat") for c in chunk])
+        repeat = np.array([c.group == "repeat" for c in chunk])
         candidates = torch.from_numpy(~known | repeat[:, None]).to(run.device)
         yield ValueFunction(model, History.from_table(table, users, run.device), chunk, candidates, settings)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import torch
 
@@ -15,9 +14,40 @@ from xrec.files import whole_file
 from xrec.masking.value import ValueFunction
 from xrec.models.base import Recommender
 from xrec.models.composed import Composed
-from xrec.stages.cases import case_chunks, channel, choose_cases, save_cases, value_functions
-from xrec.stages.run import Run, progress
-from xrec.types import Attribution
+from xrec.rundir.explanations import answer_rows, player_rows, write_explanations
+from xrec.rundir.table import Rows
+from xrec.stages.cases import CASES, case_chunks, channel, choose_cases, save_cases, value_functions
+from xrec.stages.run import Done, Run, progress
+from xrec.types import Attribution, Case, Metric
+
+METRICS = (
+    Metric("n_cases", "Cases", None, ",.0f", "Recommendations that were explained."),
+    Metric(
+        "component_share",
+        "Share of score variance",
+        None,
+        ".1%",
+        "Share of the variance of the score over the top 100 that comes from one component of the model.",
+    ),
+)
+COSTS = (
+    Metric(
+        "forwards",
+        "Forwards",
+        "lower",
+        ",.0f",
+        "Masked copies of a history that the model scored to explain a case.",
+    ),
+    Metric(
+        "milliseconds",
+        "ms",
+        "lower",
+        ",.1f",
+        "Wall time to explain a case; compare within one run on one machine only.",
+    ),
+)
+#: what a shard holds
+_TABLES = ("players", "answers", "shares")
 
 
 def explainers(run: Run) -> dict[str, Explainer]:
@@ -26,61 +56,81 @@ def explainers(run: Run) -> dict[str, Explainer]:
     return {str(name): instantiate(node) for name, node in nodes.items()}
 
 
-def explain(run: Run, model: Recommender) -> None:
-    """Write cases.parquet, attributions.parquet, cost rows per explainer and the parts' shares."""
+def explain(run: Run, model: Recommender) -> Done:
+    """Write cases.parquet, attributions.parquet and explanations.parquet; cost rows per explainer, shares of the
+    components."""
     cases = choose_cases(run, model)
-    save_cases(run, cases, run.store.path("cases.parquet"))
+    frame = save_cases(run, cases)
     chunks, chosen = case_chunks(run, cases), explainers(run)
     shards = run.store.path("shards")
     shards.mkdir(exist_ok=True)
-    paths = [shards / f"{i:05d}.parquet" for i in range(len(chunks))]
-    missing = [i for i, path in enumerate(paths) if not path.is_file()]
+    # Last of a shard's files, so that a shard with answers is whole.
+    missing = [i for i in range(len(chunks)) if not _path(shards, i, "answers").is_file()]
     values = value_functions(run, model, [chunks[i] for i in missing])
     for i, value in progress(zip(missing, values, strict=True), total=len(missing), description="explain"):
-        frame = pl.concat([_rows(run, value, chosen), _shares(model, value)], how="diagonal")
-        with whole_file(paths[i]) as temporary:
-            frame.write_parquet(temporary)
-    everything = pl.concat([pl.read_parquet(p) for p in paths], how="diagonal") if paths else pl.DataFrame()
-    _finish(run, everything, len(cases))
+        if i == missing[0]:
+            _warm_up(run, model, chunks[i], chosen)
+        _write_shard(shards, i, run, model, value, chosen)
+    players, answers, shares = (
+        pl.concat([pl.read_parquet(_path(shards, i, name)) for i in range(len(chunks))]) if chunks else pl.DataFrame()
+        for name in _TABLES
+    )
+    files = write_explanations(run.store.directory, players, answers) if chunks and chosen else []
+    rows = run.rows("explain", METRICS, part=run.config.cases.part)
+    rows.add("n_cases", len(cases))
+    cost = run.rows("cost", COSTS, part=run.config.cases.part, cost_of="explain")
+    if chunks:
+        _add_shares(rows, shares.join(frame, on="case"))
+        _add_costs(cost, answers.join(frame, on="case"))
     shutil.rmtree(shards)
+    return Done([rows, cost], [CASES, *files])
 
 
-def _rows(run: Run, value: ValueFunction, chosen: dict[str, Explainer]) -> pl.DataFrame:
-    frames = [
-        _frame(run, value, explainer.attribute(value, run.seed, name, draw), draw)
+def _warm_up(run: Run, model: Recommender, chunk: tuple[Case, ...], chosen: dict[str, Explainer]) -> None:
+    """Explain one case for nothing: what compiles or loads itself at its first call is no cost of the first cases."""
+    value = next(value_functions(run, model, [chunk[:1]]))
+    for name, explainer in chosen.items():
+        explainer.attribute(value, run.seed, name)
+
+
+def _write_shard(
+    shards: Path, number: int, run: Run, model: Recommender, value: ValueFunction, chosen: dict[str, Explainer]
+) -> None:
+    attributions = [
+        explainer.attribute(value, run.seed, name, draw)
         for name, explainer in chosen.items()
         for draw in range(explainer.n_draws)
     ]
-    return pl.concat(frames) if frames else pl.DataFrame()
+    tables = {
+        "players": pl.concat([_player_rows(run, value, a) for a in attributions]) if attributions else pl.DataFrame(),
+        "shares": _shares(model, value),
+        "answers": pl.concat([answer_rows(a) for a in attributions]) if attributions else pl.DataFrame(),
+    }
+    for name, frame in tables.items():
+        with whole_file(_path(shards, number, name)) as temporary:
+            frame.write_parquet(temporary)
 
 
-def _frame(run: Run, value: ValueFunction, attribution: Attribution, draw: int) -> pl.DataFrame:
-    """One row per case and player."""
-    n, names = value.n_players, run.dataset.catalogue.item_names
-    real = np.arange(value.width) < n[:, None]
-    return pl.DataFrame(
-        {
-            "case": np.repeat([c.index for c in attribution.cases], n),
-            "explainer": attribution.explainer,
-            "draw": draw,
-            "player": [p for ids in attribution.player_ids for p in ids],
-            "player_name": [names[i] for i in channel(value, "item")],
-            "age": channel(value, "age"),
-            "strength": channel(value, "strength"),
-            "value": attribution.values[real],
-            "standard_error": pl.Series([None], dtype=pl.Float64).new_from_index(0, int(n.sum())),
-            "signed": attribution.signed,
-            "complete": attribution.complete,
-            "n_forwards": np.repeat(attribution.n_forwards, n),
-            "milliseconds": np.repeat(attribution.seconds * 1000.0, n),
-        }
+def _path(shards: Path, number: int, name: str) -> Path:
+    return shards / f"{number:05d}.{name}.parquet"
+
+
+def _player_rows(run: Run, value: ValueFunction, attribution: Attribution) -> pl.DataFrame:
+    names = run.dataset.catalogue.item_names
+    return player_rows(
+        attribution,
+        player_name=[names[i] for i in channel(value, "item")],
+        age=channel(value, "age"),
+        strength=channel(value, "strength"),
     )
 
 
 def _shares(model: Recommender, value: ValueFunction) -> pl.DataFrame:
-    """What each part contributes: cov(part, score) / var(score) over the 100 best candidates; shares sum to 1."""
+    """What each component contributes: cov(component, score) / var(score) over the 100 best candidates; shares sum to
+    1."""
+    schema = {"case": pl.Int64, "component": pl.String, "share": pl.Float64}
     if not isinstance(model, Composed):
-        return pl.DataFrame()
+        return pl.DataFrame(schema=schema)
     with torch.no_grad():
         parts = {name: p[:, 0].double() for name, p in model.parts(value.context).items()}
     whole = torch.stack(list(parts.values())).sum(0)
@@ -88,49 +138,36 @@ def _shares(model: Recommender, value: ValueFunction) -> pl.DataFrame:
     best = whole.masked_fill(~value.candidates, -torch.inf).topk(n_best, dim=1).indices
     centred = whole.gather(1, best)
     centred = centred - centred.mean(1, keepdim=True)
-    shares = {name: (p.gather(1, best) * centred).sum(1) / centred.square().sum(1) for name, p in parts.items()}
+    variance = centred.square().sum(1)
+    shares = {name: (p.gather(1, best) * centred).sum(1) / variance for name, p in parts.items()}
+    cases = [c.index for c in value.cases]
     frames = [
-        pl.DataFrame({"case": [c.index for c in value.cases], "part_name": name, "share": s.cpu().numpy()})
+        pl.DataFrame({"case": cases, "component": name, "share": s.cpu().numpy()}, schema=schema)
         for name, s in shares.items()
     ]
     return pl.concat(frames)
 
 
-def _finish(run: Run, everything: pl.DataFrame, n_cases: int) -> None:
-    cases = pl.read_parquet(run.store.path("cases.parquet"))
-    rows = run.rows("explain", part=run.config.cases.part)
-    if "share" in everything.columns:
-        shares = everything.filter(pl.col("share").is_not_null()).join(cases, on="case").sort("part_name", "case")
-        for (name, group), piece in shares.partition_by(
-            "part_name", "group", as_dict=True, maintain_order=True
-        ).items():
-            users, items = piece["user"].to_list(), piece["item"].to_list()
-            rows.add("part_share", piece["share"].to_numpy(), explainer=name, group=group, user=users, item=items)
-    rows.add("n_cases", n_cases)
-    run.save("explain", rows)
-    cost = run.rows("cost", part=run.config.cases.part, output="explainers", masker="zero", players="items")
-    attributions = (
-        everything.filter(pl.col("explainer").is_not_null()) if "explainer" in everything.columns else pl.DataFrame()
-    )
-    if attributions.height:
-        per_case = (
-            attributions.group_by("case", "explainer", "draw")
-            .agg(pl.first("n_forwards", "milliseconds"))
-            .join(cases, on="case")
-        )
-        for (name, group), piece in (
-            per_case.sort("case", "draw").partition_by("explainer", "group", as_dict=True).items()
-        ):
-            users, items = piece["user"].to_list(), piece["item"].to_list()
-            cost.add("forwards", piece["n_forwards"].to_numpy(), explainer=name, group=group, user=users, item=items)
-            cost.add(
-                "milliseconds", piece["milliseconds"].to_numpy(), explainer=name, group=group, user=users, item=items
-            )
-        keep = [c for c in attributions.columns if c not in ("part_name", "share", "n_forwards", "milliseconds")]
-        _write(attributions.select(keep), run.store.path("attributions.parquet"))
-    run.save("cost", cost)
+def _add_shares(rows: Rows, shares: pl.DataFrame) -> None:
+    """Shares by component and group of cases, where the score varies at all."""
+    shares = shares.filter(pl.col("share").is_finite())
+    for (component, group, few), piece in _pieces(shares.sort("component", "case"), "component", "group", "few"):
+        columns = {"component": component, "group": group, "few": few}
+        rows.add("component_share", piece["share"].to_numpy(), **columns, **_whose(piece))
 
 
-def _write(frame: pl.DataFrame, path: Path) -> None:
-    with whole_file(path) as temporary:
-        frame.write_parquet(temporary)
+def _add_costs(cost: Rows, answers: pl.DataFrame) -> None:
+    """Forwards and milliseconds of every case and draw."""
+    keys = ("explainer", "role", "players", "masker", "output", "group", "few")
+    for key, piece in _pieces(answers.sort("explainer", "case", "draw"), *keys):
+        columns = {**dict(zip(keys, key, strict=True)), **_whose(piece)}
+        cost.add("forwards", piece["forwards"].to_numpy(), **columns)
+        cost.add("milliseconds", piece["seconds"].to_numpy() * 1000.0, **columns)
+
+
+def _pieces(frame: pl.DataFrame, *keys: str) -> list[tuple[tuple[object, ...], pl.DataFrame]]:
+    return list(frame.partition_by(*keys, as_dict=True, maintain_order=True).items())
+
+
+def _whose(piece: pl.DataFrame) -> dict[str, list[str]]:
+    return {"user": piece["user"].to_list(), "item": piece["item"].to_list()}

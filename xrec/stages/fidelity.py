@@ -2,136 +2,146 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 import numpy as np
-import polars as pl
 
 from xrec.config.instantiate import instantiate
+from xrec.errors import RunError
 from xrec.explain.base import case_seed
-from xrec.fidelity.base import DISCRETE, FidelityMetric, Measured, Removal, effect
+from xrec.fidelity.base import DISCRETE, FidelityMetric, Key, Measured, Removal, effect
 from xrec.masking.value import ValueFunction
 from xrec.models.base import Recommender
+from xrec.rundir.explanations import ATTRIBUTIONS, EXPLANATIONS, Explanations
+from xrec.rundir.saved import SavedRun
+from xrec.rundir.table import Rows
 from xrec.stages.cases import case_chunks, load_cases, value_functions
-from xrec.stages.run import Run, progress
-from xrec.tracking.results import Rows
-from xrec.types import Attribution, Case, Doubles
+from xrec.stages.run import Done, Run, progress
+from xrec.types import Attribution, Case, Doubles, Metric, Role
 
-#: metric, k, step
-Key = tuple[str, int | None, float | None]
+REMOVAL_GAIN: Key = ("removal_gain", None, None, None)
+DELETION: Key = ("deletion", None, None, None)
+METRICS = (
+    Metric(
+        "removal_gain",
+        "Removal gain",
+        "higher",
+        ".3f",
+        "(Deletion of random - Deletion of the explainer) / (f(x) - f(empty)); 0 is no better than chance.",
+        family="scores",
+        headline=True,
+    ),
+    Metric("n_flagged", "Flagged", None, ",.0f", "Cases whose f(x) - f(empty) is too small to normalise by."),
+    Metric("n_left_out", "Left out", None, ",.0f", "Cases with too few players for a discrete removal."),
+)
+#: what one explainer, or an oracle made of its draws, measured: per case [B]
+Values = dict[Key, Doubles]
+#: an explainer's name and role
+Who = tuple[str, Role]
 
 
-def fidelity(run: Run, model: Recommender) -> None:
+def fidelity(run: Run, model: Recommender) -> Done:
     """Measure the attributions saved in the run's directory."""
-    source = run.store.directory
-    cases = load_cases(run, source / "cases.parquet")
-    if cases and not (source / "attributions.parquet").is_file():
-        raise FileNotFoundError(
-            f"{source}/attributions.parquet is missing: run the stage explain with at least one explainer first"
-        )
-    saved = pl.read_parquet(source / "attributions.parquet") if cases else pl.DataFrame()
-    metrics = [instantiate(node) for node in (run.config.get("fidelity") or {}).values()]
-    chunks = case_chunks(run, cases)
+    cases = load_cases(run)
+    saved = _explanations(run) if cases else None
+    metrics: list[FidelityMetric] = [instantiate(node) for node in (run.config.get("fidelity") or {}).values()]
     part = cases[0].part if cases else run.config.cases.part
-    rows = run.rows("fidelity", part=part, output="logit", masker=instantiate(run.config.masker).name)
-    rows.common["players"] = instantiate(run.config.players).name
-    counts: dict[tuple[str, str, int | None], int] = {}
+    about = {"output": "logit", "masker": instantiate(run.config.masker).name}
+    about["players"] = instantiate(run.config.players).name
+    rows = run.rows("fidelity", _declared(metrics), part=part, **about)
+    counts: Counter[tuple[str, str, bool, int | None]] = Counter()
+    chunks = case_chunks(run, cases)
+    reference = None
     for value in progress(value_functions(run, model, chunks), total=len(chunks), description="fidelity"):
-        inside = saved.filter(pl.col("case").is_in([c.index for c in value.cases]))
-        measured = {}
-        for name in saved["explainer"].unique(maintain_order=True):
-            draws = _draws(run, value, inside.filter(pl.col("explainer") == name), metrics)
-            measured[name] = {key: np.mean([d[key] for d in draws], axis=0) for key in draws[0]}
+        assert saved is not None
+        measured: dict[Who, Values] = {}
+        for name in saved.names():
+            attributions = [saved.attribution(name, draw, value.cases) for draw in saved.draws(name)]
+            draws = [_measure(run, value, attribution, metrics) for attribution in attributions]
+            measured[name, attributions[0].role] = {k: np.mean([d[k] for d in draws], axis=0) for k in draws[0]}
+            reference = name if attributions[0].reference else reference
             if len(draws) > 1:
-                measured[f"{name}_best_of_{len(draws)}_oracle"] = _best(draws, metrics)
+                measured[f"{name}_best_of_{len(draws)}", "oracle"] = _best(draws, metrics)
         scale = effect(value)
-        _removal_gain(scale, measured)
+        _add_removal_gain(scale, measured, reference)
         _count(value, scale, counts)
         _add(rows, value, measured)
-    for (metric, group, step), n in counts.items():
-        rows.add(metric, n, group=group, step=step)
-    run.save("fidelity", rows)
+    for (metric, group, few, step), n in counts.items():
+        rows.add(metric, n, group=group, few=few, step=step)
+    return Done([rows], [], reference)
 
 
-def _draws(
-    run: Run, value: ValueFunction, saved: pl.DataFrame, metrics: list[FidelityMetric]
-) -> list[dict[Key, Doubles]]:
-    """Every metric of every draw of one explainer: (metric, k, step) -> per case [B]."""
-    result = []
-    for draw in saved["draw"].unique().sort():
-        attribution = _attribution(value, saved.filter(pl.col("draw") == draw))
-        seeds = [case_seed(run.seed, case, "ties") for case in value.cases]
-        removal = Removal(value, attribution, seeds)
-        found: list[Measured] = [m for metric in metrics for m in metric.measure(removal)]
-        result.append({(m.metric, m.k, m.step): m.values for m in found})
-    return result
+def _explanations(run: Run) -> Explanations:
+    directory = SavedRun(run.store.directory)
+    players, answers = directory.table(ATTRIBUTIONS), directory.table(EXPLANATIONS)
+    if players is None or answers is None:
+        raise RunError(
+            f"{run.store.path(ATTRIBUTIONS)} is missing: run the stage explain with at least one explainer first"
+        )
+    return Explanations(players, answers)
 
 
-def _attribution(value: ValueFunction, saved: pl.DataFrame) -> Attribution:
-    values = np.full((len(value), value.width), np.nan)
+def _declared(metrics: list[FidelityMetric]) -> list[Metric]:
+    """In the order of the tables: families as they are configured, and the removal gain behind the other scores."""
+    mine = [m for metric in metrics for m in metric.metrics]
+    return [*(m for m in mine if m.family == "scores"), *METRICS, *(m for m in mine if m.family != "scores")]
+
+
+def _measure(run: Run, value: ValueFunction, attribution: Attribution, metrics: list[FidelityMetric]) -> Values:
+    """Every metric of one attribution."""
     for row, case in enumerate(value.cases):
-        mine = saved.filter(pl.col("case") == case.index)
-        if tuple(mine["player"]) != value.player_ids[row]:
-            raise ValueError(
-                f"case {case.index} (user {case.user_id}): the saved players are not those of this history; "
-                "explain again"
+        if attribution.player_ids[row] != value.player_ids[row]:
+            raise RunError(
+                f"{run.store.directory}: case {case.index} (user {case.user_id}): the saved players are not those of "
+                "this history; explain again"
             )
-        values[row, : mine.height] = mine["value"].to_numpy()
-    unknown = np.full(len(value), np.nan)
-    return Attribution(
-        explainer=saved["explainer"][0],
-        cases=value.cases,
-        player_ids=value.player_ids,
-        values=values,
-        output=value.output,
-        masker=value.settings.masker.name,
-        signed=saved["signed"][0],
-        complete=saved["complete"][0],
-        baseline=unknown,
-        n_forwards=np.zeros(len(value), dtype=np.int64),
-        seconds=unknown,
-    )
+    removal = Removal(value, attribution, [case_seed(run.seed, case, "ties") for case in value.cases])
+    found: list[Measured] = [m for metric in metrics for m in metric.measure(removal)]
+    return {m.key: m.values for m in found}
 
 
-def _best(draws: list[dict[Key, Doubles]], metrics: list[FidelityMetric]) -> dict[Key, Doubles]:
+def _best(draws: list[Values], metrics: list[FidelityMetric]) -> Values:
     """The oracle control: per case and metric the best of the draws. It looks at the metric, so it is ranked apart."""
-    directions = {name: sign for metric in metrics for name, sign in metric.directions.items()}
+    signs = {m.name: {"higher": 1, "lower": -1, None: None}[m.direction] for metric in metrics for m in metric.metrics}
     best = {}
     for key in draws[0]:
-        sign = directions.get(key[0].removesuffix("_discrete"))
-        if sign is not None:
+        sign, variant = signs[key[0]], key[1]
+        if sign is not None and variant != "curve":
             best[key] = sign * np.max([sign * d[key] for d in draws], axis=0)
     return best
 
 
-def _removal_gain(scale: Doubles, measured: dict[str, dict[Key, Doubles]]) -> None:
-    """(Deletion of random - Deletion of the explainer) / (f(x) - f(empty)), per case."""
-    key: Key = ("deletion", None, None)
-    if "random" not in measured or key not in measured["random"]:
+def _add_removal_gain(scale: Doubles, measured: Mapping[Who, Values], reference: str | None) -> None:
+    """(Deletion of the reference - Deletion of the explainer) / (f(x) - f(empty)), per case."""
+    chance = next((found for (name, _), found in measured.items() if name == reference), {})
+    if DELETION not in chance:
         return
-    reference = measured["random"][key]
-    for name, found in measured.items():
-        if name != "random":
-            found[("removal_gain", None, None)] = (reference - found[key]) / scale
+    for (name, _), found in measured.items():
+        if name != reference:
+            found[REMOVAL_GAIN] = (chance[DELETION] - found[DELETION]) / scale
 
 
-def _count(value: ValueFunction, scale: Doubles, counts: dict[tuple[str, str, int | None], int]) -> None:
+def _count(value: ValueFunction, scale: Doubles, counts: Counter[tuple[str, str, bool, int | None]]) -> None:
     """Cases flagged for normalisation, and cases too short for a discrete removal, by group; zeros are counted too."""
     for case, flagged, n_players in zip(value.cases, np.isnan(scale), value.n_players, strict=True):
-        for key, hit in [(("n_flagged", case.group, None), flagged)] + [
-            (("n_left_out", case.group, step), n_players <= step) for step in DISCRETE
-        ]:
-            counts[key] = counts.get(key, 0) + int(hit)
+        counts["n_flagged", case.group, case.few, None] += int(flagged)
+        for step in DISCRETE:
+            counts["n_left_out", case.group, case.few, step] += int(n_players <= step)
 
 
-def _add(rows: Rows, value: ValueFunction, measured: dict[str, dict[Key, Doubles]]) -> None:
+def _add(rows: Rows, value: ValueFunction, measured: Mapping[Who, Values]) -> None:
     """One row per case that has a value."""
-    for group in dict.fromkeys(c.group for c in value.cases):
-        mine = np.array([c.group == group for c in value.cases])
-        for name, found in measured.items():
-            for (metric, k, step), values in found.items():
+    for group, few in dict.fromkeys((c.group, c.few) for c in value.cases):
+        mine = np.array([(c.group, c.few) == (group, few) for c in value.cases])
+        for (name, role), found in measured.items():
+            for (metric, variant, k, step), values in found.items():
                 used = mine & np.isfinite(values)
                 if used.any():
                     users, items = _ids(value.cases, used)
-                    rows.add(metric, values[used], explainer=name, group=group, k=k, step=step, user=users, item=items)
+                    columns = {"explainer": name, "role": role, "group": group, "few": few}
+                    columns |= {"variant": variant, "k": k, "step": step}
+                    rows.add(metric, values[used], user=users, item=items, **columns)
 
 
 def _ids(cases: tuple[Case, ...], used: np.ndarray) -> tuple[list[str], list[str]]:

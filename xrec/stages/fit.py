@@ -15,9 +15,17 @@ from xrec.files import write_json
 from xrec.models.base import Recommender
 from xrec.models.composed import Composed
 from xrec.ranking.evaluate import RankingSettings, evaluate
-from xrec.stages.run import Run, by_length, score_users
+from xrec.stages.run import Done, Run, by_length, score_users
 from xrec.training.checkpoint import CheckpointError, load_state, load_tensors, save_tensors, weights_digest
 from xrec.training.fit import TrainingSettings, fit
+from xrec.types import Metric
+
+MODEL_FILES = ["model.safetensors", "model.json"]
+FIT_METRICS = (
+    Metric("epochs", "Epochs", None, ",.0f", "Epochs that were trained."),
+    Metric("steps", "Steps", None, ",.0f", "Training steps."),
+    Metric("best_epoch", "Best epoch", None, ",.0f", "The epoch whose weights were kept, by validation."),
+)
 
 
 def build(run: Run, node: Any) -> Recommender:
@@ -30,10 +38,11 @@ def build(run: Run, node: Any) -> Recommender:
         return instantiate(node, **arguments).to(run.device)
 
 
-def fit_model(run: Run) -> Recommender:
-    """Fit, and write model.safetensors, model.json and result rows of the stage."""
+def fit_model(run: Run) -> tuple[Recommender, Done]:
+    """Fit, and write model.safetensors and model.json."""
     model = build(run, run.config.model)
-    rows = run.rows("fit")
+    monitored = Metric(str(run.config.get("training", {}).get("monitor")), "Best on validation", "higher", ".4f")
+    rows = run.rows("fit", (*FIT_METRICS, monitored))
     if isinstance(model, Composed):
         settings = TrainingSettings(**OmegaConf.to_container(run.config.training))  # type: ignore[arg-type]
         folder = run.store.path("checkpoint")
@@ -54,8 +63,7 @@ def fit_model(run: Run) -> Recommender:
     digest = weights_digest(model)
     write_json(run.store.path("model.json"), _description(run, digest))
     run.store.environment(weights_sha256=digest)
-    run.save("fit", rows)
-    return model
+    return model, Done([rows], [*MODEL_FILES, "metrics.jsonl"])
 
 
 def load_model(run: Run) -> Recommender:

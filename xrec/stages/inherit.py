@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from xrec.config.commandline import parse
 from xrec.errors import RunError
-from xrec.tracking.results import read_results, write_results
-from xrec.tracking.store import RunStore
+from xrec.rundir.directory import ENVIRONMENT, RunDirectory
+from xrec.rundir.record import read_record
+from xrec.rundir.saved import SavedRun
 
-#: files by the stage that writes them
-FILES = {
-    "fit": ("model.safetensors", "model.json", "metrics.jsonl"),
-    "explain": ("cases.parquet", "attributions.parquet"),
-}
 ORDER = ("fit", "rank", "explain", "fidelity")
 #: settings by the stage that they belong to
 SETTINGS = {
@@ -29,29 +23,46 @@ SETTINGS = {
 }
 
 
-def inherit(source: Path, store: RunStore, stages: Sequence[str]) -> None:
-    """Copy model, cases, attributions and result rows of every left-out stage that comes before the last chosen one.
-
-    With `fit` chosen nothing is taken over: what was measured of another model says nothing of the new one.
-    """
+def taken_over(stages: Sequence[str]) -> list[str]:
+    """The left-out stages that come before the last chosen one. With `fit` chosen nothing is taken over: what was
+    measured of another model says nothing of the new one."""
     if "fit" in stages:
-        return
+        return []
     last = max((ORDER.index(s) for s in stages if s in ORDER), default=len(ORDER))
-    taken = [s for s in ORDER[:last] if s not in stages]
-    for name in (name for stage in taken for name in FILES.get(stage, ())):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, store.path(name))
-    rows = read_results(source / "results.parquet")
-    of_stage = pl.col("stage").is_in(taken) | ((pl.col("stage") == "cost") & pl.col("output").is_in(_costs(taken)))
-    if (kept := rows.filter(of_stage)).height:
-        write_results(store.path("results.parquet"), kept)
-    environment = source / "environment.json"
-    if environment.is_file():
-        store.environment(weights_sha256=json.loads(environment.read_text()).get("weights_sha256"))
+    return [s for s in ORDER[:last] if s not in stages]
 
 
-def _costs(stages: Sequence[str]) -> list[str]:
-    return [*stages, *(["explainers"] if "explain" in stages else [])]
+def check_source(source: Path, stages: Sequence[str]) -> None:
+    """Before anything is made.
+
+    Raises:
+        RunError: the saved run has not finished its fit, or a file that would be taken over is missing or altered.
+    """
+    record = read_record(source)
+    taken = taken_over(stages)
+    if "fit" in taken and "fit" not in record.stages:
+        raise RunError(f"from_run={source} holds no fitted model: its fit is not finished; resume={source} does it")
+    for stage in (s for s in taken if s in record.stages):
+        if (reason := record.damage(source, stage)) is not None:
+            raise RunError(f"from_run={source}: {reason}; resume={source} does its stage {stage} again")
+
+
+def refuse_other_data(source: Path, fingerprint: str) -> None:
+    """Raises: RunError, when the saved run was made on other data or another split."""
+    saved = read_record(source).data_sha256
+    if saved != fingerprint:
+        raise RunError(
+            f"from_run={source} was made on other data or another split (sha256 {str(saved)[:12]}..., now "
+            f"{fingerprint[:12]}...): use the same data and split settings"
+        )
+
+
+def inherit(source: Path, store: RunDirectory, stages: Sequence[str]) -> None:
+    """Take stages over from the saved run, as far as it has them."""
+    store.adopt(source, [s for s in taken_over(stages) if s not in store.done()])
+    if "fit" in taken_over(stages):
+        facts = SavedRun(source).json(ENVIRONMENT)
+        store.environment(weights_sha256=facts.get("weights_sha256") if isinstance(facts, dict) else None)
 
 
 def inherit_settings(config: DictConfig, saved: DictConfig, overrides: Sequence[str]) -> list[str]:

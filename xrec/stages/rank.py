@@ -13,25 +13,26 @@ from xrec.errors import RunError
 from xrec.models.base import History, Recommender
 from xrec.models.composed import Composed
 from xrec.ranking.evaluate import Ranking, RankingSettings, evaluate
+from xrec.ranking.metrics import METRICS
+from xrec.rundir.table import Rows
 from xrec.stages.fit import build
-from xrec.stages.run import Run, by_length, progress, release_memory
-from xrec.tracking.results import Rows
+from xrec.stages.run import Done, Run, by_length, progress, release_memory
 from xrec.types import Ints
 
 
-def rank(run: Run, model: Recommender) -> None:
-    """Write per-user values and totals for every part of `ranking.parts`."""
+def rank(run: Run, model: Recommender) -> Done:
+    """Per-user values and totals for every part of `ranking.parts`."""
     models: dict[str, Recommender] = {str(run.config.model.name): model}
     for node in (run.config.get("baselines") or {}).values():
         if node.name not in models:
             models[node.name] = build(run, node)
             models[node.name].fit(run.fit_data())
-    rows = run.rows("rank")
+    rows = run.rows("rank", METRICS)
     for part in run.config.ranking.parts:
-        for name, groups in rank_part(run, models, part).items():
+        for (name, component), groups in rank_part(run, models, part).items():
             for group, ranking in groups.items():
-                _add(run, rows, part, name, group, ranking)
-    run.save("rank", rows)
+                _add(run, rows, ranking, part=part, model=name, component=component, group=group)
+    return Done([rows])
 
 
 def check_groups(run: Run) -> None:
@@ -42,8 +43,12 @@ def check_groups(run: Run) -> None:
             raise RunError(f"ranking.groups names cold, but split {split} has no cold items; use split=cold_item")
 
 
-def rank_part(run: Run, models: Mapping[str, Recommender], part: str) -> dict[str, dict[str, Ranking]]:
-    """Rankings of one part by model name and group."""
+#: a model's name, and the component that was left out of it
+Ranked = tuple[str, str | None]
+
+
+def rank_part(run: Run, models: Mapping[str, Recommender], part: str) -> dict[Ranked, dict[str, Ranking]]:
+    """Rankings of one part by model (whole, and without each of its components) and group."""
     first, last = run.dataset.period(part)
     table, targets = run.dataset.histories(first), run.dataset.targets(first, last)
     users = np.flatnonzero(np.diff(targets.indptr) > 0)
@@ -54,9 +59,9 @@ def rank_part(run: Run, models: Mapping[str, Recommender], part: str) -> dict[st
         **{name: tuple(OmegaConf.to_container(ranking[name])) for name in ("ndcg", "recall", "map", "coverage")}  # type: ignore[arg-type]
     )
 
-    def score(chunk: Ints) -> dict[str, Tensor]:
+    def score(chunk: Ints) -> dict[Ranked, Tensor]:
         history = History.from_table(table, chunk, run.device)
-        scores: dict[str, Tensor] = {}
+        scores: dict[Ranked, Tensor] = {}
         with torch.no_grad():
             for name, model in models.items():
                 scores |= _scores(name, model, history, ablate=ranking.ablations)
@@ -73,19 +78,20 @@ def rank_part(run: Run, models: Mapping[str, Recommender], part: str) -> dict[st
     )  # fmt: skip
 
 
-def _scores(name: str, model: Recommender, history: History, *, ablate: bool) -> dict[str, Tensor]:
-    """The model's scores [B, I] and, for a composed model, those with each part switched off."""
+def _scores(name: str, model: Recommender, history: History, *, ablate: bool) -> dict[Ranked, Tensor]:
+    """The model's scores [B, I] and, for a composed model, those with each component switched off."""
     context = model.prepare(history)
     if not (ablate and isinstance(model, Composed)):
-        return {name: model.score(context)[:, 0]}
+        return {(name, None): model.score(context)[:, 0]}
     parts = {part: values[:, 0] for part, values in model.parts(context).items()}
     whole = torch.stack(list(parts.values())).sum(0)
-    return {name: whole} | {f"{name} -{part}": whole - values for part, values in parts.items()}
+    left_out: dict[Ranked, Tensor] = {(name, part): whole - values for part, values in parts.items()}
+    return {(name, None): whole, **left_out}
 
 
-def _add(run: Run, rows: Rows, part: str, name: str, group: str, ranking: Ranking) -> None:
+def _add(run: Run, rows: Rows, ranking: Ranking, **columns: str | None) -> None:
     ids = np.array(run.dataset.catalogue.user_ids, dtype=object)[ranking.top.users].tolist()
     for (metric, k), values in ranking.values.items():
-        rows.add(metric, values, part=part, model=name, group=group, k=k, user=ids)
+        rows.add(metric, values, k=k, user=ids, **columns)
     for (metric, k), value in ranking.totals.items():
-        rows.add(metric, value, part=part, model=name, group=group, k=k)
+        rows.add(metric, value, k=k, **columns)

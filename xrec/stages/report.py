@@ -2,86 +2,63 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-
 import polars as pl
+from omegaconf import DictConfig
 
 from xrec.files import write_json
-from xrec.report.fidelity import fidelity_groups, fidelity_table
 from xrec.report.html import write_report
-from xrec.report.records import data_card_table, data_facts_table
 from xrec.report.render import to_rich
-from xrec.report.tables import RANKING_SUMMARY, cost_table, parts_table, ranking_table
-from xrec.stages.run import Run
-from xrec.tracking.results import read_results, summary
+from xrec.report.run_tables import RunTables
+from xrec.rundir.table import summary
+from xrec.stages.fit import MODEL_FILES
+from xrec.stages.run import Done, Run
 
 TABLE_COLUMNS = ["block", "row", "column", "value", "low", "high", "text"]
+OBJECTIVES = "objectives.json"
 
 
-def report(run: Run) -> None:
-    """Write report.html; send summary tables, objectives, report and model to the tracker."""
-    path = write_report(run.store.directory)
-    for name, table in tables(run):
+def report(run: Run, tables: RunTables) -> Done:
+    """Write report.html and objectives.json; send summary tables, objectives, report and model to the tracker."""
+    path = write_report(tables)
+    for name, table in tables.all():
         columns = [c for c in table.columns if table[c].dtype in (pl.String, pl.Float64, pl.Int64)]
         run.tracker.table(name, columns, table.select(columns).rows())
-    reached = objectives(run)
-    write_json(run.store.path("objectives.json"), reached)
+    reached = objectives(run.config, tables.results.frame)
+    write_json(run.store.path(OBJECTIVES), reached)
     run.tracker.log(reached)
     run.tracker.artifact(f"report-{run.store.directory.name}", "report", [path])
-    weights = run.store.path("model.safetensors")
-    if weights.is_file():
-        run.tracker.artifact(f"model-{run.store.directory.name}", "model", [weights, run.store.path("model.json")])
+    weights = [run.store.path(name) for name in MODEL_FILES]
+    if weights[0].is_file():
+        run.tracker.artifact(f"model-{run.store.directory.name}", "model", weights)
+    return Done([], [path.name, OBJECTIVES])
 
 
-def tables(run: Run, ranked: Sequence[str] | None = None) -> Iterator[tuple[str, pl.DataFrame]]:
-    """The summary tables that this run's results allow, by name; those of the data card first.
-
-    ranked: metrics of the ranking table, None = all.
-    """
-    card = json.loads(run.store.path("data_card.json").read_text())
-    yield "data_cleaning", data_card_table(card)
-    yield "data_facts", data_facts_table(card)
-    results = read_results(run.store.path("results.parquet"))
-    stages = set(results["stage"].unique())
-    if "rank" in stages:
-        yield "ranking", ranking_table(results, ranked)
-        if results.filter(pl.col("metric") == "part_share").height:
-            yield "parts", parts_table(results)
-    if "fidelity" in stages:
-        for group in fidelity_groups(results):
-            yield f"fidelity_{group}", fidelity_table(results, group)
-    yield "cost", cost_table(results, threads=int(run.config.threads))
-
-
-def show(run: Run) -> None:
+def show(tables: RunTables) -> None:
     """Print the run: data card, ranking, fidelity, and where the report is."""
     from rich.console import Console
 
     console = Console(width=None if Console().is_terminal else 160)
-    ranked = RANKING_SUMMARY if console.width >= 150 else ("ndcg",)
-    for name, table in tables(run, ranked):
+    for name, table in tables.all():
         if name.startswith(("data", "ranking", "fidelity")):
             console.print(to_rich(table, name.replace("_", ", ").capitalize()))
-    html = run.store.path("report.html")
+    html = tables.run.directory / "report.html"
     console.print(
-        f"report: {html}" if html.is_file() else f"run: {run.store.directory}", soft_wrap=True, highlight=False
+        f"report: {html}" if html.is_file() else f"run: {tables.run.directory}", soft_wrap=True, highlight=False
     )
 
 
-def objectives(run: Run) -> dict[str, float]:
+def objectives(config: DictConfig, results: pl.DataFrame) -> dict[str, float]:
     """What a sweep may optimise, from saved results: `<part>_ndcg_at_10_<group>`, `<part>_removal_gain`
     (permutation SHAP on `new` cases) and `<part>_removal_gain_<explainer>`."""
-    results = read_results(run.store.path("results.parquet"))
-    model, reached = str(run.config.model.name), {}
-    for part in run.config.ranking.parts:
-        for group in run.config.ranking.groups:
-            chosen = {"stage": "rank", "part": part, "group": group, "model": model, "metric": "ndcg", "k": 10}
-            _reach(reached, f"{part}_ndcg_at_10_{group}", results, chosen)
-    part = str(run.config.cases.part)
-    for explainer in run.config.get("explainer") or {}:
-        chosen = {"stage": "fidelity", "part": part, "group": "new", "metric": "removal_gain", "explainer": explainer}
-        _reach(reached, f"{part}_removal_gain_{explainer}", results, chosen)
+    model, reached = str(config.model.name), {}
+    for part in config.ranking.parts:
+        for group in config.ranking.groups:
+            chosen = {"stage": "rank", "part": part, "group": group, "model": model, "component": None}
+            _reach(reached, f"{part}_ndcg_at_10_{group}", results, chosen | {"metric": "ndcg", "k": 10})
+    part = str(config.cases.part)
+    for explainer in config.get("explainer") or {}:
+        chosen = {"stage": "fidelity", "part": part, "group": "new", "few": False, "metric": "removal_gain"}
+        _reach(reached, f"{part}_removal_gain_{explainer}", results, chosen | {"explainer": explainer})
     if f"{part}_removal_gain_permutation_shap" in reached:
         reached[f"{part}_removal_gain"] = reached[f"{part}_removal_gain_permutation_shap"]
     return reached

@@ -7,8 +7,8 @@ import ctypes
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,31 @@ from tqdm import tqdm
 from xrec.data.cache import ArrayCache
 from xrec.data.interactions import SplitInteractions
 from xrec.models.base import FitData, History, Recommender
+from xrec.rundir.directory import RunDirectory
+from xrec.rundir.table import Rows
 from xrec.tracking.base import Tracker
-from xrec.tracking.results import Rows, read_results, write_results
-from xrec.tracking.store import RunStore
-from xrec.types import Doubles, Ints
+from xrec.types import Doubles, Ints, Metric
+
+STAGE_COSTS = (
+    Metric("wall_seconds", "Wall, s", "lower", ",.1f", "Wall time of a stage."),
+    Metric("cpu_seconds", "CPU, s", "lower", ",.1f", "Processor time of a stage, all threads."),
+    Metric("peak_memory_mb", "Peak memory, MB", "lower", ",.0f", "Largest resident memory until a stage ended."),
+)
+
+
+@dataclass
+class Done:
+    """What a stage leaves: rows for the results table, and the names of the files it wrote."""
+
+    rows: list[Rows]
+    files: list[str] = field(default_factory=list)
+    reference: str | None = None
 
 
 @dataclass
 class Run:
     config: DictConfig
-    store: RunStore
+    store: RunDirectory
     tracker: Tracker
     dataset: SplitInteractions
     cache: ArrayCache
@@ -54,44 +69,32 @@ class Run:
         counts = np.bincount(table.item[table.positive > 0], minlength=self.dataset.catalogue.n_items)
         return np.maximum(counts, 1) / self.dataset.catalogue.n_users
 
-    def rows(self, stage: str, **common: Any) -> Rows:
+    def rows(self, stage: str, metrics: Iterable[Metric], **common: Any) -> Rows:
         """An empty collection of result rows of a stage."""
-        config = self.config
+        split = self.dataset.card["split"]
         return Rows(
+            metrics,
             data=self.dataset.card["name"],
-            split=self.dataset.card["split"]["name"],
-            fold=self.dataset.card["split"].get("fold") or 0,
-            model=config.model.name,
+            split=split["name"],
+            split_seed=split.get("seed"),
+            fold=split.get("fold"),
+            model=self.config.model.name,
             seed=self.seed,
             stage=stage,
             **common,
         )
 
-    def save(self, stage: str, rows: Rows) -> None:
-        """Replace a stage's rows in results.parquet; `cost` rows are replaced per stage that wrote them (column
-        output)."""
-        import polars as pl
-
-        path, new = self.store.path("results.parquet"), rows.frame()
-        old = read_results(path)
-        if old.height:
-            same = pl.col("stage") == stage
-            if stage == "cost":
-                same &= pl.col("output").is_in(new["output"].unique().to_list())
-            old = old.filter(~same)
-        write_results(path, pl.concat([old, new]))
-
     @contextlib.contextmanager
-    def costed(self, stage: str) -> Iterator[None]:
-        """Measure a stage: wall and CPU seconds, and the process's peak memory so far in MB."""
+    def costed(self, stage: str) -> Iterator[Rows]:
+        """Measure a stage: wall and CPU seconds, and the process's peak memory so far in MB. The rows are there when
+        the block has ended."""
         release_memory()
+        cost = self.rows("cost", STAGE_COSTS, cost_of=stage)
         wall, cpu = time.perf_counter(), time.process_time()
-        yield
-        cost = self.rows("cost", output=stage)
+        yield cost
         cost.add("wall_seconds", time.perf_counter() - wall)
         cost.add("cpu_seconds", time.process_time() - cpu)
         cost.add("peak_memory_mb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        self.save("cost", cost)
 
 
 def progress(iterable: Any, *, total: int | None = None, description: str = "") -> Iterator[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from xrec.tracking.results import SCHEMA, read_results
+from xrec.files import file_digest
+from xrec.rundir.explanations import ATTRIBUTIONS
+from xrec.rundir.saved import SavedRun
+from xrec.rundir.table import SCHEMA, canonical_hash
 
 IDENTICAL, EQUAL, DIFFERENT = 0, 1, 2
 _COMPARED = (
@@ -26,6 +29,10 @@ _COMPARED = (
 )
 
 
+#: beside the results: weights, which cases, and what was said of them
+_FILES = ("model.safetensors", "cases.parquet", ATTRIBUTIONS)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """status: 0 identical, 1 equal within tolerance, 2 different; text: the same in words, with the reasons."""
@@ -35,21 +42,40 @@ class Verdict:
 
 
 def compare(first: Path, second: Path, tolerance: float) -> Verdict:
-    """Compare hashes of weights and results; where they differ, say what, by how much, and what differs in the
-    environment."""
-    one, two = (json.loads((p / "environment.json").read_text()) for p in (first, second))
-    hashes = [(k, one.get(k), two.get(k)) for k in ("weights_sha256", "results_sha256")]
-    if all(a == b for _, a, b in hashes):
-        return Verdict(IDENTICAL, "identical\n" + "\n".join(f"  {k} {a}" for k, a, _ in hashes))
-    worst, lines = _differences(read_results(first / "results.parquet"), read_results(second / "results.parquet"))
-    lines = [f"  {k}: {a} -> {b}" for k, a, b in hashes if a != b] + lines + _environment(one, two)
-    if worst <= tolerance:
-        return Verdict(
-            EQUAL, f"equal within {tolerance:g} (largest relative difference {worst:.3g})\n" + "\n".join(lines)
-        )
-    return Verdict(
-        DIFFERENT, f"different (largest relative difference {worst:.3g}, tolerance {tolerance:g})\n" + "\n".join(lines)
-    )
+    """Compare two runs by the files they left, weights, explanations and results; where they differ, say what, by how
+    much, and what differs in the environment.
+
+    Raises:
+        RunError: a file of either is missing, or is not what that run wrote.
+    """
+    runs = SavedRun(first), SavedRun(second)
+    for run in runs:
+        run.check()
+    one, two = (run.results.frame for run in runs)
+    facts = [
+        {name: _fact(run, name) for name in _FILES} | {"results": canonical_hash(frame)}
+        for run, frame in zip(runs, (one, two), strict=True)
+    ]
+    same = [name for name, value in facts[0].items() if value == facts[1][name]]
+    if len(same) == len(facts[0]):
+        shown = "\n".join(f"  {name} {value}" for name, value in facts[0].items() if value is not None)
+        return Verdict(IDENTICAL, f"identical\n{shown}")
+    worst, lines = _differences(one, two)
+    lines = [f"  {k}: {v} -> {facts[1][k]}" for k, v in facts[0].items() if k not in same] + lines
+    lines += _environment(*(run.json("environment.json") or {} for run in runs))
+    verdict, words = (EQUAL, "equal within") if worst <= tolerance else (DIFFERENT, "different beyond")
+    return Verdict(verdict, f"{words} {tolerance:g} (largest relative difference {worst:.3g})\n" + "\n".join(lines))
+
+
+def _fact(run: SavedRun, name: str) -> str | None:
+    """What is compared of a file that is the same in every run of a config: the sha256 of what is in it."""
+    if not run.has(name):
+        return None
+    if name == ATTRIBUTIONS:
+        frame = run.table(name)
+        assert frame is not None
+        return hashlib.sha256(frame.write_csv(float_precision=17).encode()).hexdigest()
+    return file_digest(run.require(name))
 
 
 def _differences(one: pl.DataFrame, two: pl.DataFrame) -> tuple[float, list[str]]:

@@ -1,0 +1,64 @@
+"""The tables of one run, each computed once, whoever shows it: terminal, report and tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import polars as pl
+
+from xrec.report import tables
+from xrec.report.fidelity import CaseGroup, fidelity_groups, fidelity_table, headline
+from xrec.report.records import data_card_table, data_facts_table
+from xrec.rundir.saved import SavedRun
+from xrec.rundir.table import Results
+
+
+class RunTables:
+    """What a saved run's results allow; a table without rows is one that the run has nothing for."""
+
+    def __init__(self, run: SavedRun) -> None:
+        self.run = run
+        self._fidelity: dict[CaseGroup, pl.DataFrame] = {}
+
+    @property
+    def results(self) -> Results:
+        return self.run.results
+
+    @cached_property
+    def data(self) -> dict[str, pl.DataFrame]:
+        """Cleaning, and facts, of the data card."""
+        card = self.run.json("data_card.json")
+        if not isinstance(card, dict):
+            return {}
+        return {"data_cleaning": data_card_table(card), "data_facts": data_facts_table(card)}
+
+    @cached_property
+    def ranking(self) -> pl.DataFrame:
+        """Every metric and cut-off."""
+        return tables.ranking_table(self.results)
+
+    @cached_property
+    def components(self) -> pl.DataFrame:
+        return tables.components_table(self.results)
+
+    @cached_property
+    def cost(self) -> pl.DataFrame:
+        threads = self.run.config.get("threads")
+        return tables.cost_table(self.results, threads if isinstance(threads, int) else None)
+
+    @cached_property
+    def case_groups(self) -> list[CaseGroup]:
+        return fidelity_groups(self.results)
+
+    def fidelity(self, cases: CaseGroup) -> pl.DataFrame:
+        """The short table of a group of cases, with cost."""
+        if cases not in self._fidelity:
+            self._fidelity[cases] = fidelity_table(self.results, cases, headline(self.results))
+        return self._fidelity[cases]
+
+    def all(self) -> Iterator[tuple[str, pl.DataFrame]]:
+        """Every table that is not empty, by name; those of the data card first."""
+        named = [*self.data.items(), ("ranking", self.ranking), ("components", self.components)]
+        named += [(f"fidelity_{cases.name}", self.fidelity(cases)) for cases in self.case_groups]
+        yield from ((name, table) for name, table in [*named, ("cost", self.cost)] if table.height)

@@ -1,0 +1,1 @@
+"""What a run leaves on disk: one schema, one writer (`directory.py`), one reader (`saved.py`)."""
