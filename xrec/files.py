@@ -76,7 +76,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
+    """In the order given, so that a reader meets things in the order they were said."""
+    write_text(path, json.dumps(value, indent=2, default=str) + "\n")
 
 
 def file_digest(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import polars as pl
 import pytest
 import yaml
 
+from tests.rundirs import put_on_record
 from tests.small_journey import SMALL
+from xrec.rundir.saved import SavedRun
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPLAINERS = "explainer=[random,leave_one_out,permutation_shap]"
@@ -85,16 +88,12 @@ def test_another_seed_gives_other_weights(journey: Path, undisturbed: tuple[Path
 def test_killed_and_resumed_gives_the_same_hashes(where: str, journey: Path, undisturbed: tuple[Path, Path]) -> None:
     folder, first = undisturbed
     run = folder / where
-    ready = {"training": run / "checkpoint" / "last" / "state.json", "explaining": run / "shards" / "00001.parquet"}[
-        where
-    ]
+    ready = {
+        "training": run / "checkpoint" / "last" / "state.json",
+        "explaining": run / "shards" / "00001.answers.parquet",
+    }[where]
     kill_when(command(journey, folder / "cache", f"hydra.run.dir={run}"), folder, ready.exists)
-    assert (
-        "explain"
-        not in json.loads((run / "stages.json").read_text() if (run / "stages.json").exists() else '{"done": []}')[
-            "done"
-        ]
-    )
+    assert "explain" not in SavedRun(run).stages
     done = execute([sys.executable, str(ROOT / "experiments" / "run.py"), f"resume={run}"], folder)
     assert done.returncode == 0, done.stderr
     assert hashes(run) == hashes(first)
@@ -104,13 +103,12 @@ def test_rerun_says_identical_and_different(undisturbed: tuple[Path, Path]) -> N
     folder, first = undisturbed
     script = [sys.executable, str(ROOT / "experiments" / "rerun.py")]
     done = execute([*script, str(first)], folder)
-    assert (done.returncode, done.stdout.splitlines()[-3]) == (0, "identical"), done.stdout + done.stderr
-    config = (first / "config.yaml").read_text()
-    other = folder / "tampered"
-    other.mkdir()
-    for name in ("environment.json", "results.parquet"):
-        (other / name).write_bytes((first / name).read_bytes())
-    (other / "config.yaml").write_text(config.replace("seed: 0", "seed: 5", 1))
+    assert done.returncode == 0 and "identical" in done.stdout.splitlines(), done.stdout + done.stderr
+    other = folder / "of another seed"
+    shutil.copytree(first, other)
+    config = other / "config.yaml"
+    config.write_text(config.read_text().replace("seed: 0", "seed: 5", 1))
+    put_on_record(other)
     done = execute([*script, str(other)], folder)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "different" in done.stdout
@@ -233,11 +231,11 @@ def test_a_rerun_that_ends_early_leaves_nothing(how: str, undisturbed: tuple[Pat
     temporary.mkdir()
     if how == "failure":
         run = tmp_path / "run"
-        run.mkdir()
-        (run / "environment.json").write_bytes((undisturbed[1] / "environment.json").read_bytes())
-        config = yaml.safe_load((undisturbed[1] / "config.yaml").read_text())
+        shutil.copytree(undisturbed[1], run)
+        config = yaml.safe_load((run / "config.yaml").read_text())
         config["data"]["clean"]["min_item_users"] = 10_000
         (run / "config.yaml").write_text(yaml.safe_dump(config))
+        put_on_record(run)
     script = [sys.executable, str(ROOT / "experiments" / "rerun.py"), str(run)]
     process = subprocess.Popen(
         script,

@@ -11,7 +11,7 @@ import torch
 from tests.contracts.conftest import CONF
 from xrec import pipeline
 from xrec.config.validate import validate_job
-from xrec.tracking.results import read_results
+from xrec.rundir.saved import SavedRun
 
 SWITCHES = (
     "model.linear_path=false",
@@ -20,6 +20,10 @@ SWITCHES = (
     "cases.part=validation",
 )
 NEEDS_SWEEP = ("sweep", "experiment", "hydra")
+
+
+def read_results(run: Path) -> pl.DataFrame:
+    return SavedRun(run).results.frame
 
 
 def options() -> list[str]:
@@ -45,7 +49,7 @@ def test_option_runs_from_fit_to_report(override, configured, tmp_path: Path) ->
     config = configured(override, *applicable(override))
     validate_job(config)
     reached = pipeline.run(config, tmp_path / "run")
-    results = read_results(tmp_path / "run" / "results.parquet")
+    results = read_results(tmp_path / "run")
     assert {"rank", "fidelity", "cost"} <= set(results["stage"].unique())
     measured = results.filter(pl.col("stage") == "fidelity")["explainer"].drop_nulls().unique().to_list()
     assert set(config.explainer) <= set(measured)
@@ -62,7 +66,7 @@ def test_saved_model_loads_to_the_same_scores(override, configured, tmp_path: Pa
     again = configured(explainers, "stages=[rank,explain,fidelity]", f"from_run={tmp_path / 'first'}")
     pipeline.run(again, tmp_path / "second")
     stages = pl.col("stage").is_in(["rank", "fidelity"])
-    one, two = (read_results(tmp_path / n / "results.parquet").filter(stages) for n in ("first", "second"))
+    one, two = (read_results(tmp_path / n).filter(stages) for n in ("first", "second"))
     assert one.equals(two)
     assert torch.are_deterministic_algorithms_enabled()
 
@@ -72,10 +76,7 @@ def test_fidelity_stage_takes_attributions_from_a_saved_run(configured, tmp_path
     pipeline.run(configured(explainers, "stages=[fit,explain,fidelity]"), tmp_path / "first")
     again = configured(explainers, "stages=[fidelity]", f"from_run={tmp_path / 'first'}")
     pipeline.run(again, tmp_path / "second")
-    one, two = (
-        read_results(tmp_path / n / "results.parquet").filter(pl.col("stage") == "fidelity")
-        for n in ("first", "second")
-    )
+    one, two = (read_results(tmp_path / n).filter(pl.col("stage") == "fidelity") for n in ("first", "second"))
     assert one.height > 0
     assert one.equals(two)
 
@@ -87,14 +88,14 @@ def test_a_run_that_takes_over_from_another_is_whole_and_says_whose_numbers_they
     pipeline.run(configured(explainers, "seed=7", "stages=[fit,rank,explain]"), tmp_path / "first")
     second = configured(explainers, "stages=[fidelity]", "cases.part=validation", f"from_run={tmp_path / 'first'}")
     pipeline.run(second, tmp_path / "second")
-    rows = read_results(tmp_path / "second" / "results.parquet")
+    rows = read_results(tmp_path / "second")
     assert rows["seed"].unique().to_list() == [7]
     measured = rows.filter(pl.col("stage") == "fidelity")
     assert measured["part"].unique().to_list() == ["test"]
     assert {"rank", "explain", "fidelity"} <= set(rows["stage"].unique())
     third = configured("stages=[report]", f"from_run={tmp_path / 'second'}")
     pipeline.run(third, tmp_path / "third")
-    again = read_results(tmp_path / "third" / "results.parquet")
+    again = read_results(tmp_path / "third")
     assert again.filter(pl.col("stage") == "fidelity").equals(measured)
     assert (tmp_path / "third" / "report.html").stat().st_size > 30_000
 
@@ -103,6 +104,6 @@ def test_leave_one_out_counts_the_forwards_of_each_case(configured, tmp_path: Pa
     pipeline.run(configured("explainer=[leave_one_out]", "stages=[fit,explain]"), tmp_path / "run")
     saved = pl.read_parquet(tmp_path / "run" / "attributions.parquet")
     players = saved.group_by("case").len().sort("case")["len"].to_list()
-    cost = read_results(tmp_path / "run" / "results.parquet").filter(pl.col("metric") == "forwards")
+    cost = read_results(tmp_path / "run").filter(pl.col("metric") == "forwards")
     assert sorted(cost["value"].to_list()) == sorted(float(n + 1) for n in players)
     assert len(set(players)) > 1

@@ -152,7 +152,8 @@ class RunDirectory:
                 known = json.loads(path.read_text(encoding="utf-8"))
             except ValueError:
                 log.warning("%s was damaged: it is written anew", path)
-        write_json(path, (known if isinstance(known, dict) else {}) | facts)
+        facts = (known if isinstance(known, dict) else {}) | facts
+        write_json(path, dict(sorted(facts.items())))
 
     # the log of a fit
 
