@@ -16,8 +16,8 @@ import polars as pl
 from xrec.rundir.saved import SavedRun
 
 KEYS = [
-    "part", "model", "component", "seed", "stage", "group", "few", "explainer", "metric", "variant", "k", "step", "user",
-    "item",
+    "part", "model", "component", "seed", "stage", "group", "few", "explainer", "metric", "variant", "k", "step",
+    "user", "item",
 ]  # fmt: skip
 #: longest first
 VARIANTS = {"_normalised_discrete": "discrete_normalised", "_normalised": "normalised", "_discrete": "discrete"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -148,3 +150,25 @@ def test_where_users_are_apart_later_statistics_are_those_of_the_end_of_training
     for moment in (end - 2, end, end + 3):
         wanted = dataset.item_statistics(min(moment, end))
         np.testing.assert_array_equal(apart.item_statistics(moment), wanted)
+
+
+def test_histories_of_a_moment_are_built_once(toy: SplitInteractions, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = replace(toy)
+    built = []
+    plain = SplitInteractions._histories_before
+    monkeypatch.setattr(SplitInteractions, "_histories_before", lambda self, m: (built.append(m), plain(self, m))[1])
+    for moment in (5, 9, 5, 9, 11, 5):
+        assert dataset.histories(moment).moment == moment
+    assert built == [5, 9, 11]
+
+
+def test_histories_that_nobody_holds_are_kept_up_to_a_size(
+    toy: SplitInteractions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = replace(toy)
+    held = dataset.histories(5)
+    monkeypatch.setattr("xrec.data.interactions._KEPT", 0)
+    passing = weakref.ref(dataset.histories(9))
+    gc.collect()
+    assert passing() is None
+    assert dataset.histories(5) is held

@@ -338,3 +338,32 @@ def test_every_parameter_is_in_exactly_one_group(toy):
     grouped = [id(p) for parameters in groups.values() for p in parameters]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters())
     assert {id(p) for p in groups["discriminator"]} == {id(p) for p in model.item_encoder.discriminator.parameters()}
+
+
+def test_item_features_are_computed_once_until_a_weight_changes(toy, tmp_path, monkeypatch):
+    model = fitted_composed(toy, tmp_path)
+    plain, calls = type(model.item_encoder).features, []
+    monkeypatch.setattr(type(model.item_encoder), "features", lambda self, g=None: (calls.append(1), plain(self, g))[1])
+    history = histories(toy, [0, 1])
+
+    def features():
+        with torch.no_grad():
+            return model.prepare(history).tables["features"]
+
+    first = features()
+    assert torch.equal(features(), first) and len(calls) == 1
+    for change in (
+        lambda p: p.add_(1.0),
+        lambda p: (model.train(), torch.optim.Adam([p], lr=0.1, fused=True).step(), model.eval()),
+        lambda p: model.load_state_dict({k: v + 1 for k, v in model.state_dict().items()}, strict=False),
+    ):
+        parameter = model.item_encoder.free.weight
+        parameter.grad = torch.ones_like(parameter)
+        with torch.no_grad():
+            before = features().clone()
+            change(parameter)
+            assert not torch.equal(features(), before)
+            assert torch.equal(features(), plain(model.item_encoder))
+    n_calls = len(calls)
+    model.prepare(history)  # gradients of parameters may be asked for
+    assert len(calls) == n_calls + 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,32 @@ PARTS = ("train", "validation", "test")
 
 STATISTIC_SPANS = (1, 2, 4, 8, 16, 52)
 STATISTIC_NAMES = (*(f"log_users_{s}" for s in STATISTIC_SPANS), "repeat_rate", "log_age", "log_since_last")
+
+
+#: bytes of histories that are kept although nobody holds them: all moments of a small data set, none of a large one
+_KEPT = 2**29
+
+
+class _Recent:
+    """Histories by moment: those that somebody holds, and the latest others up to `_KEPT` bytes."""
+
+    def __init__(self) -> None:
+        self._held: WeakValueDictionary[int, HistoryTable] = WeakValueDictionary()
+        self._kept: OrderedDict[int, HistoryTable] = OrderedDict()
+
+    def get(self, moment: int, build: Callable[[], HistoryTable]) -> HistoryTable:
+        table = self._held.get(moment)
+        if table is None:
+            table = self._held[moment] = build()
+        self._kept[moment] = table
+        self._kept.move_to_end(moment)
+        while sum(_size(kept) for kept in self._kept.values()) > _KEPT:
+            self._kept.popitem(last=False)
+        return table
+
+
+def _size(table: HistoryTable) -> int:
+    return sum(value.nbytes for value in vars(table).values() if isinstance(value, np.ndarray))
 
 
 @dataclass(frozen=True)
@@ -48,6 +76,7 @@ class SplitInteractions:
     mechanisms: Sequence[str] = ()
     n_target_kinds: int | None = None
     users_apart: bool = False
+    _histories: _Recent = field(default_factory=_Recent, init=False, repr=False, compare=False)
 
     def period(self, part: str) -> tuple[int, int]:
         """(first, last) period of a part.
@@ -96,7 +125,11 @@ class SplitInteractions:
         return np.ones(len(self.kind), dtype=bool) if self.n_target_kinds is None else self.kind < self.n_target_kinds
 
     def histories(self, moment: int) -> HistoryTable:
-        """All users' histories of periods < `moment`, one entry per (user, item)."""
+        """All users' histories of periods < `moment`, one entry per (user, item); not to be written to: all who ask for
+        a moment share them."""
+        return self._histories.get(moment, lambda: self._histories_before(moment))
+
+    def _histories_before(self, moment: int) -> HistoryTable:
         before = self.time < moment
         user, item, time = self.user[before], self.item[before], self.time[before]
         strength, kind = self.strength[before].astype(np.float64), self.kind[before]

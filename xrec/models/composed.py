@@ -91,6 +91,7 @@ class Composed(Recommender):
             trainable=True,
         )
         self._statistics: ItemStatistics | None = None
+        self._features: tuple[object, Tensor] | None = None
 
     @property
     def part_names(self) -> tuple[str, ...]:
@@ -117,7 +118,23 @@ class Composed(Recommender):
     # scoring
 
     def prepare(self, history: History) -> Context:
-        return Context(history, {"features": self.item_encoder.features()})
+        return Context(history, {"features": self._item_features()})
+
+    def train(self, mode: bool = True) -> Composed:
+        self._features = None  # a fused optimiser changes weights without raising their version
+        return super().train(mode)
+
+    def _item_features(self) -> Tensor:
+        """[I, d] features of all items, computed once as long as nothing of the encoder changes, unless gradients to
+        its parameters are asked for."""
+        if self.training or torch.is_grad_enabled():
+            return self.item_encoder.features()
+        # An in-place change raises a tensor's version; another tensor in its place has another address.
+        tensors = (*self.item_encoder.parameters(), *self.item_encoder.buffers())
+        state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+        if self._features is None or self._features[0] != state:
+            self._features = state, self.item_encoder.features()
+        return self._features[1]
 
     def parts(
         self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None
