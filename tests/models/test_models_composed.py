@@ -355,7 +355,7 @@ def test_item_features_are_computed_once_until_a_weight_changes(toy, tmp_path, m
     for change in (
         lambda p: p.add_(1.0),
         lambda p: (model.train(), torch.optim.Adam([p], lr=0.1, fused=True).step(), model.eval()),
-        lambda p: model.load_state_dict({k: v + 1 for k, v in model.state_dict().items()}, strict=False),
+        lambda p: model.load_state_dict({k: v + 1 for k, v in model.named_parameters()}, strict=False),
     ):
         parameter = model.item_encoder.free.weight
         parameter.grad = torch.ones_like(parameter)
