@@ -21,6 +21,7 @@ from xrec.data.cache import ArrayCache
 from xrec.data.clean import Cleaning
 from xrec.data.interactions import SplitInteractions
 from xrec.errors import RunError
+from xrec.files import DiskError
 from xrec.models.base import Recommender
 from xrec.report.run_tables import RunTables
 from xrec.rundir.directory import RunDirectory
@@ -70,8 +71,10 @@ def run(
         )
         try:
             reached = _stages(current)
-        except BaseException:
+        except BaseException as error:
             current.tracker.finish(failed=True)
+            if isinstance(error, DiskError):
+                raise DiskError(f"{error}; then go on with resume={directory}") from error
             raise
         current.tracker.finish()
         return reached

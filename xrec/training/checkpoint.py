@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from xrec.errors import UserError
-from xrec.files import whole_file
+from xrec.files import whole_file, write_text
 
 
 class CheckpointError(UserError):
@@ -83,8 +82,9 @@ def save_checkpoint(
     generator: torch.Generator,
 ) -> None:
     """Write model, optimiser moments, generator state and a JSON-able state into `folder`, replacing it in one step."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    temporary = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)  # what a kill left there
+    temporary.mkdir(parents=True)
     try:
         tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
         for name, optimiser in optimisers.items():
@@ -92,7 +92,7 @@ def save_checkpoint(
                 tensors |= {f"optimiser/{name}/{index}/{slot}": v for slot, v in slots.items()}
         tensors["generator"] = generator.get_state()
         save_tensors(temporary / "state.safetensors", tensors)
-        (temporary / "state.json").write_text(json.dumps(state))
+        write_text(temporary / "state.json", json.dumps(state))
         old = folder.with_name(f".{folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
