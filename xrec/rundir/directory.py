@@ -94,7 +94,7 @@ class RunDirectory:
             log.warning("%s: %s; stage %s is done again", self.directory, reason, stage)
             del self._record.stages[stage]
             self._stale.add(stage)
-        if self.done() and not self._record.results_are_whole(self.directory):
+        if (self.done() or self._record.results) and not self._record.results_are_whole(self.directory):
             log.warning("%s: %s was not whole; it is put together again", self.directory, RESULTS)
             self._write_results()
 
