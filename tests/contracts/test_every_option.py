@@ -56,6 +56,8 @@ def test_option_runs_from_fit_to_report(override, configured, tmp_path: Path) ->
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
     assert any(name.endswith("ndcg_at_10_new") for name in reached)
     assert results["value"].is_finite().all()
+    for column, setting in (("fold", "fold"), ("split_seed", "seed")):  # null where the split has none
+        assert results[column].unique().to_list() == [config.split.get(setting)]
 
 
 @pytest.mark.parametrize("override", ["model=composed", "model=ease", "model/user_encoder=none"])

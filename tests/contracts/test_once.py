@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,10 @@ from omegaconf import DictConfig
 
 from xrec import pipeline
 from xrec.data.interactions import SplitInteractions
+from xrec.explain.base import Request
+from xrec.explain.removal import LeaveOneOut
 from xrec.report import tables
+from xrec.rundir.saved import SavedRun
 
 
 def test_histories_tables_and_files(
@@ -41,3 +45,22 @@ def test_histories_tables_and_files(
     assert seen["write", "results"] == 5  # after every stage, so that a killed run has what is done
     assert all(seen["write", stage] == 1 for stage in ("fit", "rank", "explain", "fidelity", "report"))
     assert seen["write", "attributions"] == seen["write", "explanations"] == 1
+
+
+def test_what_compiles_itself_at_its_first_call_is_no_cost_of_a_case(
+    configured: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, calls = LeaveOneOut.values, []
+
+    def compiling(self: LeaveOneOut, request: Request) -> object:
+        if not calls:
+            time.sleep(2.0)
+        calls.append(len(request.value))
+        return plain(self, request)
+
+    monkeypatch.setattr(LeaveOneOut, "values", compiling)
+    pipeline.run(configured("explainer=[leave_one_out]", "stages=[fit,explain]"), tmp_path / "run")
+    assert calls[0] == 1 and len(calls) > 1
+    cost = SavedRun(tmp_path / "run").results.frame.filter(pl.col("metric") == "milliseconds")
+    assert cost["cost_of"].unique().to_list() == ["explain"] and cost["masker"].unique().to_list() == ["zero"]
+    assert cost["value"].sum() < 2000
