@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from xrec.files import file_digest
+from xrec.files import DiskError, file_digest, write_bytes
 from xrec.processes import is_dead
 
 log = logging.getLogger(__name__)
@@ -252,13 +252,9 @@ class SourceDigests:
             return {}
 
     def _save(self, known: dict[str, str]) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, DiskError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=_mine(), dir=self.path.parent) as folder:
-                temporary = Path(folder) / self.path.name
-                with _on_disk(temporary) as handle:
-                    handle.write(_sealed(known))
-                os.replace(temporary, self.path)
+            write_bytes(self.path, _sealed(known))
 
 
 @contextlib.contextmanager

@@ -89,7 +89,7 @@ def components_table(results: Results, part: str | None = None, main: str | None
         shares = shares.filter(pl.col("model") == main)
     if part is not None and part in shares["part"].to_list():
         shares = shares.filter(pl.col("part") == part)
-    rows = rows.filter((pl.col("metric") == PRIMARY[0]) & (pl.col("k") == k) & (pl.col("model") == main))
+    rows = rows.filter((pl.col("metric") == PRIMARY[0]) & (pl.col("k") == k) & pl.col("model").eq_missing(main))
     names = list(dict.fromkeys(_ordered(rows, "component", ()) + _ordered(shares, "component", ())))
     cells = _share_cells(results, shares, names)
     for group in _ordered(rows, "group", _GROUPS) if rows["component"].is_not_null().any() else []:
