@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from xrec.files import DiskError, whole_file
 from xrec.words import did_you_mean
 
 CATALOGUE = Path(__file__).with_name("data_sets.yaml")
@@ -146,6 +147,8 @@ def fetch(name: str, out: Path) -> str:
             path = download(file, folder, data)
             if path.suffix == ".zip":
                 unpack(path, data.unpacked)
+    except DiskError as error:
+        raise FetchError(f"{name}: {error}, by --out") from error
     except OSError as error:
         raise FetchError(
             f"{name}: {folder}: {error.strerror or error}; free space, or name another folder by --out"
@@ -259,9 +262,8 @@ def read_sums(path: Path) -> dict[str, str]:
 def write_sum(path: Path, name: str, digest: str) -> None:
     """Add or replace one line; the file is never half written."""
     sums = {**read_sums(path), name: digest}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(f"{d}  {n}\n" for n, d in sorted(sums.items())))
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        temporary.write_text("".join(f"{d}  {n}\n" for n, d in sorted(sums.items())))
 
 
 def unpack(archive: Path, most: int) -> list[Path]:

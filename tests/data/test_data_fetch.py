@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -73,6 +74,12 @@ def archive(members: dict[str, bytes]) -> bytes:
         for name, content in members.items():
             opened.writestr(name, content)
     return buffer.getvalue()
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Path -> content of all below `folder`, None for a folder."""
+    paths = sorted(folder.rglob("*"))
+    return {p.relative_to(folder).as_posix(): None if p.is_dir() else p.read_bytes() for p in paths}
 
 
 def digest(content: bytes, kind: str = "sha256") -> str:
@@ -153,6 +160,28 @@ def test_a_file_without_a_published_sum_is_said_so_and_checked_from_then_on(site
     assert not (out / "toys/toy.txt").exists()
     sums.unlink()
     assert main(["toy", "--out", str(out)]) == 0 and (out / "toys/toy.txt").read_bytes() == b"second"
+
+
+def test_sums_are_never_half_written(site, known, tmp_path, monkeypatch):
+    for name in ("a.txt", "b.txt"):
+        (site[0] / name).write_bytes(b"x")
+    out, sums = tmp_path / "out", tmp_path / "out/toys/SHA256SUMS"
+    known({f"{site[1]}/a.txt": None})
+    fetch("toy", out)
+    before = sums.read_text()
+
+    def full(path: Path, text: str) -> None:
+        path.write_bytes(text[:3].encode())
+        raise OSError(errno.ENOSPC, "No space left")
+
+    known({f"{site[1]}/b.txt": None})
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(FetchError) as error:
+        fetch("toy", out)
+    assert str(error.value) == (
+        f"toy: {sums} cannot be written (No space left): free some space, or write elsewhere, by --out"
+    )
+    assert sums.read_text() == before and sorted(tree(sums.parent)) == ["SHA256SUMS", "a.txt", "b.txt"]
 
 
 def test_sums_of_other_files_stay(site, known, tmp_path):
