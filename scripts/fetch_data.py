@@ -288,7 +288,7 @@ def unpack(archive: Path, most: int, others: Iterable[str] = ()) -> None:
                 raise FetchError(f"{archive} would unpack to more than {most:,} bytes; it is not what it should be")
             files = {path: m for path, m in members.items() if not m.is_dir()}
             added = _add(opened, {path: m for path, m in files.items() if not os.path.lexists(path)}, archive.parent)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
         raise FetchError(f"{archive} is a broken zip file ({error}); delete it and run this again") from error
     for path in members.keys() - files.keys():
         path.mkdir(parents=True, exist_ok=True)

@@ -344,7 +344,9 @@ def test_a_cut_off_archive_and_a_flipped_bit_unpack_nothing(tmp_path):
     content = archive({"toy/x": os.urandom(5000), "toy/y": b"y" * 5000})
     flipped = bytearray(content)
     flipped[2000] ^= 1
-    for broken in (content[:4000], content[:-30], bytes(flipped)):
+    packed = bytearray(archive({"toy/x": b"x" * 5000}))
+    packed[len("toy/x") + 30] ^= 0xFF  # the first byte of what is compressed
+    for broken in (content[:4000], content[:-30], bytes(flipped), bytes(packed)):
         path = tmp_path / "toy.zip"
         path.write_bytes(broken)
         with pytest.raises(FetchError, match=re.escape(f"{path} is a broken zip file (")):
