@@ -21,10 +21,14 @@ import stat
 import sys
 import tempfile
 import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from xrec.files import DiskError, whole_file
 from xrec.words import did_you_mean
 
 CATALOGUE = Path(__file__).with_name("data_sets.yaml")
@@ -145,7 +149,9 @@ def fetch(name: str, out: Path) -> str:
         for file in data.files:
             path = download(file, folder, data)
             if path.suffix == ".zip":
-                unpack(path, data.unpacked)
+                unpack(path, data.unpacked, [f.name for f in data.files])
+    except DiskError as error:
+        raise FetchError(f"{name}: {error}, by --out") from error
     except OSError as error:
         raise FetchError(
             f"{name}: {folder}: {error.strerror or error}; free space, or name another folder by --out"
@@ -259,75 +265,113 @@ def read_sums(path: Path) -> dict[str, str]:
 def write_sum(path: Path, name: str, digest: str) -> None:
     """Add or replace one line; the file is never half written."""
     sums = {**read_sums(path), name: digest}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(f"{d}  {n}\n" for n, d in sorted(sums.items())))
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        temporary.write_text("".join(f"{d}  {n}\n" for n, d in sorted(sums.items())))
 
 
-def unpack(archive: Path, most: int) -> list[Path]:
-    """Unpack a zip beside itself, into a temporary folder first, so that what stands there is whole.
+def unpack(archive: Path, most: int, others: Iterable[str] = ()) -> None:
+    """Unpack a zip beside itself. Files that are there already are left alone; those that differ are named on stderr.
 
-    Returns:
-        The top-level files and folders of the archive; those that are there already are left as they are.
+    After an interruption the next run adds what is missing.
+
+    most: bytes it may unpack to. others: names beside the archive that no member may take, there already or not.
 
     Raises:
-        FetchError: a member that would land elsewhere, a link, an encrypted one; more than `most` bytes; a broken zip.
+        FetchError: a member that would land elsewhere or overwrite the archive, its sums or one of `others`; one that
+            is a link, encrypted or twice in it; one that needs a folder where a file stands, or the other way round;
+            more than `most` bytes; a broken zip. Nothing was unpacked then.
     """
-    folder = archive.parent
     try:
         with zipfile.ZipFile(archive) as opened:
-            members = [(m, _safe(archive, m)) for m in opened.infolist()]
-            if sum(m.file_size for m, _ in members) > most:
+            members = _members(archive, opened, (SUMS, archive.name, *others))
+            if sum(m.file_size for m in members.values()) > most:
                 raise FetchError(f"{archive} would unpack to more than {most:,} bytes; it is not what it should be")
-            tops = sorted({path.parts[0] for _, path in members})
-            if all((folder / p).exists() for _, p in members):
-                return [folder / top for top in tops]
-            with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder) as temporary:
-                for member, path in members:
-                    _extract(opened, member, Path(temporary) / path)
-                for top in tops:
-                    _move(Path(temporary) / top, folder / top, folder)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+            files = {path: m for path, m in members.items() if not m.is_dir()}
+            added = _add(opened, {path: m for path, m in files.items() if not os.path.lexists(path)}, archive.parent)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
         raise FetchError(f"{archive} is a broken zip file ({error}); delete it and run this again") from error
-    return [folder / top for top in tops]
-
-
-def _safe(archive: Path, member: zipfile.ZipInfo) -> PurePosixPath:
-    """The member's path, when it stays below the folder it is unpacked into."""
-    name = member.filename
-    path = PurePosixPath(name)
-    reason = ""
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name or ":" in name or "\0" in name:
-        reason = "would be written outside the folder"
-    elif stat.S_ISLNK(member.external_attr >> 16):
-        reason = "is a link"
-    elif member.flag_bits & 1:
-        reason = "is encrypted"
-    if reason:
-        raise FetchError(f"{archive}: {name!r} {reason}; nothing was unpacked")
-    return path
-
-
-def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
-    """Write one member; zipfile reads no more bytes than its entry says, and checks their sum."""
-    if member.is_dir():
+    for path in members.keys() - files.keys():
         path.mkdir(parents=True, exist_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with opened.open(member) as source, path.open("xb") as target:
-        shutil.copyfileobj(source, target, BLOCK)
+    other = [repr(str(path)) for path, m in files.items() if path not in added and not _is_content_of(m, path)]
+    if other:
+        print(f"{archive}: already there with other content, left alone: {', '.join(other)}", file=sys.stderr)
 
 
-def _move(source: Path, target: Path, folder: Path) -> None:
-    """Put `source` at `target`; what an interrupted run left there goes.
+def _members(archive: Path, opened: zipfile.ZipFile, taken: tuple[str, ...]) -> dict[Path, zipfile.ZipInfo]:
+    """Where it goes -> member, once all are known to stay below the archive's folder and to find their place free."""
+    named = [(PurePosixPath(m.filename), m) for m in opened.infolist()]
+    times = Counter(path for path, _ in named)
+    files = {path for path, m in named if not m.is_dir()}
+    for path, member in named:
+        reason = _unsafe(path, member) or _in_the_way(archive.parent, path, files, taken)
+        if reason or times[path] > 1:
+            raise FetchError(f"{archive}: {member.filename!r} {reason or 'is in it twice'}; nothing was unpacked")
+    return {archive.parent / path: member for path, member in named}
 
-    `_safe` has seen to it that the target lies below the archive's folder; asked again, since the target is deleted.
-    """
-    if target.parent != folder or target.name in ("", ".", ".."):
-        raise FetchError(f"{target} is not directly below {folder}; nothing was moved")
-    if target.is_dir():
-        shutil.rmtree(target)
-    os.replace(source, target)
+
+def _unsafe(path: PurePosixPath, member: zipfile.ZipInfo) -> str:
+    """Why the member must not be unpacked anywhere, or nothing."""
+    name = member.filename
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name or ":" in name or "\0" in name:
+        return "would be written outside the folder"
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return "is a link"
+    return "is encrypted" if member.flag_bits & 1 else ""
+
+
+def _in_the_way(folder: Path, path: PurePosixPath, files: set[PurePosixPath], taken: tuple[str, ...]) -> str:
+    """Why the member cannot be put at `path` of the folder, or nothing. files: the members that are files."""
+    for name in taken:
+        # Capitals or not: some file systems do not tell them apart.
+        if name.casefold() == path.parts[0].casefold():
+            return f"would overwrite {name}"
+    if path in files and (folder / path).is_dir():
+        return "is a file, and a folder stands there"
+    for needed in path.parents if path in files else (path, *path.parents):
+        if needed in files or (os.path.lexists(folder / needed) and not (folder / needed).is_dir()):
+            return f"needs the folder {str(needed)!r}, and there is a file of that name"
+    return ""
+
+
+def _add(opened: zipfile.ZipFile, missing: dict[Path, zipfile.ZipInfo], folder: Path) -> set[Path]:
+    """Unpack all into a temporary folder, and put them in place when all are whole; those that found it free still."""
+    if not missing:  # then a folder that cannot be written will do
+        return set()
+    with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder) as temporary:
+        whole = {path: Path(temporary, str(number)) for number, path in enumerate(missing)}
+        for path, member in missing.items():
+            # zipfile reads no more bytes than the member's entry says, and checks their sum.
+            with opened.open(member) as source, whole[path].open("xb") as target:
+                shutil.copyfileobj(source, target, BLOCK)
+        return {path for path in missing if _place(whole[path], path)}
+
+
+def _place(source: Path, target: Path) -> bool:
+    """Whether `target` was free and has the content of `source` now. Never overwrites, whoever else writes there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    except OSError:  # no links on this file system, or a folder that leads to another one
+        try:
+            with tempfile.TemporaryDirectory(prefix=".unpack-", dir=target.parent) as beside:
+                copy = shutil.copyfile(source, Path(beside, "copy"))
+                target.touch(exist_ok=False)  # fails where something stands; what is replaced is our own empty file
+                os.replace(copy, target)
+        except FileExistsError:
+            return False
+    return True
+
+
+def _is_content_of(member: zipfile.ZipInfo, path: Path) -> bool:
+    if not path.is_file() or path.stat().st_size != member.file_size:
+        return False
+    crc = 0
+    with path.open("rb") as handle:
+        while block := handle.read(BLOCK):
+            crc = zlib.crc32(block, crc)
+    return crc == member.CRC
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
 import re
+import shutil
 import socket
 import stat
 import subprocess
@@ -75,6 +77,12 @@ def archive(members: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Path -> content of all below `folder`, None for a folder."""
+    paths = sorted(folder.rglob("*"))
+    return {p.relative_to(folder).as_posix(): None if p.is_dir() else p.read_bytes() for p in paths}
+
+
 def digest(content: bytes, kind: str = "sha256") -> str:
     return f"{kind}:{hashlib.new(kind, content).hexdigest()}"
 
@@ -96,6 +104,7 @@ def test_an_archive_with_a_known_sum_is_fetched_checked_and_unpacked(site, known
     assert (out / "toys/SHA256SUMS").read_text() == f"{hashlib.sha256(content).hexdigest()}  toy.zip\n"
     # the second time nothing is fetched, and nothing that is there is changed
     (folder / "toy.zip").unlink()
+    assert main(["toy", "--out", str(out)]) == 0 and capsys.readouterr().err == ""
     (out / "toys/toy/ratings.csv").write_bytes(b"mine")
     assert main(["OTHER".lower(), "--out", str(out)]) == 0
     assert "fetching" not in capsys.readouterr().err
@@ -153,6 +162,28 @@ def test_a_file_without_a_published_sum_is_said_so_and_checked_from_then_on(site
     assert not (out / "toys/toy.txt").exists()
     sums.unlink()
     assert main(["toy", "--out", str(out)]) == 0 and (out / "toys/toy.txt").read_bytes() == b"second"
+
+
+def test_sums_are_never_half_written(site, known, tmp_path, monkeypatch):
+    for name in ("a.txt", "b.txt"):
+        (site[0] / name).write_bytes(b"x")
+    out, sums = tmp_path / "out", tmp_path / "out/toys/SHA256SUMS"
+    known({f"{site[1]}/a.txt": None})
+    fetch("toy", out)
+    before = sums.read_text()
+
+    def full(path: Path, text: str) -> None:
+        path.write_bytes(text[:3].encode())
+        raise OSError(errno.ENOSPC, "No space left")
+
+    known({f"{site[1]}/b.txt": None})
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(FetchError) as error:
+        fetch("toy", out)
+    assert str(error.value) == (
+        f"toy: {sums} cannot be written (No space left): free some space, or write elsewhere, by --out"
+    )
+    assert sums.read_text() == before and sorted(tree(sums.parent)) == ["SHA256SUMS", "a.txt", "b.txt"]
 
 
 def test_sums_of_other_files_stay(site, known, tmp_path):
@@ -275,6 +306,16 @@ def encrypted() -> bytes:
             archive({"a": b"x" * 600, "b": b"x" * 600}),
             "would unpack to more than 1,000 bytes; it is not what it should be",
         ),
+        (archive({"toy/x": b"", "SHA256SUMS": b"x"}), "'SHA256SUMS' would overwrite SHA256SUMS; nothing was unpacked"),
+        (archive({"./sha256sums": b"x"}), "'./sha256sums' would overwrite SHA256SUMS; nothing was unpacked"),
+        (archive({"SHA256SUMS/x": b"x"}), "'SHA256SUMS/x' would overwrite SHA256SUMS; nothing was unpacked"),
+        (archive({"toy/x": b"", "Toy.zip": b"x"}), "'Toy.zip' would overwrite toy.zip; nothing was unpacked"),
+        (archive({"a/b": b"x", "./a//b": b"y"}), "'a/b' is in it twice; nothing was unpacked"),
+        (archive({"a": b"x", "a/": b""}), "'a' is in it twice; nothing was unpacked"),
+        (
+            archive({"a/b/c/d": b"x", "a/b": b"y"}),
+            "'a/b/c/d' needs the folder 'a/b', and there is a file of that name; nothing was unpacked",
+        ),
         (b"PK\x03\x04 broken", "is a broken zip file (File is not a zip file); delete it and run this again"),
     ],
 )
@@ -303,7 +344,9 @@ def test_a_cut_off_archive_and_a_flipped_bit_unpack_nothing(tmp_path):
     content = archive({"toy/x": os.urandom(5000), "toy/y": b"y" * 5000})
     flipped = bytearray(content)
     flipped[2000] ^= 1
-    for broken in (content[:4000], content[:-30], bytes(flipped)):
+    packed = bytearray(archive({"toy/x": b"x" * 5000}))
+    packed[len("toy/x") + 30] ^= 0xFF  # the first byte of what is compressed
+    for broken in (content[:4000], content[:-30], bytes(flipped), bytes(packed)):
         path = tmp_path / "toy.zip"
         path.write_bytes(broken)
         with pytest.raises(FetchError, match=re.escape(f"{path} is a broken zip file (")):
@@ -311,13 +354,126 @@ def test_a_cut_off_archive_and_a_flipped_bit_unpack_nothing(tmp_path):
         assert [p.name for p in tmp_path.iterdir()] == ["toy.zip"]
 
 
-def test_what_an_interrupted_run_left_half_is_unpacked_again(tmp_path):
+def test_an_archive_may_not_bring_a_file_that_is_to_be_downloaded(site, known, tmp_path):
+    folder, address = site
+    (folder / "toy.zip").write_bytes(archive({"toy/x": b"x", "Z.txt": b"forged"}))
+    (folder / "z.txt").write_bytes(b"later")
+    known({f"{address}/toy.zip": None, f"{address}/z.txt": None})
+    with pytest.raises(FetchError, match=r"'Z\.txt' would overwrite z\.txt; nothing was unpacked"):
+        fetch("toy", tmp_path / "out")
+    assert sorted(tree(tmp_path / "out/toys")) == ["SHA256SUMS", "toy.zip"]
+
+
+def refuse(*_: Any, **__: Any) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.fixture(params=["links", "no links"])
+def linking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system with hard links, and one without."""
+    if request.param == "no links":
+        monkeypatch.setattr(os, "link", refuse)
+
+
+@pytest.mark.usefixtures("linking")
+def test_files_that_are_there_stay_and_those_that_differ_are_named(tmp_path, capsys):
     path = tmp_path / "toy.zip"
-    path.write_bytes(archive({"toy/x": b"x", "toy/y": b"y"}))
+    content = archive({"toy/same": b"same", "toy/size": b"x", "toy/text": b"x", "toy/new": b"new", "toy/no/": b""})
+    path.write_bytes(content)
     (tmp_path / "toy").mkdir()
-    (tmp_path / "toy/x").write_bytes(b"half")
-    assert unpack(path, 1 << 20) == [tmp_path / "toy"]
-    assert (tmp_path / "toy/x").read_bytes() == b"x" and (tmp_path / "toy/y").read_bytes() == b"y"
+    mine = {"toy/same": b"same", "toy/size": b"xyz", "toy/text": b"y", "toy/my.txt": b"my own"}
+    for name, text in mine.items():
+        (tmp_path / name).write_bytes(text)
+    wanted = {"toy": None, **mine, "toy/new": b"new", "toy/no": None, "toy.zip": content}
+    said = f"{path}: already there with other content, left alone: '{tmp_path}/toy/size', '{tmp_path}/toy/text'\n"
+    for _ in range(2):
+        unpack(path, 1 << 20)
+        assert tree(tmp_path) == wanted
+        assert capsys.readouterr().err == said
+        assert (tmp_path / "toy/new").stat().st_nlink == 1
+
+
+def test_nothing_is_written_where_nothing_is_missing(tmp_path):
+    path = tmp_path / "toy.zip"
+    path.write_bytes(archive({"toy/x": b"x"}))
+    unpack(path, 1 << 20)
+    before = tmp_path.stat().st_mtime_ns
+    unpack(path, 1 << 20)
+    assert tmp_path.stat().st_mtime_ns == before
+
+
+def test_links_of_a_person_stay(tmp_path, capsys):
+    path, disk = tmp_path / "in/toy.zip", tmp_path / "disk"
+    disk.mkdir()
+    path.parent.mkdir()
+    path.write_bytes(archive({"toy/x": b"x", "toy/y": b"y"}))
+    (path.parent / "toy").symlink_to(disk)
+    (disk / "x").symlink_to(tmp_path / "gone")
+    unpack(path, 1 << 20)
+    assert (disk / "x").is_symlink() and (disk / "y").read_bytes() == b"y" and not (tmp_path / "gone").exists()
+    assert capsys.readouterr().err.endswith(f"left alone: '{path.parent}/toy/x'\n")
+
+
+@pytest.mark.usefixtures("linking")
+def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "toy.zip"
+    path.write_bytes(archive({"x": b"x", "y": b"y"}))
+    copy = shutil.copyfileobj
+
+    def meanwhile(*arguments: Any) -> None:
+        copy(*arguments)
+        (tmp_path / "x").write_bytes(b"mine")
+
+    monkeypatch.setattr(shutil, "copyfileobj", meanwhile)
+    unpack(path, 1 << 20)
+    assert tree(tmp_path) == {"x": b"mine", "y": b"y", "toy.zip": path.read_bytes()}
+    assert capsys.readouterr().err == f"{path}: already there with other content, left alone: '{tmp_path}/x'\n"
+
+
+@pytest.mark.parametrize(("module", "function"), [(os, "link"), (shutil, "copyfile")])
+def test_after_an_interruption_the_next_run_adds_what_is_missing(tmp_path, monkeypatch, capsys, module, function):
+    members = {f"toy/{name}": name.encode() * 1000 for name in "abc"}
+    path = tmp_path / "toy.zip"
+    path.write_bytes(archive(members))
+    whole, calls = getattr(module, function), []
+
+    def interrupted(source: Path, target: Path) -> Any:
+        calls.append(target)
+        if len(calls) == 2:
+            if function == "copyfile":
+                target.write_bytes(b"half")
+            raise KeyboardInterrupt
+        return whole(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", refuse)
+        patched.setattr(module, function, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            unpack(path, 1 << 20)
+    assert tree(tmp_path) == {"toy": None, "toy/a": members["toy/a"], "toy.zip": path.read_bytes()}
+    unpack(path, 1 << 20)
+    assert tree(tmp_path) == {"toy": None, **members, "toy.zip": path.read_bytes()}
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("member", "there", "reason"),
+    [
+        ("toy/x", "toy", "needs the folder 'toy', and there is a file of that name"),
+        ("toy/", "toy", "needs the folder 'toy', and there is a file of that name"),
+        ("toy/x", "toy/x/mine", "is a file, and a folder stands there"),
+    ],
+)
+def test_a_file_where_a_folder_should_be_and_the_other_way_round(tmp_path, member, there, reason):
+    path = tmp_path / "toy.zip"
+    path.write_bytes(archive({"a/new": b"new", member: b""}))
+    (tmp_path / there).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / there).write_bytes(b"mine")
+    before = tree(tmp_path)
+    with pytest.raises(FetchError) as error:
+        unpack(path, 1 << 20)
+    assert str(error.value) == f"{path}: {member!r} {reason}; nothing was unpacked"
+    assert tree(tmp_path) == before
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

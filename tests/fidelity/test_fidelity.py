@@ -31,7 +31,10 @@ def removal(value, explainer=None) -> Removal:
 
 
 def found(measured) -> dict:
-    return {(m.metric, m.k, m.step): m.values for m in measured}
+    """Values by (metric, variant, k, step)."""
+    values = {m.key: m.values for m in measured}
+    assert len(values) == len(measured), "two of them under one key"
+    return values
 
 
 @given(st.integers(2, 1200), st.sampled_from([FRACTIONS, (0.01, 0.05, 0.1, 0.2, 0.5)]))
@@ -51,18 +54,20 @@ def test_deletion_and_insertion_by_hand(value) -> None:
     # P = 4: the nine fractions give 1, 2, 3 players after dropping duplicates (0.4 -> 1 clipped up, 0.5, 1.3, ...)
     deletion = np.mean([weight.sum() - weight[order[:n]].sum() for n in (1, 2, 3)])
     insertion = np.mean([weight[order[:n]].sum() for n in (1, 2, 3)])
-    assert measured["deletion", None, None][0] == pytest.approx(deletion, abs=1e-6)
-    assert measured["insertion", None, None][0] == pytest.approx(insertion, abs=1e-6)
-    assert measured["deletion_normalised", None, None][0] == pytest.approx(deletion / weight.sum(), abs=1e-6)
-    assert measured["insertion_curve", None, 0.9][0] == pytest.approx(weight[order[:3]].sum() / weight.sum(), abs=1e-6)
+    assert measured["deletion", None, None, None][0] == pytest.approx(deletion, abs=1e-6)
+    assert measured["insertion", None, None, None][0] == pytest.approx(insertion, abs=1e-6)
+    assert measured["deletion", "normalised", None, None][0] == pytest.approx(deletion / weight.sum(), abs=1e-6)
+    assert measured["insertion", "curve", None, 0.9][0] == pytest.approx(
+        weight[order[:3]].sum() / weight.sum(), abs=1e-6
+    )
 
 
 def test_discrete_removals_leave_out_short_histories(value) -> None:
     measured = found(ScoreRemoval().measure(removal(value)))
-    assert np.isfinite(measured["deletion_discrete", None, 3][0])
-    assert np.isnan(measured["deletion_discrete", None, 4][0])
-    assert np.isfinite(measured["deletion_discrete", None, 1][1])
-    assert np.isnan(measured["deletion_discrete", None, 2][1])
+    assert np.isfinite(measured["deletion", "discrete", None, 3][0])
+    assert np.isnan(measured["deletion", "discrete", None, 4][0])
+    assert np.isfinite(measured["deletion", "discrete", None, 1][1])
+    assert np.isnan(measured["deletion", "discrete", None, 2][1])
 
 
 def test_rank_metrics_against_a_slow_loop(value) -> None:
@@ -80,10 +85,10 @@ def test_rank_metrics_against_a_slow_loop(value) -> None:
 
         top = [rank(order[n:]) for n in sizes]
         bottom = [rank(order[: len(order) - n]) for n in sizes]
-        assert measured["cdcg", None, None][row] == pytest.approx(np.mean([1 / math.log2(1 + r) for r in top]))
+        assert measured["cdcg", None, None, None][row] == pytest.approx(np.mean([1 / math.log2(1 + r) for r in top]))
         for k in (1, 3, 10):
-            assert measured["pos_at_k", k, None][row] == pytest.approx(np.mean([r <= k for r in top]))
-            assert measured["neg_at_k", k, None][row] == pytest.approx(np.mean([r <= k for r in bottom]))
+            assert measured["pos_at_k", None, k, None][row] == pytest.approx(np.mean([r <= k for r in top]))
+            assert measured["neg_at_k", None, k, None][row] == pytest.approx(np.mean([r <= k for r in bottom]))
 
 
 def test_comprehensiveness_and_sufficiency_by_hand(value) -> None:
@@ -91,29 +96,31 @@ def test_comprehensiveness_and_sufficiency_by_hand(value) -> None:
     order = np.argsort(-weight)
     measured = found(Eraser([0.01, 0.05, 0.1, 0.2, 0.5]).measure(removal(value)))
     tops = [weight[order[:n]].sum() for n in (1, 2)]  # 1, 5, 10, 20 % of 4 are all one player
-    assert measured["comprehensiveness", None, None][0] == pytest.approx(np.mean(tops), abs=1e-6)
-    assert measured["sufficiency", None, None][0] == pytest.approx(np.mean([weight.sum() - t for t in tops]), abs=1e-6)
+    assert measured["comprehensiveness", None, None, None][0] == pytest.approx(np.mean(tops), abs=1e-6)
+    assert measured["sufficiency", None, None, None][0] == pytest.approx(
+        np.mean([weight.sum() - t for t in tops]), abs=1e-6
+    )
 
 
 def test_completeness_error_is_zero_for_a_complete_method_and_absent_for_others(value) -> None:
     measured = found(Axiomatic().measure(removal(value)))
-    np.testing.assert_allclose(measured["completeness_error", None, None], 0, atol=1e-6)
-    assert ("completeness_error", None, None) not in found(Axiomatic().measure(removal(value, Random())))
+    np.testing.assert_allclose(measured["completeness_error", None, None, None], 0, atol=1e-6)
+    assert ("completeness_error", None, None, None) not in found(Axiomatic().measure(removal(value, Random())))
 
 
 def test_sparsity_is_one_for_equal_values_and_one_player_for_a_single_one(value) -> None:
     rem = removal(value)
     rem.attribution.values[0, :4] = [1, -1, 1, 1]
     rem.attribution.values[1, :2] = [0, -3]
-    sparsity = found(Axiomatic().measure(rem))["sparsity", None, None]
+    sparsity = found(Axiomatic().measure(rem))["sparsity", None, None, None]
     np.testing.assert_allclose(sparsity, [1.0, 0.5])
 
 
 def test_a_history_without_effect_is_flagged_not_divided_by(value) -> None:
     value.model.weights.zero_()
     measured = found(ScoreRemoval().measure(removal(value)))
-    assert np.isnan(measured["deletion_normalised", None, None]).all()
-    assert np.isfinite(measured["deletion", None, None]).all()
+    assert np.isnan(measured["deletion", "normalised", None, None]).all()
+    assert np.isfinite(measured["deletion", None, None, None]).all()
 
 
 def test_ties_are_broken_by_the_seeded_permutation_only(value) -> None:

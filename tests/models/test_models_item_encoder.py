@@ -64,6 +64,80 @@ def test_an_undecided_discriminator_costs_two_log_two(bigan):
     assert bigan.terms({"adversarial"}, generator())["adversarial"].item() == pytest.approx(2 * math.log(2), rel=1e-6)
 
 
+@pytest.fixture
+def pairs(toy):
+    """A BiGAN that notes which pairs its discriminator was shown and what it said: 'real' and 'fake' (x, z, logit)."""
+    torch.manual_seed(0)
+    bigan = BiGAN(toy.catalogue, 8, Nonsaturating(), latent_size=4, hidden_size=8, batch_size=3000)
+    seen = {}
+    discriminator = bigan.discriminator
+    on_items, on_shares = discriminator.on_items, discriminator.on_shares
+
+    def items(columns, weights, latents):
+        logit = on_items(columns, weights, latents)
+        seen["real"] = (columns, latents, logit)
+        return logit
+
+    def shares(made, latents):
+        logit = on_shares(made, latents)
+        seen["fake"] = (made, latents, logit)
+        return logit
+
+    discriminator.on_items, discriminator.on_shares = items, shares
+    return bigan, seen
+
+
+def adversarial_term(bigan, drawn):
+    return bigan.terms({"adversarial"}, drawn)["adversarial"]
+
+
+def discriminator_loss(bigan, drawn):
+    return bigan.discriminator_loss(drawn)
+
+
+@pytest.mark.parametrize("step", [adversarial_term, discriminator_loss])
+def test_the_discriminator_is_shown_items_with_their_code_and_draws_with_what_they_became(pairs, step):
+    """Donahue et al.: (x, E(x)) against (G(z), z), with z from the prior."""
+    bigan, seen = pairs
+    step(bigan, generator())
+    columns, code, _ = seen["real"]
+    torch.testing.assert_close(code, bigan.encode(columns, torch.ones(columns.shape)))
+    assert {tuple(row) for row in columns.tolist()} == {tuple(row) for row in bigan.codes.columns.tolist()}
+    made, prior, _ = seen["fake"]
+    torch.testing.assert_close(made, bigan.generate(prior))
+    torch.testing.assert_close(prior.mean(0), torch.zeros(4), atol=0.08, rtol=0)
+    torch.testing.assert_close(prior.T.cov(), torch.eye(4), atol=0.1, rtol=0)
+
+
+def test_the_discriminator_calls_real_real_and_the_others_want_it_the_other_way_round(pairs):
+    bigan, seen = pairs
+    losses = [step(bigan, generator()) for step in (discriminator_loss, adversarial_term)]
+    real, fake = (seen[name][2].detach().sigmoid() for name in ("real", "fake"))
+    wanted = [-(real.log() + (1 - fake).log()).mean(), -((1 - real).log() + fake.log()).mean()]
+    torch.testing.assert_close([loss.detach() for loss in losses], wanted)
+
+
+def test_steps_of_the_discriminator_tell_real_from_made(pairs):
+    bigan, seen = pairs
+    optimiser = torch.optim.Adam(bigan.discriminator.parameters(), lr=0.01)
+    for step in range(30):
+        optimiser.zero_grad()
+        bigan.discriminator_loss(generator(step)).backward()
+        optimiser.step()
+    assert seen["real"][2].mean() > 0.5 > -0.5 > seen["fake"][2].mean()
+
+
+@torch.no_grad()
+def test_the_discriminator_looks_at_both_halves_of_a_pair(bigan):
+    columns, weights = bigan.codes.columns[:5], bigan.codes.weights[:5]
+    latents = torch.randn(5, 4, generator=generator())
+    discriminator, x = bigan.discriminator, dense(bigan.codes)[:5]
+    logits = discriminator.on_items(columns, weights, latents)
+    torch.testing.assert_close(logits, discriminator.on_shares(x, latents))
+    assert not torch.isclose(logits, discriminator.on_items(columns, weights, latents + 1)).any()
+    assert not torch.isclose(logits, discriminator.on_shares(x + 1, latents)).any()
+
+
 def test_the_discriminator_s_step_moves_the_discriminator_only(bigan):
     bigan.discriminator_loss(generator()).backward()
     moved = reached(bigan)
@@ -98,10 +172,20 @@ def test_features_do_not_flicker(bigan):
     assert not torch.equal(bigan.features(generator()), bigan.features())
 
 
-def test_dropping_the_free_row_leaves_the_attribute_part(bigan):
-    attribute_part = bigan.features() - bigan.free.weight
-    dropped = (bigan.features(generator()) - attribute_part).abs().sum(1) < 1e-6
-    assert 0 < dropped.sum() < len(dropped)
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.7])
+@torch.no_grad()
+def test_a_free_row_is_dropped_whole_at_its_probability_and_otherwise_left_as_it_is(toy, share):
+    bigan = BiGAN(toy.catalogue, 8, Nonsaturating(), latent_size=4, hidden_size=8, free_dropout=share)
+    whole = bigan.features()
+    attributes = bigan.projection(bigan.encode(bigan.codes.columns, bigan.codes.weights))
+    torch.testing.assert_close(whole, attributes + bigan.free.weight)
+    dropped = []
+    for seed in range(200):
+        found = bigan.features(generator(seed))
+        gone = (found == attributes).all(1)
+        torch.testing.assert_close(found, torch.where(gone.unsqueeze(1), attributes, whole))
+        dropped.append(gone.double().mean())
+    assert torch.stack(dropped).mean().item() == pytest.approx(share, abs=0.03 if share else 0.0)
 
 
 def test_items_with_the_same_attributes_share_their_feature(toy):

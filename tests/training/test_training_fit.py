@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.toys import MONITOR, WEIGHTS, fit_data, toy_composed, toy_settings, train
+from tests.toys import MONITOR, WEIGHTS, fit_data, histories, toy_composed, toy_settings, train
 from xrec.losses.weights import LossError
 from xrec.training.checkpoint import weights_digest
 from xrec.training.fit import fit
@@ -41,6 +41,32 @@ def test_training_moves_every_part(toy, tmp_path):
     after, _ = train(toy, tmp_path, validate=lambda model: {MONITOR: 0.0}, epochs=1)
     still = [n for n, p in after.named_parameters() if torch.equal(p, before[n]) and "kind_bias" not in n]
     assert still == []
+
+
+def test_encoders_drop_and_draw_in_training_and_never_when_scoring(toy, tmp_path):
+    model, drawn = toy_composed(toy, noise=0.0), []
+    encode, features = model.user_encoder.encode, model.item_encoder.features
+
+    def watched_encode(history, presence, generator=None):
+        drawn.append(("encode", generator is not None))
+        return encode(history, presence, generator)
+
+    def watched_features(generator=None):
+        drawn.append(("features", generator is not None))
+        return features(generator)
+
+    model.user_encoder.encode, model.item_encoder.features = watched_encode, watched_features
+    seen = []
+
+    def validate(model):
+        seen.append(set(drawn))
+        drawn.clear()
+        model.score(model.prepare(histories(toy, [0])))
+        seen.append(set(drawn))
+        return {MONITOR: 0.0}
+
+    train(toy, tmp_path, model=model, validate=validate, epochs=1)
+    assert seen == [{("encode", True), ("features", True)}, {("encode", False), ("features", False)}]
 
 
 class InterruptedRunError(Exception):

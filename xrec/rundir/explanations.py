@@ -6,6 +6,7 @@ draw: f(x), f(empty), cost, and what the explainer declares of itself.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,12 +106,16 @@ class Explanations:
         self.answers = answers.select(list(ANSWERS))
         chosen = players.select(list(PLAYERS)).with_row_index("place").sort("explainer", "draw", "case", "place")
         self._players = dict(_pieces(chosen, "explainer", "draw", "case"))
-        lengths = {key: piece.height for key, piece in self._players.items()}
-        for explainer, draw, case, n in answers.select("explainer", "draw", "case", "n_players").iter_rows():
-            if lengths.get((explainer, draw, case), 0) != n:
+        found = {key: piece.height for key, piece in self._players.items()}
+        promised: Counter[tuple[Any, ...]] = Counter()
+        for *key, n in answers.select("explainer", "draw", "case", "n_players").iter_rows():
+            promised[tuple(key)] += n
+        for key in [*promised, *found]:
+            if found.get(key, 0) != promised[key]:
+                explainer, draw, case = key
                 raise RunError(
                     f"{ATTRIBUTIONS} and {EXPLANATIONS} do not fit together: case {case} of {explainer} (draw {draw}) "
-                    f"has {lengths.get((explainer, draw, case), 0)} players instead of {n}; explain again"
+                    f"has {found.get(key, 0)} players instead of {promised[key]}; explain again"
                 )
 
     def names(self) -> list[str]:

@@ -28,7 +28,7 @@ METRICS = (
         "Removal gain",
         "higher",
         ".3f",
-        "(Deletion of random - Deletion of the explainer) / (f(x) - f(empty)); 0 is no better than chance.",
+        "(Deletion of random - Deletion of the explainer) / |f(x) - f(empty)|; 0 is no better than chance.",
         family="scores",
         headline=True,
     ),
@@ -113,13 +113,13 @@ def _best(draws: list[Values], metrics: list[FidelityMetric]) -> Values:
 
 
 def _add_removal_gain(scale: Doubles, measured: Mapping[Who, Values], reference: str | None) -> None:
-    """(Deletion of the reference - Deletion of the explainer) / (f(x) - f(empty)), per case."""
+    """(Deletion of the reference - Deletion of the explainer) / |f(x) - f(empty)|, per case."""
     chance = next((found for (name, _), found in measured.items() if name == reference), {})
     if DELETION not in chance:
         return
     for (name, _), found in measured.items():
         if name != reference:
-            found[REMOVAL_GAIN] = (chance[DELETION] - found[DELETION]) / scale
+            found[REMOVAL_GAIN] = (chance[DELETION] - found[DELETION]) / np.abs(scale)
 
 
 def _count(value: ValueFunction, scale: Doubles, counts: Counter[tuple[str, str, bool, int | None]]) -> None:

@@ -1,0 +1,203 @@
+"""Explainers on cases worked out on paper, and what an attribution says of itself."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.by_hand import CASES, cases, value_function
+from xrec.explain.attention import AdditiveContributions, RawAttention
+from xrec.explain.base import Explainer, case_seed, numpy_global_seed
+from xrec.explain.controls import Popularity, Random
+from xrec.explain.gradient import IntegratedGradients
+from xrec.explain.removal import LeaveOneOut
+from xrec.explain.shapley import KernelShap, PermutationShap, ShapExplainer
+
+#: (signed, complete) of every explainer
+PROMISES = {
+    LeaveOneOut(): (True, False),
+    RawAttention(): (False, False),
+    AdditiveContributions(): (True, True),
+    IntegratedGradients(n_steps=5): (True, True),
+    PermutationShap(): (True, True),
+    KernelShap(): (True, True),
+    Popularity(): (False, False),
+    Random(): (False, False),
+}
+EXACT = [e for e in PROMISES if not isinstance(e, RawAttention | Popularity | Random)]
+LENGTHS = [len(c.history) for c in CASES]
+
+
+def name_of(explainer: Explainer) -> str:
+    return type(explainer).__name__
+
+
+def padded(rows: list[list[float]]) -> np.ndarray:
+    return np.array([row + [np.nan] * (8 - len(row)) for row in rows])
+
+
+@pytest.mark.parametrize("explainer", EXACT, ids=name_of)
+def test_explainers_of_an_additive_model_find_its_contributions(explainer: Explainer) -> None:
+    found = explainer.attribute(value_function(), 0, "x").values
+    np.testing.assert_allclose(found, padded([c.contributions for c in CASES]), atol=1e-6)
+
+
+def test_raw_attention_is_the_model_s_attention_not_its_contributions() -> None:
+    found = RawAttention().attribute(value_function(), 0, "x").values
+    np.testing.assert_allclose(found, padded([[1 / (1 + abs(v)) for v in c.contributions] for c in CASES]), rtol=1e-6)
+
+
+def test_popularity_is_the_share_of_users_who_have_an_item() -> None:
+    share = np.linspace(0.9, 0.1, 24)
+    found = Popularity().attribute(value_function(), 0, "x").values
+    np.testing.assert_array_equal(found, padded([[float(share[j]) for j in c.history] for c in CASES]))
+
+
+def test_random_is_uniform() -> None:
+    drawn = np.stack([Random().attribute(value_function(), 0, "random", draw).values for draw in range(300)])
+    there = ~np.isnan(drawn[0])
+    assert there.sum(1).tolist() == LENGTHS
+    numbers = drawn[:, there]
+    assert 0 <= numbers.min() < 0.01 and 0.99 < numbers.max() < 1
+    assert numbers.mean() == pytest.approx(0.5, abs=0.02) and numbers.std() == pytest.approx(12**-0.5, abs=0.01)
+    assert np.abs(np.corrcoef(numbers.T) - np.eye(18)).max() < 0.3  # players and cases have numbers of their own
+
+
+@pytest.mark.parametrize(
+    ("explainer", "forwards"),
+    [
+        (LeaveOneOut(), [9, 4, 6, 3]),
+        (RawAttention(), [1] * 4),
+        (AdditiveContributions(), [1] * 4),
+        (IntegratedGradients(n_steps=5), [5] * 4),
+        (PermutationShap(), [17, 7, 11, 5]),  # 2 P + 1
+        (PermutationShap(budget=34), [34, 28, 33, 30]),  # as many whole permutations as that pays for
+        (Popularity(), [0] * 4),
+        (Random(), [0] * 4),
+    ],
+)
+def test_forwards_are_counted_per_case_whatever_it_is_padded_to(explainer: Explainer, forwards: list[int]) -> None:
+    value = value_function()
+    value.forwards += 1000
+    assert explainer.attribute(value, 0, "x").n_forwards.tolist() == forwards
+
+
+def test_kernel_shap_may_see_twice_as_many_coalitions_as_permutation_shap() -> None:
+    """4 P + 2 of them and both ends, or all there are: 2 ^ P."""
+    assert KernelShap().attribute(value_function(), 0, "x").n_forwards.tolist() == [36, 8, 24, 4]
+    assert KernelShap(budget=60).attribute(value_function(), 0, "x").n_forwards.tolist()[0] == 62
+
+
+@pytest.mark.parametrize("explainer", list(PROMISES), ids=name_of)
+def test_an_attribution_says_where_it_comes_from(explainer: Explainer) -> None:
+    value = value_function()
+    found = explainer.attribute(value, 0, "mine", draw=4)
+    assert (found.explainer, found.draw, found.cases, found.player_ids) == ("mine", 4, value.cases, value.player_ids)
+    assert (found.output, found.masker, found.players) == ("logit", "zero", "items")
+    assert (found.signed, found.complete) == PROMISES[explainer]
+    control = isinstance(explainer, Popularity | Random)
+    assert found.role == ("control" if control else "explainer")
+    assert found.reference == isinstance(explainer, Random)
+    assert found.f_x.tolist() == [3.5, -5.5, 4.0, 4.0] and found.f_empty.tolist() == [1.0, -5.0, 0.0, 4.0]
+    assert found.standard_error is None and found.selected is None
+    assert found.values.dtype == np.float64 and found.n_players.tolist() == LENGTHS
+
+
+class Given(Explainer):
+    """Answers with what it is given."""
+
+    def __init__(self, values) -> None:
+        self.given = values
+
+    def values(self, request) -> np.ndarray:
+        time.sleep(0.02)
+        return self.given
+
+
+def test_seconds_are_shared_by_the_cases_that_were_explained_together() -> None:
+    seconds = Given(np.zeros((4, 8))).attribute(value_function(), 0, "x").seconds
+    assert seconds.shape == (4,) and len(set(seconds.tolist())) == 1 and 0.005 <= seconds[0] < 0.02
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_what_stands_beyond_a_case_s_players_is_ignored_and_no_number_among_them_refused(number: float) -> None:
+    given = np.zeros((4, 8))
+    given[1, 3:] = number
+    found = Given(given).attribute(value_function(), 0, "mine")
+    assert np.isnan(found.values).sum(1).tolist() == [0, 5, 3, 6]
+    assert given[0, 0] == 0 and given[2, 7] == 0  # the explainer's own table is left alone
+    given[1, 2] = given[3, 0] = number
+    with pytest.raises(FloatingPointError, match=r"explainer mine gave values that are not numbers for cases \[1, 3\]"):
+        Given(given).attribute(value_function(), 0, "mine")
+
+
+def test_a_seed_is_keyed_by_what_is_explained_by_whom_and_nothing_else() -> None:
+    case = cases()[0]
+    assert case_seed(3, case, "random", 2) == 13279482420087570597  # on every machine, for good
+    others = [replace(case, **{c: "other"}) for c in ("part", "user_id", "item_id", "group")]
+    seeds = [case_seed(3, c, "random", 2) for c in (case, *others)]
+    seeds += [case_seed(4, case, "random", 2), case_seed(3, case, "x", 2), case_seed(3, case, "random")]
+    assert len(set(seeds)) == len(seeds) and all(0 <= s < 2**64 for s in seeds)
+    same = replace(case, index=9, user=9, target=9, position=9, few=True)
+    assert case_seed(3, same, "random", 2) == seeds[0]
+
+
+def test_the_global_generator_is_seeded_and_put_back_also_after_an_error() -> None:
+    np.random.seed(5)  # noqa: NPY002
+    expected = np.random.random()  # noqa: NPY002
+    drawn = []
+
+    def draw_and_fail() -> None:
+        drawn.append(np.random.random())  # noqa: NPY002
+        raise RuntimeError
+
+    for seed in (1, 1, 2, 1 + 2**40):
+        np.random.seed(5)  # noqa: NPY002
+        with pytest.raises(RuntimeError), numpy_global_seed(seed):
+            draw_and_fail()
+        assert np.random.random() == expected  # noqa: NPY002
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize("budget", [0, -3, "all"])
+def test_impossible_budgets_are_refused(budget) -> None:
+    with pytest.raises(ValueError, match=f"PermutationShap: budget must be 'auto' or a positive number.*{budget!r}"):
+        PermutationShap(budget)
+
+
+def test_a_budget_of_one_permutation_is_enough_and_one_less_is_not() -> None:
+    assert PermutationShap(17).attribute(value_function(CASES[:1]), 0, "x").n_forwards.tolist() == [17]
+    with pytest.raises(ValueError, match="a case with 8 players needs a budget of at least 17, got 16"):
+        PermutationShap(16).attribute(value_function(CASES[:1]), 0, "x")
+
+
+def test_the_smallest_settings_are_legal_and_smaller_ones_refused() -> None:
+    assert (Random(1).n_draws, Random().n_draws, Popularity().n_draws) == (1, 10, 1)
+    with pytest.raises(ValueError, match="n_draws must be at least 1, got 0"):
+        Random(0)
+    assert (IntegratedGradients(1).n_steps, IntegratedGradients().n_steps) == (1, 32)
+    with pytest.raises(ValueError, match="n_steps must be at least 1, got 0"):
+        IntegratedGradients(0)
+
+
+class Seeds(ShapExplainer):
+    """Notes the game and the seeds it is handed."""
+
+    def explain(self, game, n_players, budget, seed) -> np.ndarray:
+        ends = game(np.stack([np.ones(n_players), np.zeros(n_players)]))
+        drawn = np.random.randint(2**31)  # noqa: NPY002
+        self.seen = [*getattr(self, "seen", []), (n_players, budget, seed, drawn, ends.tolist())]
+        return np.zeros(n_players)
+
+
+def test_a_shap_game_is_one_case_with_a_seed_and_a_budget_of_its_own() -> None:
+    explainer = Seeds()
+    explainer.attribute(value_function(), 5, "mine", draw=2)
+    sizes, budgets, seeds, drawn, ends = zip(*explainer.seen, strict=True)
+    assert list(sizes) == LENGTHS and list(budgets) == [2 * n + 2 for n in LENGTHS]
+    assert list(seeds) == [case_seed(5, case, "mine", 2) for case in cases()]
+    assert len(set(drawn)) == 4
+    assert list(ends) == [[c.score(list(c.history)), c.score([])] for c in CASES]

@@ -1,0 +1,145 @@
+"""The value function on cases worked out on paper: scores, ranks, spread, and who pays for a forward."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from tests.by_hand import CASES, OnPaper, Table, attribution, cases, value_function
+from tests.games import plain_history
+from xrec.masking.value import ValueFunction
+
+
+def random_masks(n_masks: int) -> np.ndarray:
+    return np.random.default_rng(n_masks).random((len(CASES), n_masks, 8)) < 0.5
+
+
+@pytest.mark.parametrize("mask_chunk", [1, 7, 20, 256])
+def test_scores_and_ranks_of_any_mask_are_those_on_paper(mask_chunk: int) -> None:
+    value = value_function(mask_chunk=mask_chunk)
+    masks = random_masks(20)
+    scores, ranks = value.values(masks), value.ranks(masks)
+    assert scores.shape == ranks.shape == (4, 20)
+    assert scores.dtype == np.float64 and np.issubdtype(ranks.dtype, np.integer)
+    for row, case in enumerate(CASES):
+        for number, mask in enumerate(masks[row]):
+            there = list(itertools.compress(case.history, mask))
+            assert scores[row, number] == case.score(there)
+            assert ranks[row, number] == case.rank(there)
+    assert value.forwards.tolist() == [40] * 4
+
+
+def test_ties_go_to_the_lower_id_and_only_candidates_count() -> None:
+    """Items 1, 2 and 4 tie with the target 3, item 0 is better; of the history's 2 and 5 the latter is far better."""
+    value = value_function((OnPaper((2, 5), 3), OnPaper((2, 5), 3, "repeat")), Table({0: 1, 5: 9}, {}))
+    assert value.ranks(np.ones((2, 1, 2), dtype=bool)).tolist() == [[3], [5]]
+
+
+def test_both_ends_are_measured_once() -> None:
+    value = value_function()
+    whole, empty = value.ends()
+    assert whole.tolist() == [c.score(list(c.history)) for c in CASES] == [3.5, -5.5, 4.0, 4.0]
+    assert empty.tolist() == [1.0, -5.0, 0.0, 4.0]
+    assert value.ends()[0] is whole
+    assert value.forwards.tolist() == [2] * 4
+
+
+def test_the_spread_is_that_of_the_candidates_for_the_whole_history() -> None:
+    value = value_function()
+    for _ in range(2):
+        assert value.spread().tolist() == [
+            max(c.score(list(c.history), i) for i in c.candidates)
+            - min(c.score(list(c.history), i) for i in c.candidates)
+            for c in CASES
+        ]
+    assert value.spread()[:3].tolist() == [40.0, 31.0, 2000.0]
+
+
+def test_players_are_the_history_items_by_their_external_ids() -> None:
+    value = value_function()
+    assert value.player_ids == attribution().player_ids
+    assert value.n_players.tolist() == [8, 3, 5, 2]
+    assert (len(value), value.width, value.output) == (4, 8, "logit")
+    assert value.targets.tolist() == [[10], [19], [8], [23]]
+
+
+def test_one_case_alone_has_no_padding_the_same_numbers_and_counts_for_all() -> None:
+    value = value_function()
+    for row, case in enumerate(CASES):
+        alone = value.single(row)
+        assert (len(alone), alone.width) == (1, len(case.history))
+        assert alone.player_ids == (value.player_ids[row],) and alone.cases == (value.cases[row],)
+        masks = random_masks(5)[row : row + 1, :, : len(case.history)]
+        padded = np.zeros((4, 5, 8), dtype=bool)
+        padded[row, :, : len(case.history)] = masks[0]
+        np.testing.assert_array_equal(alone.values(masks)[0], value_function().values(padded)[row])
+        np.testing.assert_array_equal(alone.ranks(masks)[0], value_function().ranks(padded)[row])
+    assert value.forwards.tolist() == [10] * 4
+
+
+def test_a_score_has_the_contributions_as_its_gradient_and_takes_fractions() -> None:
+    value = value_function()
+    present = torch.full((4, 3, 8), 0.5, requires_grad=True)
+    score = value.score(present)
+    half = [(c.score([]) + c.score(list(c.history))) / 2 for c in CASES]
+    assert score.tolist() == [[h] * 3 for h in half]
+    score.sum().backward()
+    for row, case in enumerate(CASES):
+        assert present.grad[row].tolist() == [[*case.contributions, *[0.0] * (8 - len(case.history))]] * 3
+
+
+def test_numbers_of_a_value_function_have_no_gradient_to_pay_for() -> None:
+    class Watched(Table):
+        def score(self, *arguments):
+            assert not torch.is_grad_enabled()
+            return super().score(*arguments)
+
+    value = value_function(model=Watched())
+    value.ends(), value.ranks(random_masks(2)), value.spread()
+
+
+def test_the_context_is_prepared_once() -> None:
+    class Counted(Table):
+        prepared = 0
+
+        def prepare(self, history):
+            self.prepared += 1
+            return super().prepare(history)
+
+    model = Counted()
+    value = value_function(model=model)
+    value.ends(), value.ranks(random_masks(2)), value.spread(), value.values(random_masks(3))
+    assert model.prepared == 1
+
+
+def test_a_masker_and_a_player_map_stand_between_mask_and_model() -> None:
+    class Half:
+        name = "half"
+
+        def presence(self, present):
+            return 0.5 * present
+
+    class First:
+        name = "first"
+
+        def ids(self, history, item_ids):
+            return (("first", "rest"),) * len(history)
+
+        def expand(self, masks):
+            return torch.cat([masks[..., :1], masks[..., 1:].expand(*masks.shape[:-1], 7)], dim=-1)
+
+    plain = value_function(CASES[:1])
+    settings = plain.settings.__class__(Half(), First(), plain.settings.item_ids, plain.settings.popularity)
+    value = ValueFunction(plain.model, plain.history, plain.cases, plain.candidates, settings)
+    assert value.player_ids == (("first", "rest"),)
+    assert value.values(np.array([[[True, False], [False, True]]])).tolist() == [[1 + 4 / 2, 1 - 1.5 / 2]]
+    assert value.ranks(np.array([[[True, False]]])).tolist() == [[6]]
+
+
+def test_cases_without_their_histories_are_refused() -> None:
+    value = value_function()
+    with pytest.raises(ValueError, match="4 cases but 1 histories"):
+        ValueFunction(value.model, plain_history([[1]]), cases(), value.candidates, value.settings)

@@ -1,0 +1,83 @@
+"""The variational encoder on a net small enough to read off what it dropped and what it drew."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal, kl_divergence
+
+from tests.games import plain_history
+from xrec.models.user_encoder.vae import VAE
+
+HISTORY = plain_history([[0, 1, 2]])
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def vae(dropout: float, deviation: float = 0.0) -> VAE:
+    """Item j feeds latent j alone: mu = tanh(presence / norm), with the same deviation everywhere."""
+    model = VAE(n_items=3, embedding_size=3, hidden_size=3, dropout=dropout)
+    with torch.no_grad():
+        for layer in (model.rows, model.mu):
+            layer.weight.copy_(torch.eye(3))
+        for zeroed in (model.mu.bias, model.logvar.weight):
+            zeroed.zero_()
+        model.logvar.bias.fill_(2 * math.log(deviation) if deviation else -200.0)
+    return model
+
+
+def test_scoring_drops_nothing_and_draws_nothing() -> None:
+    presence = torch.tensor([[[1.0, 1.0, 1.0], [0.0, 1.0, 0.5], [0.0, 0.0, 0.0]]])
+    encoded = vae(dropout=0.9, deviation=2.0).encode(HISTORY, presence)
+    wanted = [[1 / 2] * 3, [0.0, 1 / 1.5, 0.5 / 1.5], [0.0] * 3]  # over the root of 1 + the sum of squares
+    torch.testing.assert_close(encoded.z, torch.tensor([wanted]).tanh())
+    assert encoded.terms == {}
+
+
+def test_training_drops_its_share_of_items_one_by_one_and_scales_what_is_left_like_any_history() -> None:
+    model, n = vae(dropout=0.25), 20_000
+    z = model.encode(HISTORY, torch.ones(1, n, 3), generator()).z[0]
+    kept = z > 0.1
+    torch.testing.assert_close(z, model.encode(HISTORY, kept.float().unsqueeze(0)).z[0])
+    for pattern in itertools.product([False, True], repeat=3):
+        share = (kept == torch.tensor(pattern)).all(1).double().mean().item()
+        assert share == pytest.approx(math.prod(0.75 if k else 0.25 for k in pattern), abs=0.012)
+
+
+def test_without_dropout_training_sees_the_whole_history() -> None:
+    z = vae(dropout=0.0).encode(HISTORY, torch.ones(1, 500, 3), generator()).z
+    torch.testing.assert_close(z, torch.full((1, 500, 3), math.tanh(0.5)))
+
+
+def test_training_draws_from_the_posterior() -> None:
+    z = vae(dropout=0.0, deviation=2.0).encode(HISTORY, torch.ones(1, 40_000, 3), generator()).z[0]
+    torch.testing.assert_close(z.mean(0), torch.full((3,), math.tanh(0.5)), atol=0.05, rtol=0)
+    torch.testing.assert_close(z.T.cov(), 4 * torch.eye(3), atol=0.1, rtol=0)
+
+
+def test_kl_is_summed_over_latents_and_averaged_over_users() -> None:
+    torch.manual_seed(0)
+    model = VAE(n_items=9, embedding_size=4, hidden_size=5, dropout=0.5)
+    torch.nn.init.normal_(model.rows.weight)
+    torch.nn.init.normal_(model.logvar.weight)
+    seen = {}
+    for name in ("mu", "logvar"):
+        getattr(model, name).register_forward_hook(lambda _m, _i, out, name=name: seen.update({name: out}))
+    history = plain_history([[0, 3, 5], [1], [2, 4, 6, 7, 8]])
+    terms = model.encode(history, history.presence.unsqueeze(1), generator()).terms
+    posterior = Independent(Normal(seen["mu"], seen["logvar"].exp().sqrt()), 1)
+    per_user = kl_divergence(posterior, Independent(Normal(torch.zeros(4), torch.ones(4)), 1))
+    assert per_user.shape == (3, 1) and per_user.std() > 0.1
+    assert terms.keys() == {"kl"}
+    torch.testing.assert_close(terms["kl"], per_user.sum() / 3)
+
+
+@pytest.mark.parametrize("dropout", [1.0, 1.5, -0.1])
+def test_impossible_dropouts_are_refused(dropout: float) -> None:
+    with pytest.raises(ValueError, match=rf"vae: dropout must be in \[0, 1\), got {dropout}"):
+        VAE(3, 2, dropout=dropout)
