@@ -1,48 +1,92 @@
 """The Hydra application: one run, a multirun, or a sweep. `python experiments/run.py --help`."""
 
+import contextlib
+import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 CONF = str(Path(__file__).resolve().parent.parent / "conf")
+INTERRUPTED = 128 + signal.SIGINT
 
 
-@hydra.main(config_path=CONF, config_name="config", version_base="1.3")
-def main(config: DictConfig) -> list[float] | float | None:
-    from xrec import pipeline  # heavy imports only once there is something to run
-    from xrec.config.validate import validate_job
-    from xrec.errors import RunError, UserError
+def job(config: "DictConfig") -> list[float] | None:
+    """One run: of its own, of a multirun, or a trial of a sweep, which is handed the objectives."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import CompactHydraException
+    from hydra.types import RunMode
+
+    from xrec.errors import UserError
 
     settings = HydraConfig.get()
-    directory = Path(settings.runtime.output_dir)
-    multirun = settings.mode == RunMode.MULTIRUN
-    resume = config.resume is not None
-    names = list(config.objectives)
+    multirun, directory = settings.mode == RunMode.MULTIRUN, Path(settings.runtime.output_dir)
+    runs = Path(config.paths.runs).absolute()
     try:
-        if config.resume is not None:
-            config = pipeline.restore(directory)
-        validate_job(config)
-        group = Path(settings.sweep.dir).name if multirun else None
-        reached = pipeline.run(config, directory, list(settings.overrides.task), resume=resume, group=group)
-        missing = [name for name in names if name not in reached]
-        if missing:
-            raise RunError(f"objectives {missing} were not measured; measured are: {', '.join(sorted(reached))}")
+        return _run(config, directory, list(settings.overrides.task), settings.sweep.dir if multirun else None)
     except UserError as error:
-        if not multirun:
-            pipeline.fail(error)
         if config.get("sweep") is not None:  # the study records it
             raise
+        _remove_empty(directory, runs)
+        if not multirun:
+            print(f"\nerror: {error}", file=sys.stderr)
+            sys.exit(1)
         raise CompactHydraException(f"\nerror: {error}") from error  # of this kind Hydra prints no traceback
+    except KeyboardInterrupt:
+        _remove_empty(directory, runs)
+        if config.get("sweep") is not None:
+            leave("the same command goes on with the study")
+        after = "; its jobs after this one have not begun" if multirun else ""
+        began = (directory / "config.yaml").is_file()
+        leave(f"go on with: python experiments/run.py resume={directory}{after}" if began else after.lstrip("; "))
+
+
+def _run(config: "DictConfig", directory: Path, overrides: list[str], sweep_dir: str | None) -> list[float] | None:
+    from xrec import pipeline  # heavy imports only once there is something to run
+    from xrec.config.validate import validate_job
+    from xrec.errors import RunError
+
+    resume, names = config.resume is not None, list(config.objectives)
+    if resume:
+        config = pipeline.restore(directory)
+    validate_job(config)
+    group = None if sweep_dir is None else Path(sweep_dir).name
+    reached = pipeline.run(config, directory, overrides, resume=resume, group=group)
+    missing = [name for name in names if name not in reached]
+    if missing:
+        raise RunError(f"objectives {missing} were not measured; measured are: {', '.join(sorted(reached))}")
     return [reached[name] for name in names] or None
 
 
-if __name__ == "__main__":
+def leave(how_to_go_on: str = "") -> NoReturn:
+    """Say in one line that a person interrupted this, and exit with the status that shells give to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # again: at once, and without a traceback from what cleans up
+    print("\ninterrupted" + (f"; {how_to_go_on}" if how_to_go_on else ""), file=sys.stderr, flush=True)
+    sys.exit(INTERRUPTED)
+
+
+def _remove_empty(directory: Path, runs: Path) -> None:
+    """Hydra makes the directory of a run before the run begins: one that nothing was written into goes again."""
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+        if directory.parent.parent == runs:
+            directory.parent.rmdir()
+
+
+def main() -> None:
+    """Check the command line, then hand it to Hydra. Imports come as late as they can: --help needs none."""
     from xrec.config.prepass import main_prepass
 
     sys.argv[1:] = main_prepass(sys.argv[1:], Path(CONF))
-    main()
+    import hydra
+
+    hydra.main(config_path=CONF, config_name="config", version_base="1.3")(job)()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:  # before a job, or between two of them
+        leave()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -27,11 +26,13 @@ from xrec.report.run_tables import RunTables
 from xrec.rundir.directory import RunDirectory
 from xrec.rundir.saved import SavedRun, read_yaml
 from xrec.rundir.table import canonical_hash
+from xrec.stages.early import refuse_early
 from xrec.stages.environment import describe_environment
 from xrec.stages.explain import explain
 from xrec.stages.fidelity import fidelity
-from xrec.stages.fit import fit_model, load_model
+from xrec.stages.fit import fit_model, load_model, refuse_models
 from xrec.stages.inherit import check_source, inherit, inherit_settings, refuse_other_data
+from xrec.stages.memory import LIGHTER, named_memory_errors
 from xrec.stages.rank import check_groups, rank
 from xrec.stages.report import objectives, report, show
 from xrec.stages.run import Done, Run
@@ -58,7 +59,7 @@ def run(
         RunError, DataError, CheckpointError, LossError: each names the place and the fix.
     """
     source = _source(config, overrides)
-    _check_device(str(config.device))
+    refuse_early(config)
     _make_repeatable(config)
     with RunDirectory(directory, resume=resume) as store:
         current = _prepare(config, store, source, overrides)
@@ -117,7 +118,7 @@ def _model(current: Run, todo: list[str]) -> Recommender | None:
 def _do(current: Run, stage: str, do: Callable[[], Done]) -> None:
     """Do one stage and put it on record."""
     current.store.start(stage)
-    with current.costed(stage) as cost:
+    with current.costed(stage) as cost, named_memory_errors(f"the stage {stage}", LIGHTER[stage]):
         done = do()
     current.store.finish(stage, [*done.rows, cost], done.files, done.reference)
 
@@ -132,7 +133,8 @@ def _prepare(config: DictConfig, store: RunDirectory, source: Path | None, overr
     )
     if source is not None and "fit" not in config.stages:
         refuse_other_data(source, dataset.fingerprint)
-    tracker = instantiate(config.tracking)
+    current = Run(config, store, instantiate(config.tracking), dataset, cache, torch.device(config.device))
+    refuse_models(current)
     store.begin(
         OmegaConf.to_yaml(config, resolve=True),
         list(overrides),
@@ -144,7 +146,7 @@ def _prepare(config: DictConfig, store: RunDirectory, source: Path | None, overr
     )
     if source is not None:
         inherit(source, store, list(config.stages))
-    return Run(config, store, tracker, dataset, cache, torch.device(config.device))
+    return current
 
 
 def _documents(dataset: SplitInteractions) -> dict[str, Any]:
@@ -171,11 +173,6 @@ def _source(config: DictConfig, overrides: Sequence[str]) -> Path | None:
         validate_job(config)
         log.info("%s are those of %s", ", ".join(taken), source)
     return source
-
-
-def _check_device(device: str) -> None:
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise RunError(f"device={device}: this machine or this build of torch has no CUDA; use device=cpu")
 
 
 def _make_repeatable(config: DictConfig) -> None:
@@ -209,9 +206,3 @@ def restore(directory: Path) -> DictConfig:
     if not isinstance(config, DictConfig) or "stages" not in config:
         raise RunError(f"{directory / 'config.yaml'} is no config of a run: put it back as it was")
     return config
-
-
-def fail(error: Exception) -> NoReturn:
-    """Print an error that names its place and fix, without a traceback, and exit with status 1."""
-    print(f"\nerror: {error}", file=sys.stderr)
-    sys.exit(1)

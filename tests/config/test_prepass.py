@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from xrec.config.commandline import read
+from xrec.config.objectives import objective_errors
 from xrec.config.prepass import main_prepass
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +41,15 @@ BAD = [
     ("model=ease loss.weights.kl=0.1", ["loss.weights.kl", "bring no 'loss'"]),
     ("explainer=[random] explainer.attention.n=3", ["explainer=[random] does not select attention"]),
     # types and ranges
-    ("threads=two", ["threads: got 'two', takes a whole number of at least 1"]),
+    ("threads=two", ["threads: got 'two', takes a whole number from 1 to 1024"]),
+    ("threads=100000", ["threads: got 100000, takes a whole number from 1 to ", "cores only make it slower"]),
+    ("ranking.ndcg=[10,100000000]", ["ranking.ndcg[1]: got 100000000, takes a whole number from 1 to 10000"]),
+    ("ranking.chunk_size=100000000", ["ranking.chunk_size: got 100000000, takes a whole number from 1 to 10000"]),
+    ("cases.top_n=1000000000", ["cases.top_n: got 1000000000, takes a whole number from 1 to 10000"]),
+    ("cases.mask_chunk=1000000000", ["cases.mask_chunk: got 1000000000", "to 65536 (what is scored together"]),
+    ("cases.chunk_size=1000000000", ["cases.chunk_size: got 1000000000", "held in memory"]),
+    ("training.batch_size=1000000000", ["training.batch_size: got 1000000000"]),
+    ("training.max_pairs=1000000000000", ["training.max_pairs: got 1000000000000"]),
     ("threads=true", ["threads: got true"]),
     ("seed=-1", ["seed: got -1, takes a whole number from 0"]),
     ("seed=null", ["seed: got null"]),
@@ -59,6 +68,19 @@ BAD = [
     ("loss.weights.kl=-0.1", ["loss.weights.kl: got -0.1, takes a number of at least 0"]),
     ("loss.weights.kl=inf", ["loss.weights.kl: got inf"]),
     ("+loss.anneal.kll=3", ["loss.anneal.kll: no loss.weights.kll", "did you mean 'kl'"]),
+    ("training.monitor=validation/ndcg_at_10/nw", ["training.monitor", "did you mean 'validation/ndcg_at_10/new'"]),
+    ("objectives=[nonsense]", ["objectives[0]: got 'nonsense', which this run does not measure (it measures valid"]),
+    ("objectives=[test_ndcg_at_10_nw]", ["did you mean 'test_ndcg_at_10_new'", "test_removal_gain_additive"]),
+    ("objectives=[test_removal_gain_random]", ["'test_removal_gain_random', which this run does not measure"]),
+    ("-m sweep=lambda_weights objectives=[nonsense]", ["objectives[0]: got 'nonsense'", "validation_removal_gain)"]),
+    ("-m sweep=lambda_weights cases.part=test", ["objectives[1]: got 'validation_removal_gain'"]),
+    ("objectives=[test_removal_gain] stages=[fit,rank]", ["objectives[0]: got 'test_removal_gain'"]),
+    ("objectives=[test_removal_gain] explainer=[random,additive]", ["objectives[0]: got 'test_removal_gain'"]),
+    ("objectives=[test_removal_gain] fidelity=[]", ["objectives[0]: got 'test_removal_gain'"]),
+    ("objectives=[test_removal_gain] cases.groups=[repeat]", ["objectives[0]: got 'test_removal_gain'"]),
+    ("objectives=[test_ndcg_at_10_new] ranking.ndcg=[20]", ["objectives[0]: got 'test_ndcg_at_10_new'"]),
+    ("objectives=[test_ndcg_at_10_cold]", ["objectives[0]: got 'test_ndcg_at_10_cold'"]),
+    ("objectives=[nonsense] from_run=/nowhere", ["objectives: got 'nonsense', takes names such as"]),
     ("device=gpu", ["device: got 'gpu'", "cuda:0"]),
     ("stages=[fit,rnak]", ["stages[1]: got 'rnak'", "did you mean 'rank'"]),
     ("stages=[rank]", ["rank needs fit", "from_run=RUN"]),
@@ -124,11 +146,21 @@ def test_bad_input_is_refused(line: str, fragments: list[str], capsys: pytest.Ca
         "--multirun model/attention=target,mean seed=0,1 loss.weights.kl=0,interval(0.1,1)",
         "-m loss.weights.kl=tag(log,interval(1e-3,1)) seed=range(0,3)",
         "+model.attention.later=1 ++seed=3 device=cuda:1",
+        "objectives=[validation_ndcg_at_10_all,test_removal_gain_additive,test_removal_gain]",
         "from_run=null stages=[fit] data.source.path=/some/where",
     ],
 )
 def test_good_input_passes_unchanged(line: str) -> None:
     assert main_prepass(line.split(), CONF) == line.split()
+
+
+def test_objectives_stand_aside_where_a_setting_they_are_made_from_is_wrong() -> None:
+    sound = {"ranking": {"parts": ["test"], "groups": ["all"], "ndcg": [10]}, "cases": {"part": "test", "groups": []}}
+    config = {**sound, "model": {"name": "m"}, "stages": ["rank"], "objectives": ["x"]}
+    assert len(objective_errors(config)) == 1
+    for broken in ({"ranking": None}, {"stages": "rank"}, {"model": {}}, {"cases": {"part": "test", "groups": "new"}}):
+        assert objective_errors({**config, **broken}) == []
+    assert objective_errors({**config, "objectives": ["test_ndcg_at_10_all"]}) == []
 
 
 def test_every_bad_value_of_a_sweep_is_named(capsys: pytest.CaptureFixture[str]) -> None:

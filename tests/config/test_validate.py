@@ -9,7 +9,7 @@ import pytest
 from omegaconf import DictConfig
 
 from xrec.config.schema import ConfigError, check
-from xrec.config.targets import capabilities_of, check_requires, check_targets
+from xrec.config.targets import capabilities_of, check_objectives, check_requires, check_targets
 from xrec.config.validate import validate_job
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -111,6 +111,35 @@ def test_attention_explainer_needs_attention(compose: Compose) -> None:
     ):
         assert fragment in error
     assert check_requires(compose("model=ease", "explainer=[attention]", "stages=[fit,rank]")) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (
+            ("explainer=[additive]",),
+            "objectives: test_removal_gain_additive needs a control to compare with: add random",
+        ),
+        (("fidelity=[eraser]",), "objectives: test_removal_gain_additive needs the metric deletion: add score to"),
+        ((), None),
+    ],
+)
+def test_a_removal_gain_needs_a_control_and_a_metric(
+    compose: Compose, overrides: tuple[str, ...], says: str | None
+) -> None:
+    config = compose("objectives=[test_removal_gain_additive]", *overrides)
+    assert check(config) == []
+    errors = check_objectives(config)
+    assert len(errors) == (says is not None)
+    assert says is None or errors[0].startswith(says)
+    config.from_run = "runs/x"
+    assert check_objectives(config) == []
+
+
+def test_a_control_has_no_gain_of_its_own(compose: Compose) -> None:
+    control = "++explainer.mine={_target_:xrec.explain.controls.Random}"
+    (error,) = check_objectives(compose(control, "objectives=[test_removal_gain_mine,test_removal_gain_additive]"))
+    assert error.startswith("objectives: test_removal_gain_mine needs another explainer than random, mine")
 
 
 def test_capabilities_follow_the_parts(compose: Compose) -> None:

@@ -193,9 +193,10 @@ def unknown(path: str, name: str, known: Mapping[str, object] | tuple[str, ...])
     return f"{here}: unknown key{did_you_mean(here, paths)} ({path or 'the config'} takes {listed(known)})"
 
 
-def whole(low: int, high: int | None = None) -> Rule:
-    """A whole number from `low` to `high`."""
+def whole(low: int, high: int | None = None, why: str = "") -> Rule:
+    """A whole number from `low` to `high`; `why` these bounds, in words."""
     takes = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
+    takes += f" ({why})" if why else ""
     top = math.inf if high is None else high
     return Rule(takes, lambda x: isinstance(x, int) and not isinstance(x, bool) and low <= x <= top)
 

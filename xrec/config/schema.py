@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from xrec.config.allowed import foreign_targets
+from xrec.config.objectives import objective_errors
 from xrec.config.rules import (
     Entries,
     ListOf,
@@ -37,7 +39,12 @@ CAPABILITIES = ("attention", "gradients", "fractional_presence", "additive", "co
 UNRESOLVED = "the config does not resolve"
 
 _NAME = text("a name of letters, digits, '_', '-' and '.'", r"[\w.-]+")
-_CUTOFFS = ListOf(whole(1))
+#: a run that was saved on a larger machine must start on a smaller one, so it is not this machine's cores that count
+MOST_THREADS = max(1024, os.cpu_count() or 1)
+_THREADS = whole(1, MOST_THREADS, f"more than this machine's {os.cpu_count()} cores only make it slower")
+_DEEPEST = 10_000
+_CUTOFFS = ListOf(whole(1, _DEEPEST, "a list of that many items is kept for every user"))
+_TOGETHER = "what is scored together is held in memory"
 _MOMENT = Rule(
     "a date such as 2015-01-31 or a whole number",
     lambda x: (isinstance(x, int) and not isinstance(x, bool)) or (isinstance(x, str) and x[:4].isdigit()),
@@ -51,7 +58,7 @@ _PART = choice("validation", "test")
 SCHEMA = Section(
     {
         "seed": whole(0, 2**32 - 1),
-        "threads": whole(1),
+        "threads": _THREADS,
         "device": text("a device such as cpu, cuda or cuda:0", r"cpu|mps|cuda(:\d+)?"),
         "stages": ListOf(choice(*STAGES)),
         "from_run": nullable(text("a run directory")),
@@ -62,12 +69,12 @@ SCHEMA = Section(
             {
                 "part": _PART,
                 "n_users": whole(1),
-                "top_n": whole(1),
+                "top_n": whole(1, _DEEPEST),
                 "groups": ListOf(choice("new", "repeat")),
                 "min_players": whole(2),
                 "few_players": whole(0),
-                "chunk_size": whole(1),
-                "mask_chunk": whole(1),
+                "chunk_size": whole(1, 10_000, _TOGETHER),
+                "mask_chunk": whole(1, 65_536, _TOGETHER),
             }
         ),
         "data": Section(
@@ -111,14 +118,14 @@ SCHEMA = Section(
                 "windows": ListOf(_WINDOW),
                 "horizon": whole(1),
                 "epochs": whole(1),
-                "batch_size": whole(1),
+                "batch_size": whole(1, 1_000_000, _TOGETHER),
                 "learning_rate": number(0, open_low=True),
                 "decay": number(0, 1, open_low=True),
                 "learning_rate_scale": MapOf(number(0), ("wide", "neural", "discriminator")),
                 "n_negatives": whole(1),
-                "max_pairs": whole(1),
+                "max_pairs": whole(1, 1_000_000_000, _TOGETHER),
                 "patience": whole(0),
-                "monitor": text("a metric such as validation/ndcg_at_10/all", r"validation/\w+/\w+"),
+                "monitor": choice("validation/ndcg_at_10/all", "validation/ndcg_at_10/new"),
                 "validation_users": nullable(whole(1)),
                 "log_every": whole(1),
                 "max_loss": number(0, open_low=True),
@@ -132,7 +139,7 @@ SCHEMA = Section(
                 "recall": _CUTOFFS,
                 "map": _CUTOFFS,
                 "coverage": _CUTOFFS,
-                "chunk_size": whole(1),
+                "chunk_size": whole(1, 10_000, _TOGETHER),
                 "ablations": flag(),
             }
         ),
@@ -196,7 +203,8 @@ def _null(key: str) -> str:
 
 def _cross(config: Mapping[str, Any]) -> list[str]:
     """Rules between keys. Each stands aside when a key it reads is itself wrong."""
-    return [*_stages(config), *_explained(config), *_namesakes(config), *_anneal(config), *_windows(config)]
+    rules = (_stages, _explained, _namesakes, _anneal, _windows, objective_errors)
+    return [error for rule in rules for error in rule(config)]
 
 
 def _stages(config: Mapping[str, Any]) -> list[str]:

@@ -57,6 +57,30 @@ def check_requires(cfg: Any) -> list[str]:
     return found
 
 
+def check_objectives(cfg: Any) -> list[str]:
+    """Removal gains that are asked for where there is nothing to compare with, or no metric to compare by."""
+    config = plain(cfg)
+    asked = [str(x) for x in config.get("objectives") or () if "_removal_gain" in str(x)]
+    if not asked or config.get("from_run") is not None or config.get("resume") is not None:
+        return []
+    try:
+        explainers = {name: resolve(node["_target_"]) for name, node in (config.get("explainer") or {}).items()}
+        metrics = [resolve(node["_target_"]) for node in (config.get("fidelity") or {}).values()]
+    except ConfigError:  # check_targets says what is wrong with them
+        return []
+    references = [name for name, explainer in explainers.items() if getattr(explainer, "reference", False)]
+    found = []
+    if not references:
+        found.append("a control to compare with: add random to explainer=[...]")
+    if not any(metric.name == "deletion" for family in metrics for metric in getattr(family, "metrics", ())):
+        found.append("the metric deletion: add score to fidelity=[...]")
+    own = [x for x in asked if x.partition("_removal_gain_")[2] in references]
+    if own and not found:
+        found.append(f"another explainer than {listed(references)}, which is what the others are compared with")
+        asked = own
+    return [f"objectives: {listed(asked)} needs {reason}" for reason in found]
+
+
 def capabilities_of(cfg: Any) -> set[str]:
     """What the composed model will be able to do: names of `xrec.models.base.Capabilities`.
 

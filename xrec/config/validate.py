@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xrec.config.schema import UNRESOLVED, ConfigError, check
-from xrec.config.targets import check_requires, check_targets
+from xrec.config.targets import check_objectives, check_requires, check_targets
 
 
 def validate_job(cfg: Any) -> None:
@@ -16,6 +16,6 @@ def validate_job(cfg: Any) -> None:
     """
     errors = check(cfg)
     if not any(e.startswith(UNRESOLVED) for e in errors):
-        errors += [*check_targets(cfg), *check_requires(cfg)]
+        errors += [*check_targets(cfg), *check_requires(cfg), *check_objectives(cfg)]
     if errors:
         raise ConfigError(list(dict.fromkeys(errors)))

@@ -17,8 +17,8 @@ class Random(Explainer):
     signed = False
 
     def __init__(self, n_draws: int = 10) -> None:
-        if n_draws < 1:
-            raise SettingError(f"explainer.random.n_draws must be at least 1, got {n_draws}")
+        if not 1 <= n_draws <= 10_000:
+            raise SettingError(f"explainer.random.n_draws must be from 1 to 10000, got {n_draws}")
         self.n_draws = n_draws
 
     def values(self, request: Request) -> Doubles:

@@ -21,8 +21,8 @@ class IntegratedGradients(Explainer):
     complete = True
 
     def __init__(self, n_steps: int = 32) -> None:
-        if n_steps < 1:
-            raise SettingError(f"explainer.integrated_gradients.n_steps must be at least 1, got {n_steps}")
+        if not 1 <= n_steps <= 10_000:
+            raise SettingError(f"explainer.integrated_gradients.n_steps must be from 1 to 10000, got {n_steps}")
         self.n_steps = n_steps
 
     def values(self, request: Request) -> Floats:

@@ -28,9 +28,9 @@ class ShapExplainer(Explainer):
     per_player = 2
 
     def __init__(self, budget: int | Literal["auto"] = "auto") -> None:
-        if budget != "auto" and (isinstance(budget, str) or budget < 1):
+        if budget != "auto" and (isinstance(budget, str) or not 1 <= budget <= 1_000_000):
             raise SettingError(
-                f"{type(self).__name__}: budget must be 'auto' or a positive number of forwards, got {budget!r}"
+                f"{type(self).__name__}: budget must be 'auto' or from 1 to 1000000 forwards, got {budget!r}"
             )
         self.budget = budget
 

@@ -45,8 +45,8 @@ class RankRemoval(FidelityMetric):
     )
 
     def __init__(self, cutoffs: list[int]) -> None:
-        if not cutoffs or min(cutoffs) < 1:
-            raise SettingError(f"fidelity.removal.cutoffs must be positive ranks, got {list(cutoffs)}")
+        if not cutoffs or min(cutoffs) < 1 or max(cutoffs) > 10_000 or len(set(cutoffs)) < len(cutoffs):
+            raise SettingError(f"fidelity.removal.cutoffs must be different ranks from 1 to 10000, got {list(cutoffs)}")
         self.cutoffs = list(cutoffs)
 
     def measure(self, removal: Removal) -> list[Measured]:

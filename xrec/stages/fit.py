@@ -15,6 +15,7 @@ from xrec.files import write_json
 from xrec.models.base import Recommender
 from xrec.models.composed import Composed
 from xrec.ranking.evaluate import RankingSettings, evaluate
+from xrec.stages.memory import TRAINING_COPIES, within_memory
 from xrec.stages.run import Done, Run, by_length, score_users
 from xrec.training.checkpoint import CheckpointError, load_state, load_tensors, save_tensors, weights_digest
 from xrec.training.fit import TrainingSettings, fit
@@ -28,19 +29,40 @@ FIT_METRICS = (
 )
 
 
-def build(run: Run, node: Any) -> Recommender:
-    """The model a config node describes, with fresh weights drawn from the run's seed."""
+def build(run: Run, node: Any, path: str = "model", copies: int = 1) -> Recommender:
+    """The model a config node describes, with fresh weights drawn from the run's seed.
+
+    Args:
+        path: of the node in the config. copies: how many times its weights must fit into the free memory.
+    Raises:
+        SettingError: they do not fit; or what the model refuses.
+    """
     arguments: dict[str, Any] = {"catalogue": run.dataset.catalogue}
     if "user_encoder" in node or "item_encoder" in node:
         arguments["reconstruction"] = instantiate(run.config.loss.reconstruction)
-    with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator: seed it, and put it back
+    # torch's layers draw from the global generator: seed it, and put it back
+    with torch.random.fork_rng(devices=[]), within_memory(path, node, copies):
         torch.manual_seed(run.seed)
         return instantiate(node, **arguments).to(run.device)
 
 
+def refuse_models(run: Run) -> None:
+    """Build the model and the baselines that are to be fitted, for what they refuse, before the run has begun.
+
+    Raises:
+        SettingError: a size, share or word that a model does not take; a model that does not fit into memory.
+    """
+    todo = [stage for stage in run.config.stages if stage not in run.store.done()]
+    if "fit" in todo:
+        build(run, run.config.model, copies=TRAINING_COPIES)
+    if "rank" in todo:
+        for name, node in (run.config.get("baselines") or {}).items():
+            build(run, node, f"baselines.{name}")
+
+
 def fit_model(run: Run) -> tuple[Recommender, Done]:
     """Fit, and write model.safetensors and model.json."""
-    model = build(run, run.config.model)
+    model = build(run, run.config.model, copies=TRAINING_COPIES)
     monitored = Metric(str(run.config.get("training", {}).get("monitor")), "Best on validation", "higher", ".4f")
     rows = run.rows("fit", (*FIT_METRICS, monitored))
     if isinstance(model, Composed):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import polars as pl
 from omegaconf import DictConfig
 
+from xrec.config.objectives import objective_rows
 from xrec.files import write_json
 from xrec.report.html import write_report
 from xrec.report.render import to_rich
@@ -48,24 +51,9 @@ def show(tables: RunTables) -> None:
 
 
 def objectives(config: DictConfig, results: pl.DataFrame) -> dict[str, float]:
-    """What a sweep may optimise, from saved results: `<part>_ndcg_at_10_<group>`, `<part>_removal_gain`
-    (permutation SHAP on `new` cases) and `<part>_removal_gain_<explainer>`."""
-    model, reached = str(config.model.name), {}
-    for part in config.ranking.parts:
-        for group in config.ranking.groups:
-            chosen = {"stage": "rank", "part": part, "group": group, "model": model, "component": None}
-            _reach(reached, f"{part}_ndcg_at_10_{group}", results, chosen | {"metric": "ndcg", "k": 10})
-    part = str(config.cases.part)
-    for explainer in config.get("explainer") or {}:
-        chosen = {"stage": "fidelity", "part": part, "group": "new", "few": False, "metric": "removal_gain"}
-        _reach(reached, f"{part}_removal_gain_{explainer}", results, chosen | {"explainer": explainer})
-    if f"{part}_removal_gain_permutation_shap" in reached:
-        reached[f"{part}_removal_gain"] = reached[f"{part}_removal_gain_permutation_shap"]
+    """What a sweep may optimise, from saved results; those that were measured. See `xrec.config.objectives`."""
+    reached = {}
+    for name, where in objective_rows(config).items():
+        with contextlib.suppress(KeyError):  # this run did not measure it
+            reached[name] = summary(results, **where)
     return reached
-
-
-def _reach(reached: dict[str, float], name: str, results: pl.DataFrame, where: dict[str, object]) -> None:
-    try:
-        reached[name] = summary(results, **where)
-    except KeyError:  # this run did not measure it
-        return

@@ -8,6 +8,10 @@ from typing import Any, Protocol
 
 
 class Tracker(Protocol):
+    def check(self) -> None:
+        """Before anything else, without network: raises `SettingError` when `start` could only fail."""
+        ...
+
     def start(
         self, directory: Path, config: Mapping[str, Any], name: str, group: str | None, job_type: str
     ) -> None: ...
@@ -22,6 +26,9 @@ class Tracker(Protocol):
 
 class NoTracker:
     """Tracks nothing; the run directory is complete without it."""
+
+    def check(self) -> None:
+        pass
 
     def start(self, directory: Path, config: Mapping[str, Any], name: str, group: str | None, job_type: str) -> None:
         pass

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import configparser
+import netrc
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from xrec.errors import SettingError
 
 if TYPE_CHECKING:
     import wandb
+
+
+_WAYS = "run `wandb login`, set WANDB_API_KEY, or choose tracking.mode=offline or tracking=none"
 
 
 class WandbTracker:
@@ -29,21 +35,33 @@ class WandbTracker:
         self.mode: Literal["offline", "online"] = mode
         self._run: wandb.Run | None = None
 
+    def check(self) -> None:
+        if self.mode == "online" and not has_key():
+            raise SettingError(f"tracking.mode=online needs a W&B account, and there is no key: {_WAYS}")
+
     def start(self, directory: Path, config: Mapping[str, Any], name: str, group: str | None, job_type: str) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it looks a host up even offline
         import wandb
+        from wandb.errors import Error
 
-        self._run = wandb.init(
-            project=self.project,
-            mode=self.mode,
-            dir=directory,
-            config=dict(config),
-            name=name,
-            group=self.group or group,
-            job_type=job_type,
-            reinit="create_new",
-            settings=wandb.Settings(console="off", x_disable_stats=True, x_disable_meta=True, silent=True),
-        )
+        try:
+            self._run = wandb.init(
+                project=self.project,
+                mode=self.mode,
+                dir=directory,
+                config=dict(config),
+                name=name,
+                group=self.group or group,
+                job_type=job_type,
+                reinit="create_new",
+                settings=wandb.Settings(console="off", x_disable_stats=True, x_disable_meta=True, silent=True),
+            )
+        except Error as error:
+            reason = " ".join(str(error).split())
+            raise SettingError(
+                f"tracking.mode={self.mode}: W&B did not start ({reason}): {_WAYS}; "
+                f"this run goes on with resume={directory} tracking=none"
+            ) from error
 
     @property
     def run(self) -> wandb.Run:
@@ -71,3 +89,37 @@ class WandbTracker:
         if self._run is not None:
             self._run.finish(exit_code=1 if failed else 0)
             self._run = None
+
+
+def has_key() -> bool:
+    """Whether W&B would find a key or token: in the environment, in netrc, or in its own settings. Asks no network."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    own = _settings()
+    host = urlsplit(os.environ.get("WANDB_BASE_URL") or own.get("base_url") or "https://api.wandb.ai").netloc
+    return bool(own.get("api_key")) or any(_netrc_has(path, host) for path in _netrc_paths())
+
+
+def _settings() -> dict[str, str]:
+    """What `wandb login` and `wandb init` keep, for the person and in the working directory."""
+    person = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb")
+    here = Path(os.environ.get("WANDB_DIR") or ".") / "wandb"
+    parser = configparser.ConfigParser()
+    try:
+        parser.read([folder.expanduser() / "settings" for folder in (person, here)])
+    except (configparser.Error, UnicodeDecodeError):
+        return {}
+    return dict(parser["default"]) if parser.has_section("default") else {}
+
+
+def _netrc_paths() -> list[Path]:
+    chosen = os.environ.get("NETRC")
+    return [Path(name).expanduser() for name in ([chosen] if chosen else ["~/.netrc", "~/_netrc"])]
+
+
+def _netrc_has(path: Path, host: str) -> bool:
+    try:
+        found = netrc.netrc(path).authenticators(host)
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return found is not None and bool(found[2])

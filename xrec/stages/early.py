@@ -1,0 +1,48 @@
+"""What can be refused before any data is read, and before there is a run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from omegaconf import DictConfig
+
+from xrec.config.instantiate import instantiate
+from xrec.errors import RunError
+from xrec.tracking.base import Tracker
+
+#: nodes that are built without data, by the stage that uses them
+_PARTS = {"explain": ("masker", "players", "explainer"), "fidelity": ("masker", "players", "fidelity")}
+
+
+def refuse_early(config: DictConfig) -> None:
+    """Refuse a device that is not there, a tracker that cannot start, and arguments that a part does not take.
+
+    The parts are built for what their constructors say, and thrown away: a stage would do so hours later.
+
+    Raises:
+        RunError: no such device. SettingError, DataError: whatever a part refuses.
+    """
+    _check_device(str(config.device))
+    tracker: Tracker = instantiate(config.tracking)
+    tracker.check()
+    instantiate(config.data.source)
+    instantiate(config.split)
+    for node in dict.fromkeys(name for stage in config.stages for name in _PARTS.get(stage, ())):
+        _build(config.get(node) or {})
+
+
+def _build(node: Mapping[str, object]) -> None:
+    """A part, or every entry of a group of parts."""
+    for part in [node] if "_target_" in node else node.values():
+        instantiate(part)
+
+
+def _check_device(device: str) -> None:
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise RunError(f"device={device}: this machine or this build of torch has no CUDA; use device=cpu")
+    if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
+        raise RunError(f"device={device}: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise RunError(f"device={device}: this machine or this build of torch has no MPS; use device=cpu")
