@@ -16,7 +16,7 @@ from xrec.report.html import write_report
 from xrec.report.read import ReportError, read_results, read_study
 from xrec.report.render import clean
 
-VOID = {"meta", "br", "link", "img", "hr", "input"}
+VOID = {"meta", "br", "wbr", "link", "img", "hr", "input"}
 
 
 class Page(HTMLParser):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 
 import polars as pl
@@ -58,11 +59,13 @@ def show(run: Run) -> None:
     """Print the run: data card, ranking, fidelity, and where the report is."""
     from rich.console import Console
 
-    console = Console(width=None if Console().is_terminal else 160)
-    ranked = RANKING_SUMMARY if console.width >= 150 else ("ndcg",)
-    for name, table in tables(run, ranked):
+    console = Console()
+    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+        # A file has no width of its own, and rich would take 80.
+        console.width = 160
+    for name, table in tables(run, RANKING_SUMMARY):
         if name.startswith(("data", "ranking", "fidelity")):
-            console.print(to_rich(table, name.replace("_", ", ").capitalize()))
+            console.print(to_rich(table, name.replace("_", ", ").capitalize(), width=console.width), end="\n\n")
     html = run.store.path("report.html")
     console.print(
         f"report: {html}" if html.is_file() else f"run: {run.store.directory}", soft_wrap=True, highlight=False

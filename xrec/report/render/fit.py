@@ -20,7 +20,8 @@ _ATOM = re.compile(rf"{_NUMBER.pattern}|.", re.DOTALL)
 class Ruler(NamedTuple):
     """How wide a face sets things: text, numbers, intervals; the room of a mark, the gap between columns.
 
-    narrow: how wide a text column may always be; `indent`: what stands before a row name below a heading.
+    narrow: how wide a text column may always be; `bold`: how much wider bold numbers are; `below`: the room of a mark
+    that an interval keeps free; `indent`: what stands before a row name below a heading.
     """
 
     text: Measure
@@ -29,6 +30,8 @@ class Ruler(NamedTuple):
     mark: float
     gap: float
     narrow: float
+    bold: float = 1
+    below: float = 0
     indent: float = 0
 
 
@@ -106,13 +109,14 @@ def _text_need(text: str, narrow: float, measure: Measure) -> Need:
 def _column_need(laid_out: Grid, number: int, ruler: Ruler) -> Need:
     column = laid_out.columns[number]
     needs = [_text_need(word, ruler.narrow, ruler.text) for word in column.heading.split(" ")]
-    mark = ruler.mark if column.marked else 0
+    mark, below = (ruler.mark, ruler.below) if column.marked else (0, 0)
     for cell in (cells[number] for _, rows in laid_out.blocks for _, cells in rows):
         words = cell_words(cell)
         if cell is not None and cell["text"] is not None:
             needs.append(_text_need(words.main, ruler.narrow, ruler.text))
         else:
-            width = max(ruler.number(words.main) + mark, ruler.interval(words.interval))
+            number_width = ruler.number(words.main) * (ruler.bold if cell is not None and cell["best"] else 1)
+            width = max(number_width + mark, ruler.interval(words.interval) + below)
             needs.append(Need(width, width))
     return _widest(needs)
 

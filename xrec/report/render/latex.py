@@ -12,7 +12,7 @@ import polars as pl
 from xrec.report.render.fit import Block, Ruler, fit, pieces, wrap
 from xrec.report.render.grid import Column, Grid, grid
 from xrec.report.render.numbers import cell_words, minus
-from xrec.report.render.typeset import escape_latex, interval_points, number_points, points
+from xrec.report.render.typeset import BOLD, escape_latex, interval_points, number_points, points
 
 #: An article at 10 pt on A4 or letter paper: 345 pt wide, 550 pt high, here less a margin for other fonts.
 _WIDTH, _HEIGHT = 335, 510
@@ -23,7 +23,7 @@ _GAP = 8
 _HEAD = [
     r"% \usepackage{booktabs}",
     r"\begin{table}[tp]",
-    r"\centering\sloppy\footnotesize\setlength{\tabcolsep}{4pt}",
+    r"\centering\sloppy\footnotesize\setlength{\tabcolsep}{4pt}\setlength{\belowcaptionskip}{4pt}",
 ]
 
 
@@ -51,7 +51,7 @@ def to_latex(table: pl.DataFrame, title: str = "", name: str = "", columns: Sequ
     """
     laid_out = grid(table, columns)
     caption = f"{title}. {laid_out.caption}" if title else laid_out.caption
-    ruler = Ruler(points, number_points, interval_points, mark=0, gap=_GAP, narrow=_NARROW)
+    ruler = Ruler(points, number_points, interval_points, mark=0, gap=_GAP, narrow=_NARROW, bold=BOLD)
     room = _HEIGHT - _caption_height(caption)
     tabulars = [part for block in fit(laid_out, ruler, _WIDTH) for part in _tabulars(laid_out, block, room)]
     label = rf"\label{{tab:{re.sub(r'[^A-Za-z0-9:-]+', '-', name)}}}"

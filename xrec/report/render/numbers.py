@@ -45,7 +45,7 @@ def number_words(value: float, form: str) -> str:
     if abs(value) >= _LARGE:
         return format(value, ".6g")
     # A count of 2321 beside one of 1,056,247 reads as another kind of number.
-    text = format(value, form if "," in form else re.sub(r"(\.\d+)?[a-z%]?$", r",\g<0>", form, count=1))
+    text = format(value, form if "," in form else re.sub(r"(\.\d+)?[a-zA-Z%]?$", r",\g<0>", form, count=1))
     if form.endswith("f") and "," not in form and abs(value) < 1:
         # ".0755", as the protocol writes shares: the zero before the point says nothing and costs a column.
         text = text.replace("0.", ".", 1)

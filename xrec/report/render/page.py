@@ -45,8 +45,11 @@ def _ruler() -> Ruler:
     def text(words: str) -> float:
         return _CHARACTER * cell_len(words)
 
+    def interval(words: str) -> float:
+        return _SMALL * cell_len(words)
+
     # .mark and the padding of a cell in template.html, in pixels.
-    return Ruler(text, text, lambda words: _SMALL * cell_len(words), mark=16, gap=18, narrow=_NARROW)
+    return Ruler(text, text, interval, mark=16, below=16, gap=18, narrow=_NARROW, bold=1.1)
 
 
 def _words(text: str) -> Markup:
@@ -94,16 +97,16 @@ def _cell(cell: dict[str, Any] | None, column: Column) -> Markup:
     from markupsafe import Markup
 
     words = cell_words(cell)
-    if cell is None or cell["text"] is not None:
+    if cell is not None and cell["text"] is not None:
         return Markup("<td{}>{}</td>").format(_kind(column), _words(words.main))
-    shown = Markup("<b>{}</b>" if cell["best"] else "{}").format(minus(words.main))
+    shown = Markup("<b>{}</b>" if cell is not None and cell["best"] else "{}").format(minus(words.main))
     # The mark has its own room, so that the digits of a column stand below each other.
     room = Markup('<span class="mark">{}</span>') if column.marked else Markup("{}")
     shown += room.format(words.mark)
     if words.interval:
         shown += Markup("<br><small>{}</small>").format(minus(words.interval)) + room.format("")
     tip = Markup("")
-    if words.mark and cell["p"] is not None:
+    if cell is not None and words.mark and cell["p"] is not None:
         form = "+" + (cell["form"] or ".4g").lstrip("+")
         tip = Markup(' title="difference to random {}, p {} (Holm)"').format(
             minus(number_words(cell["difference"], form)), p_words(cell["p"])
