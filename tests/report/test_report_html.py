@@ -10,13 +10,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 import synthetic
+from xrec.report.read import ReportError, read_results, read_study
 
 from xrec.report.cards import user_cards
 from xrec.report.html import write_report
-from xrec.report.read import ReportError, read_results, read_study
 from xrec.report.render import clean
 
-VOID = {"meta", "br", "link", "img", "hr", "input"}
+VOID = {"meta", "br", "wbr", "link", "img", "hr", "input"}
 
 
 class Page(HTMLParser):

@@ -17,7 +17,7 @@ from xrec.report.errors import ReportError
 from xrec.report.fidelity import CaseGroup, fidelity_setting, fidelity_table, left_out_words, of_family
 from xrec.report.metrics import title_of
 from xrec.report.plot import figure_svg
-from xrec.report.render import clean, to_html
+from xrec.report.render import cell_words, clean, minus, number_words, to_html
 from xrec.report.run_tables import RunTables
 from xrec.report.tables import main_model
 from xrec.rundir.saved import SavedRun, require_directory
@@ -60,8 +60,8 @@ def _template() -> Any:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, finalize=finalize,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["signed"] = lambda value: f"{value:+.3f}".replace("-", "−")
-    environment.filters["count"] = lambda value: f"{value:,.10g}"
+    # The numbers of the page are written as those of its tables.
+    environment.filters["number"] = lambda value, form: minus(number_words(value, form))
     return environment.get_template("template.html")
 
 
@@ -168,14 +168,15 @@ def _ranking_findings(ranking: pl.DataFrame) -> list[str]:
         if own.is_empty() or others.is_empty():
             continue
         best = others.row(0, named=True)
+        shown = [cell_words(cell).main for cell in (own.row(0, named=True), best)]
         compared = ranking.filter(
             (pl.col("block") == block) & (pl.col("row") == best["row"]) & (pl.col("form") == "+.4f")
         )
-        sentence = f"{block}: NDCG@10 of {title_of(main)} is {own['value'][0]:.4f}, "
-        sentence += f"of the best baseline ({title_of(best['row'])}) {best['value']:.4f}"
+        sentence = f"{block}: NDCG@10 of {title_of(main)} is {shown[0]}, "
+        sentence += f"of the best baseline ({title_of(best['row'])}) {shown[1]}"
         if compared.height and compared["low"][0] is not None:
-            cell = compared.row(0, named=True)
-            sentence += f"; paired difference {cell['value']:+.4f} [{cell['low']:+.4f}, {cell['high']:+.4f}]"
+            difference = cell_words(compared.row(0, named=True))
+            sentence += f"; paired difference {minus(difference.main)} {minus(difference.interval)}"
         sentences.append(f"{sentence}.")
     return sentences
 

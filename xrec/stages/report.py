@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 
 import polars as pl
 from omegaconf import DictConfig
@@ -40,10 +41,14 @@ def show(tables: RunTables) -> None:
     """Print the run: data card, ranking, fidelity, and where the report is."""
     from rich.console import Console
 
-    console = Console(width=None if Console().is_terminal else 160)
+    console = Console()
+    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+        # A file has no width of its own, and rich would take 80.
+        console.width = 160
     for name, table in tables.all():
         if name.startswith(("data", "ranking", "fidelity")):
-            console.print(to_rich(table, name.replace("_", ", ").capitalize()))
+            title = name.replace("_", ", ").capitalize()
+            console.print(to_rich(table, title, width=console.width, columns=tables.short(table)), end="\n\n")
     html = tables.run.directory / "report.html"
     console.print(
         f"report: {html}" if html.is_file() else f"run: {tables.run.directory}", soft_wrap=True, highlight=False
