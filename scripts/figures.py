@@ -62,7 +62,9 @@ def run_figures(run: Path, out: Path) -> tuple[list[Path], list[str]]:
 
     saved = SavedRun(run)
     if not saved.stages:
-        raise RunError(f"{run} holds no finished stage of a run: finish it with resume={run}")
+        raise RunError(
+            f"{run} holds no finished stage of a run: finish it with `python experiments/run.py resume={run}`"
+        )
     tables, results = RunTables(saved), saved.results
     families = list(dict.fromkeys(metric.family for metric in results.metrics.values() if metric.family))
     made: dict[str, Callable[[], Any]] = {
@@ -102,8 +104,11 @@ def study_figures(study_directory: Path, out: Path) -> tuple[list[Path], list[st
 
 def _write(made: dict[str, Callable[[], Any]], out: Path) -> tuple[list[Path], list[str]]:
     """Write each table or figure under its name; those that come out empty are named instead."""
+    from xrec.files import written as written_to
     from xrec.report.plot import save_figure
 
+    with written_to(out):
+        out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     absent: list[str] = []
     for name, make in made.items():
@@ -125,7 +130,6 @@ def _write_table(table: pl.DataFrame, out: Path, name: str) -> list[Path]:
 
     texts = {out / f"{name}.tex": to_latex(table, name=name), out / f"{name}.md": to_markdown(table)}
     for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
     return list(texts)
 
