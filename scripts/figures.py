@@ -54,6 +54,8 @@ def run_figures(run: Path, out: Path) -> tuple[list[Path], list[str]]:
     Raises:
         RunError: there are no results, or a file is damaged.
     """
+    import polars as pl
+
     from xrec.errors import RunError
     from xrec.report import figures
     from xrec.report.fidelity import CaseGroup, fidelity_table, of_family
@@ -66,7 +68,8 @@ def run_figures(run: Path, out: Path) -> tuple[list[Path], list[str]]:
             f"{run} holds no finished stage of a run: finish it with `python experiments/run.py resume={run}`"
         )
     tables, results = RunTables(saved), saved.results
-    families = list(dict.fromkeys(metric.family for metric in results.metrics.values() if metric.family))
+    measured = results.where(pl.col("stage") == "fidelity", pl.col("explainer").is_not_null()).frame["metric"].unique()
+    families = list(dict.fromkeys(results.metric(name).family for name in results.order(measured)))
     made: dict[str, Callable[[], Any]] = {
         "learning_curves": lambda: figures.learning_curves(saved.log),
         "ranking": lambda: tables.ranking,

@@ -10,7 +10,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 import synthetic
-from xrec.report.read import ReportError, read_results, read_study
 
 from tests.rundirs import put_on_record
 from xrec.errors import RunError

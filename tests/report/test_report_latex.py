@@ -12,14 +12,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 from synthetic import HOSTILE, data_card
-from xrec.report.read import read_study
 
 from xrec.report.cells import table_of
-from xrec.report.fidelity import fidelity_table
+from xrec.report.fidelity import fidelity_groups, fidelity_table, headline
 from xrec.report.records import data_card_table, data_facts_table, front_table
 from xrec.report.render import escape_latex, minus, to_latex
 from xrec.report.render.typeset import BOLD, interval_points, number_points, points
-from xrec.report.tables import cost_table, parts_table, ranking_table
+from xrec.report.tables import components_table, cost_table, ranking_table
+from xrec.rundir.study import read_study
+from xrec.rundir.table import Results
 
 NAMES = (
     *HOSTILE, "推荐系统的解释方法" * 3, "Crème brûlée – “fine” ½ kg™ «fin» Łódź naïve Δ≥±", "a--b ?` !` << ,, ---",
@@ -42,16 +43,16 @@ def compiled(body: str, folder: Path, paper: str = "letterpaper") -> str:
     return log
 
 
-def run_tables(results: pl.DataFrame) -> Iterator[pl.DataFrame]:
+def run_tables(results: Results) -> Iterator[pl.DataFrame]:
     """Every table of a run, with all its columns."""
     yield data_card_table(data_card())
     yield data_facts_table(data_card())
     yield ranking_table(results)
-    yield parts_table(results)
+    yield components_table(results)
     yield cost_table(results)
-    for group in ("new", "repeat"):
-        yield fidelity_table(results, group)
-        yield fidelity_table(results, group, None)
+    for cases in fidelity_groups(results):
+        yield fidelity_table(results, cases, headline(results))
+        yield fidelity_table(results, cases, variants=(None, "normalised", "discrete"))
 
 
 def made_tables() -> Iterator[pl.DataFrame]:
@@ -75,7 +76,7 @@ def made_tables() -> Iterator[pl.DataFrame]:
 
 
 @pytest.mark.parametrize("paper", ["letterpaper", "a4paper"])
-def test_every_table_fits_the_text(paper: str, results: pl.DataFrame, study_directory: Path, tmp_path: Path) -> None:
+def test_every_table_fits_the_text(paper: str, results: Results, study_directory: Path, tmp_path: Path) -> None:
     tables = [*run_tables(results), front_table(read_study(study_directory)), *made_tables()]
     texts = [to_latex(table, f"Table {n} {HOSTILE[1]}", name=f"t{n}") for n, table in enumerate(tables)]
     log = compiled("\n\\clearpage\n".join(texts), tmp_path, paper)

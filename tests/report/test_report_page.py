@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from xrec.report.cells import table_of
 from xrec.report.html import write_report
 from xrec.report.render import to_html
 from xrec.report.tables import ranking_table
+from xrec.rundir.table import Results
 
 TEMPLATE = (Path(__file__).parents[2] / "xrec" / "report" / "template.html").read_text()
 #: Digits of DejaVu Sans, the widest font of the page, are .636 of the font size wide (bold .696): .86rem, small .78em.
@@ -85,7 +87,7 @@ def text_width() -> float:
 
 
 def test_the_tables_of_a_report_need_no_sideways_scrolling(run_directory: Path) -> None:
-    found = widths(write_report(run_directory).read_text(encoding="utf-8"))
+    found = widths(write_report(RunTables(SavedRun(run_directory))).read_text(encoding="utf-8"))
     assert len(found) > 8
     assert max(found) <= text_width()
     assert max(found) > 0.6 * text_width(), "so careful that columns are lost"
@@ -105,8 +107,9 @@ def test_any_number_of_columns(n_columns: int) -> None:
     assert max(found) <= text_width()
 
 
-def test_stacked_tables_hold_every_column_once_and_every_row_each(results: pl.DataFrame) -> None:
-    table = ranking_table(pl.concat([results, results.with_columns(pl.col("k") + 1)]))
+def test_stacked_tables_hold_every_column_once_and_every_row_each(results: Results) -> None:
+    more = pl.concat([results.frame, results.frame.with_columns(pl.col("k") + 1)])
+    table = ranking_table(replace(results, frame=more))
     tables = Tables(to_html(table)).tables
     assert len(tables) > 1
     heads = [text.rstrip("\u00a0↑↓") for shown in tables for text, _ in shown[0][1:]]

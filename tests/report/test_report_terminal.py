@@ -6,7 +6,6 @@ import io
 import re
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -20,6 +19,8 @@ from synthetic import HOSTILE
 from xrec.report.cells import table_of
 from xrec.report.render import clean, number_words, p_words, to_rich
 from xrec.report.render.fit import pieces, wrap
+from xrec.report.run_tables import RunTables
+from xrec.rundir.saved import SavedRun
 from xrec.stages.report import show
 
 WIDTHS = (60, 80, 120, 160)
@@ -210,8 +211,7 @@ def test_a_run_shown_without_a_terminal_obeys_columns(
     monkeypatch.delenv("COLUMNS", raising=False)
     if columns is not None:
         monkeypatch.setenv("COLUMNS", columns)
-    store = SimpleNamespace(directory=run_directory, path=lambda name: run_directory / name)
-    show(SimpleNamespace(store=store, config=SimpleNamespace(threads=2)))  # pyright: ignore[reportArgumentType]
+    show(RunTables(SavedRun(run_directory)))
     shown = capsys.readouterr().out
     tables = shown[: shown.rindex("report: " if (run_directory / "report.html").exists() else "run: ")]
     assert "Ranking on the test part" in " ".join(tables.split())
