@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.by_hand import CASES, cases, value_function
+from xrec.errors import SettingError
 from xrec.explain.attention import AdditiveContributions, RawAttention
 from xrec.explain.base import Explainer, case_seed, numpy_global_seed
 from xrec.explain.controls import Popularity, Random
@@ -130,8 +132,24 @@ def test_what_stands_beyond_a_case_s_players_is_ignored_and_no_number_among_them
     assert np.isnan(found.values).sum(1).tolist() == [0, 5, 3, 6]
     assert given[0, 0] == 0 and given[2, 7] == 0  # the explainer's own table is left alone
     given[1, 2] = given[3, 0] = number
-    with pytest.raises(FloatingPointError, match=r"explainer mine gave values that are not numbers for cases \[1, 3\]"):
+    with pytest.raises(SettingError, match=r"explainer mine gave values that are not numbers for cases \[1, 3\]"):
         Given(given).attribute(value_function(), 0, "mine")
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (np.zeros((8, 4)), r"values of shape \(8, 4\), expected \(4, 8\): cases, players"),
+        (np.zeros(32), r"values of shape \(32,\), expected \(4, 8\)"),
+        (np.zeros((4, 9)), r"values of shape \(4, 9\)"),
+        (np.zeros((1, 8)), r"values of shape \(1, 8\)"),  # would broadcast
+        ([[0.0], [0.0, 1.0]], r"no array of numbers \(setting an array element"),
+        (None, r"values of shape \(\)"),
+    ],
+)
+def test_an_answer_of_another_shape_is_refused_by_name(answer: Any, says: str) -> None:
+    with pytest.raises(SettingError, match=f"^explainer mine gave {says}"):
+        Given(answer).attribute(value_function(), 0, "mine")
 
 
 def test_a_seed_is_keyed_by_what_is_explained_by_whom_and_nothing_else() -> None:
@@ -162,9 +180,11 @@ def test_the_global_generator_is_seeded_and_put_back_also_after_an_error() -> No
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-@pytest.mark.parametrize("budget", [0, -3, "all"])
+@pytest.mark.parametrize("budget", [0, -3, "all", 1_000_001])
 def test_impossible_budgets_are_refused(budget) -> None:
-    with pytest.raises(ValueError, match=f"PermutationShap: budget must be 'auto' or a positive number.*{budget!r}"):
+    with pytest.raises(
+        ValueError, match=f"PermutationShap: budget must be 'auto' or from 1 to 1000000 forwards, got {budget!r}"
+    ):
         PermutationShap(budget)
 
 
@@ -174,13 +194,14 @@ def test_a_budget_of_one_permutation_is_enough_and_one_less_is_not() -> None:
         PermutationShap(16).attribute(value_function(CASES[:1]), 0, "x")
 
 
-def test_the_smallest_settings_are_legal_and_smaller_ones_refused() -> None:
+def test_the_ends_of_what_is_legal_and_what_is_beyond_them() -> None:
     assert (Random(1).n_draws, Random().n_draws, Popularity().n_draws) == (1, 10, 1)
-    with pytest.raises(ValueError, match="n_draws must be at least 1, got 0"):
-        Random(0)
+    for n in (0, 10_001):
+        with pytest.raises(SettingError, match=f"n_draws must be from 1 to 10000, got {n}"):
+            Random(n)
+        with pytest.raises(SettingError, match=f"n_steps must be from 1 to 10000, got {n}"):
+            IntegratedGradients(n)
     assert (IntegratedGradients(1).n_steps, IntegratedGradients().n_steps) == (1, 32)
-    with pytest.raises(ValueError, match="n_steps must be at least 1, got 0"):
-        IntegratedGradients(0)
 
 
 class Seeds(ShapExplainer):

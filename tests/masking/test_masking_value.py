@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tests.by_hand import CASES, OnPaper, Table, attribution, cases, value_function
 from tests.games import plain_history
+from xrec.errors import SettingError
 from xrec.masking.value import ValueFunction
 
 
@@ -143,3 +146,47 @@ def test_cases_without_their_histories_are_refused() -> None:
     value = value_function()
     with pytest.raises(ValueError, match="4 cases but 1 histories"):
         ValueFunction(value.model, plain_history([[1]]), cases(), value.candidates, value.settings)
+
+
+class Spoilt(Table):
+    """Gives what `how` makes of its scores [B, M, T]."""
+
+    def __init__(self, how: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.how = how
+
+    def score(self, context, presence=None, targets=None):
+        return self.how(super().score(context, presence, targets))
+
+
+SHAPES = {
+    r"score gave \(4, 2\), expected a tensor \(4, 2, 1\): histories, masked copies of each, items": lambda s: s[
+        :, :, 0
+    ],
+    r"score gave \(2, 4, 1\), expected": lambda s: s.transpose(0, 1),
+    r"score gave \(4, 1, 1\), expected": lambda s: s[:, :1],  # would broadcast
+    r"score gave list, expected": lambda s: s.tolist(),
+}
+
+
+@pytest.mark.parametrize("says", SHAPES)
+def test_scores_of_another_shape_are_refused_by_name(says: str) -> None:
+    with pytest.raises(SettingError, match=f"^model Spoilt: {says}"):
+        value_function(model=Spoilt(SHAPES[says])).values(np.ones((4, 2, 8)))
+
+
+def test_a_catalogue_of_another_size_is_refused_by_name() -> None:
+    value = value_function(model=Spoilt(lambda s: s[:, :, :-1]))
+    with pytest.raises(SettingError, match=r"^model Spoilt: score gave \(4, 3, 23\), expected a tensor \(4, 3, 24\)"):
+        value.ranks(np.ones((4, 3, 8), dtype=bool))
+    with pytest.raises(SettingError, match=r"^model Spoilt: score gave \(4, 1, 23\), expected a tensor \(4, 1, 24\)"):
+        value.spread()
+
+
+def test_scores_that_are_no_numbers_are_refused_with_their_cases() -> None:
+    value = value_function(model=Spoilt(lambda s: s.where(s != -5.0, torch.nan)))  # the second case, masked
+    with pytest.raises(SettingError, match=r"^model Spoilt: cases \[1\] have scores that are nan when some of the his"):
+        value.values(np.zeros((4, 2, 8)))
+    value = value_function(model=Spoilt(lambda s: s.where(s != 3.5, -torch.inf)))  # the first case, whole
+    with pytest.raises(SettingError, match=r"^model Spoilt: cases \[0\] have scores that are not finite"):
+        value.ends()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from xrec.errors import SettingError
 from xrec.ranking.evaluate import RankingSettings, best_rank, evaluate, top_items
 from xrec.types import HistoryTable, TargetTable
 
@@ -123,8 +126,29 @@ def test_default_cut_offs_are_legal_on_a_catalogue_smaller_than_them():
 
 
 def test_scores_that_are_nan_are_refused():
-    with pytest.raises(ValueError, match="nan"):
+    with pytest.raises(SettingError, match="^ranking: model toy gave scores that are nan"):
         measured(SCORE * np.nan)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 4), (3, 6), (3, 1), (3, 1, 5)])
+def test_scores_of_another_shape_are_refused(shape):
+    with pytest.raises(
+        SettingError, match=rf"^ranking: model toy gave scores {re.escape(str(shape))}, expected \(3, 5\): users, items"
+    ):
+        measured(torch.zeros(shape))
+
+
+def test_an_ablation_of_the_wrong_shape_is_called_by_what_is_left_out():
+    with pytest.raises(SettingError, match="^ranking: model toy without linear gave scores"):
+        evaluate(
+            lambda users: {("toy", None): SCORE[users], ("toy", "linear"): SCORE[users, :2]},
+            [np.arange(3)],
+            table(HISTORY),
+            wanted(TARGETS),
+            POPULARITY,
+            ["all"],
+            SETTINGS,
+        )
 
 
 def test_models_ranked_together_are_ranked_as_they_are_alone():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xrec.errors import SettingError
 from xrec.masking.value import ValueFunction
 from xrec.types import Attribution, Case, Doubles, Floats, Role
 
@@ -59,16 +60,19 @@ class Explainer(ABC):
     n_draws: int = 1
 
     def attribute(self, value: ValueFunction, seed: int, name: str, draw: int = 0) -> Attribution:
-        """Attribution of every case of `value`; forwards and seconds are counted per case."""
+        """Attribution of every case of `value`; forwards and seconds are counted per case.
+
+        Raises:
+            SettingError: the answer has another shape, or is not finite where a player is.
+        """
         f_x, f_empty = value.ends()
         before, started = value.forwards.copy(), time.perf_counter()
-        values = np.array(self.values(Request(value, seed, name, draw)), dtype=np.float64)
+        answer = self.values(Request(value, seed, name, draw))
         seconds = (time.perf_counter() - started) / max(1, len(value))
+        values = _as_array(answer, name, (len(value), value.width))
         values[np.arange(values.shape[1]) >= value.n_players[:, None]] = np.nan
         if not np.isfinite(values[~np.isnan(values)]).all() or np.isnan(values).sum() != _padding(value):
-            raise FloatingPointError(
-                f"explainer {name} gave values that are not numbers for cases {_where(values, value)}"
-            )
+            raise SettingError(f"explainer {name} gave values that are not numbers for cases {_where(values, value)}")
         return Attribution(
             explainer=name,
             draw=draw,
@@ -91,6 +95,20 @@ class Explainer(ABC):
     @abstractmethod
     def values(self, request: Request) -> Doubles | Floats:
         """[B, P]; what stands beyond a case's players is ignored."""
+
+
+def _as_array(answer: object, name: str, expected: tuple[int, int]) -> Doubles:
+    """The answer of an explainer of any origin, as a copy. Raises: SettingError, when it is no array [B, P]."""
+    try:
+        values = np.array(answer, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"explainer {name} gave no array of numbers ({' '.join(str(error).split())})") from error
+    if values.shape != expected:
+        raise SettingError(
+            f"explainer {name} gave values of shape {values.shape}, expected {expected}: cases, players of the longest "
+            "history"
+        )
+    return values
 
 
 def _padding(value: ValueFunction) -> int:

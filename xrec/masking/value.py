@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xrec.errors import SettingError
 from xrec.masking.maskers import Masker
 from xrec.masking.players import PlayerMap
-from xrec.models.base import Context, History, Recommender
+from xrec.models.base import Context, History, Recommender, checked_scores
 from xrec.types import Bools, Case, Doubles, Ints
 
 
@@ -67,14 +68,21 @@ class ValueFunction:
         return self._context
 
     def values(self, masks: Bools | np.ndarray) -> Doubles:
-        """Raw scores [B, M] of the targets for players present, masks [B, M, P] (bool, or a presence in [0, 1])."""
+        """Raw scores [B, M] of the targets for players present, masks [B, M, P] (bool, or a presence in [0, 1]).
+
+        Raises:
+            SettingError: the model gives scores that are nan, or of another shape than it should.
+        """
         with torch.no_grad():
-            return np.concatenate([self.score(m).double().cpu().numpy() for m in self._chunks(masks)], axis=1)
+            scores = np.concatenate([self.score(m).double().cpu().numpy() for m in self._chunks(masks)], axis=1)
+        if np.isnan(scores).any():
+            raise SettingError(f"{self._whose(np.isnan(scores))} that are nan when some of the history is masked")
+        return scores
 
     def score(self, present: Tensor) -> Tensor:
         """`values` as a tensor, differentiable with respect to `present` [B, M, P]."""
         self.forwards += present.shape[1]
-        return self.model.score(self.context, self._presence(present), self.targets).squeeze(-1)
+        return checked_scores(self.model, self.context, self._presence(present), self.targets).squeeze(-1)
 
     def ranks(self, masks: Bools) -> Ints:
         """Rank [B, M] of the targets among the candidates: 1 + candidates with a higher score + ties with a lower
@@ -84,7 +92,7 @@ class ValueFunction:
 
     def _rank(self, present: Tensor) -> Ints:
         self.forwards += present.shape[1]
-        scores = self.model.score(self.context, self._presence(present))  # [B, m, I]
+        scores = checked_scores(self.model, self.context, self._presence(present))  # [B, m, I]
         target = self.targets.unsqueeze(1).expand(-1, present.shape[1], 1)
         own = scores.gather(2, target)
         ids = torch.arange(scores.shape[2], device=scores.device)
@@ -95,7 +103,7 @@ class ValueFunction:
         """[B] largest minus smallest score over the candidates, for the whole history."""
         if self._spread is None:
             with torch.no_grad():
-                scores = self.model.score(self.context, self.full())[:, 0].double()
+                scores = checked_scores(self.model, self.context, self.full())[:, 0].double()
             high = scores.masked_fill(~self.candidates, -torch.inf).amax(1)
             low = scores.masked_fill(~self.candidates, torch.inf).amin(1)
             self._spread = (high - low).cpu().numpy()
@@ -110,6 +118,8 @@ class ValueFunction:
         if self._ends is None:
             whole = self.full().cpu().numpy()
             both = self.values(np.concatenate([whole, np.zeros_like(whole)], axis=1))
+            if not np.isfinite(both).all():
+                raise SettingError(f"{self._whose(~np.isfinite(both))} that are not finite")
             self._ends = both[:, 0], both[:, 1]
         return self._ends
 
@@ -121,6 +131,10 @@ class ValueFunction:
         view = ValueFunction(self.model, history, (self.cases[row],), self.candidates[row : row + 1], self.settings)
         view.forwards = self.forwards[row : row + 1]
         return view
+
+    def _whose(self, bad: Bools) -> str:
+        cases = [self.cases[row].index for row in np.flatnonzero(bad.any(axis=1))]
+        return f"model {type(self.model).__name__}: cases {cases} have scores"
 
     def _presence(self, present: Tensor) -> Tensor:
         return self.settings.masker.presence(self.settings.players.expand(present))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xrec.errors import SettingError
 from xrec.types import Cache, Dataset, HistoryTable, Progress
 
 
@@ -165,6 +166,29 @@ class Recommender(nn.Module, ABC):
             TypeError: the model has no attention.
         """
         raise TypeError(f"{type(self).__name__} has no attention over the history")
+
+
+def checked_scores(
+    model: Recommender, context: Context, presence: Tensor | None = None, targets: Tensor | None = None
+) -> Tensor:
+    """`model.score` of these arguments, for models of any origin.
+
+    Raises:
+        SettingError: its answer is no tensor [B, M, T].
+    """
+    scores: object = model.score(context, presence, targets)
+    expected = (
+        len(context.history),
+        1 if presence is None else presence.shape[1],
+        model.n_items if targets is None else targets.shape[1],
+    )
+    if not isinstance(scores, Tensor) or scores.shape != expected:
+        shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise SettingError(
+            f"model {type(model).__name__}: score gave {shape}, expected a tensor {expected}: "
+            "histories, masked copies of each, items"
+        )
+    return scores
 
 
 class AdditiveRecommender(Recommender):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xrec.errors import SettingError
 from xrec.ranking import metrics
 from xrec.types import Bools, Doubles, HistoryTable, Ints, TargetTable, TopN, membership
 
@@ -68,10 +69,9 @@ def evaluate(
     groups = tuple(groups)
     for users in chunks:
         by_model = score(users)
-        for name, scores in by_model.items():
-            if torch.isnan(scores).any():
-                raise ValueError(f"ranking: model {name} gave scores that are nan")
         n_items = len(popularity)
+        for name, scores in by_model.items():
+            _check(name, scores, (len(users), n_items))
         known = table.known(users, n_items)
         wanted = membership(targets.indptr, targets.item, users, n_items)
         for group in groups:
@@ -92,13 +92,23 @@ def evaluate(
     return result
 
 
+def _check(name: Hashable, scores: Tensor, expected: tuple[int, int]) -> None:
+    called = " without ".join(str(part) for part in (name if isinstance(name, tuple) else (name,)) if part is not None)
+    if scores.shape != expected:
+        raise SettingError(
+            f"ranking: model {called} gave scores {tuple(scores.shape)}, expected {expected}: users, items"
+        )
+    if torch.isnan(scores).any():
+        raise SettingError(f"ranking: model {called} gave scores that are nan")
+
+
 def _hidden(group: str, known: Bools, cold: Ints | None) -> Bools | None:
     """[B, I] what a group leaves out of the ranking; None: nothing."""
     if group == "new":
         return known
     if group == "cold":
         if cold is None:
-            raise ValueError("ranking: group cold needs cold items; use split=cold_item, or leave it out")
+            raise SettingError("ranking: group cold needs cold items; use split=cold_item, or leave it out")
         hidden = np.ones_like(known)
         hidden[:, cold] = False
         return hidden

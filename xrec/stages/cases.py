@@ -16,7 +16,7 @@ from xrec.masking.value import ValueFunction, ValueSettings
 from xrec.models.base import History, Recommender
 from xrec.ranking.evaluate import top_items
 from xrec.rundir.saved import SavedRun
-from xrec.stages.run import Run, by_length, chunked, release_memory
+from xrec.stages.run import Run, by_length, chunked, release_memory, score_users
 from xrec.types import Case, Ints
 
 CASES = "cases.parquet"
@@ -35,8 +35,7 @@ def choose_cases(run: Run, model: Recommender) -> list[Case]:
     users = np.sort(run.numpy_generator(3).permutation(eligible)[: settings.n_users])
     catalogue, cases = run.dataset.catalogue, []
     for chunk in by_length(users, table.lengths(), settings.chunk_size):
-        with torch.no_grad():
-            scores = model.score(model.prepare(History.from_table(table, chunk, run.device)))[:, 0]
+        scores = score_users(model, table, chunk, run.device)
         known = torch.from_numpy(table.known(chunk, catalogue.n_items)).to(run.device)
         for group in settings.groups:
             allowed = known if group == "repeat" else ~known

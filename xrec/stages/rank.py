@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from xrec.errors import RunError
-from xrec.models.base import History, Recommender
+from xrec.models.base import History, Recommender, checked_scores
 from xrec.models.composed import Composed
 from xrec.ranking.evaluate import Ranking, RankingSettings, evaluate
 from xrec.ranking.metrics import METRICS
@@ -82,7 +82,7 @@ def _scores(name: str, model: Recommender, history: History, *, ablate: bool) ->
     """The model's scores [B, I] and, for a composed model, those with each component switched off."""
     context = model.prepare(history)
     if not (ablate and isinstance(model, Composed)):
-        return {(name, None): model.score(context)[:, 0]}
+        return {(name, None): checked_scores(model, context)[:, 0]}
     parts = {part: values[:, 0] for part, values in model.parts(context).items()}
     whole = torch.stack(list(parts.values())).sum(0)
     left_out: dict[Ranked, Tensor] = {(name, part): whole - values for part, values in parts.items()}

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from xrec.data.cache import ArrayCache
 from xrec.data.interactions import SplitInteractions
-from xrec.models.base import FitData, History, Recommender
+from xrec.models.base import FitData, History, Recommender, checked_scores
 from xrec.rundir.directory import RunDirectory
 from xrec.rundir.table import Rows
 from xrec.tracking.base import Tracker
@@ -144,4 +144,4 @@ def chunked(lengths: Ints, chunk_size: int) -> list[tuple[int, int]]:
 def score_users(model: Recommender, table: Any, users: Ints, device: torch.device) -> torch.Tensor:
     """[B, I] scores of the whole catalogue for whole histories."""
     with torch.no_grad():
-        return model.score(model.prepare(History.from_table(table, users, device)))[:, 0]
+        return checked_scores(model, model.prepare(History.from_table(table, users, device)))[:, 0]
