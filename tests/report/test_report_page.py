@@ -14,7 +14,9 @@ import synthetic
 from xrec.report.cells import table_of
 from xrec.report.html import write_report
 from xrec.report.render import to_html
+from xrec.report.run_tables import RunTables
 from xrec.report.tables import ranking_table
+from xrec.rundir.saved import SavedRun
 from xrec.rundir.table import Results
 
 TEMPLATE = (Path(__file__).parents[2] / "xrec" / "report" / "template.html").read_text()
