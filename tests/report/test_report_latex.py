@@ -62,8 +62,11 @@ def made_tables() -> Iterator[pl.DataFrame]:
         cells = [{"block": name, "row": name, "column": name, **shown, "best": True}]
         cells += [{"block": name, "row": name, "column": f"{name} text", "text": name}]
         yield table_of(cells, f"{name} {name}")
-    huge = {"value": -987654321098765.25, "low": -987654321098765.25, "high": 987654321098765.25, "form": ",.4f"}
+    huge = {"value": -987654321098765.25, "low": -987654321098765.25, "high": 987654321098765.25, "form": ",.20f"}
     yield table_of([{"row": f"{c} name" * 5, "column": f"Column {c}", **huge, "best": True} for c in range(4)], "")
+    bold = {"value": 88888888888.8, "form": ",.1f", "best": True}
+    yield table_of([{"row": "r", "column": f"{c}", **bold} for c in range(12)], "counterrevolutionaries " * 40)
+    yield table_of([{"row": f"r{r}", "column": "c", "value": 1.0, "form": ".1f"} for r in range(130)], "Words.")
     yield table_of(
         [
             {"block": f"Block {r // 40}", "row": f"row {r}", "column": f"Column {c}", "value": 1e4 * r + c}

@@ -123,9 +123,9 @@ def test_stacked_tables_hold_every_column_once_and_every_row_each(results: Resul
 
 def test_an_empty_cell_of_a_marked_column_leaves_room_for_the_mark() -> None:
     cells = [
-        {"row": "a", "column": "x", "value": 1.0, "form": ".1f", "mark": "*"},
+        {"row": "a", "column": "x", "value": 1.0, "low": 0.5, "high": 1.5, "form": ".1f", "mark": "*"},
         {"row": "b", "column": "y", "text": "t"},
     ]
     html = str(to_html(table_of(cells, "")))
     assert '<td>–<span class="mark"></span></td>' in html
-    assert '<td>1.0<span class="mark">*</span></td>' in html
+    assert '<td>1.0<span class="mark">*</span><br><small>[.5, 1.5]</small><span class="mark"></span></td>' in html

@@ -59,10 +59,12 @@ def cells(draw: st.DrawFn, names: tuple[str, ...] = NAMES) -> list[dict[str, Any
 
 
 def printed(table: pl.DataFrame, width: int, title: str = "") -> list[str]:
-    """The lines a terminal of this width shows."""
+    """The lines a terminal of this width shows; rich has nothing left to wrap."""
     console = Console(file=io.StringIO(), width=width)
     console.print(to_rich(table, title, width=width))
-    return console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
+    lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
+    assert lines == to_rich(table, title, width=width).plain.splitlines()
+    return lines
 
 
 def expected(table: pl.DataFrame) -> Counter[str]:
@@ -158,10 +160,23 @@ def test_p_values_stay_beside_their_difference() -> None:
 
 def test_a_column_wider_than_the_screen_wraps_between_numbers() -> None:
     huge = {"value": -987654321098765.25, "low": -987654321098765.25, "high": 987654321098765.25, "form": ",.4f"}
-    table = table_of([{"row": "name " * 20, "column": "wide", **huge}], "")
+    table = table_of([{"row": "name 12345678901234567890 " * 20, "column": "wide", **huge}], "")
     lines = [line.strip() for line in printed(table, 60)]
+    assert numbers(lines)["12345678901234567890"] == 20
     assert any(line.endswith(" [-987,654,321,098,765.2500,") for line in lines)
     assert any(line.endswith(" 987,654,321,098,765.2500]") for line in lines)
+
+
+def test_long_numbers_in_texts_stay_whole_if_there_is_room() -> None:
+    long, longer = "1234567890" * 3, "1234567890" * 5
+    cells = [
+        {"row": f"name {longer}", "column": "text", "text": f"x{long} y {long}"},
+        {"row": f"name {longer}", "column": "number", "value": 9e14, "form": ",.2f"},
+    ]
+    lines = printed(table_of(cells, f"caption {longer}"), 60)
+    assert sum(line.count(long) for line in lines if longer not in line) == 2
+    assert "900,000,000,000,000.00" in " ".join(lines), "the name gives way"
+    assert lines[-1].endswith(longer)
 
 
 def test_digits_of_a_marked_column_stand_below_each_other() -> None:
@@ -197,6 +212,7 @@ def test_wrapping_by_hand() -> None:
     assert pieces("abc-1,234.5678%def", 11, len) == ["abc-1,234.5", "678%def"], "not even the number fits"
     assert wrap("a 12345678901 b", 4, len) == ["a", "1234", "5678", "901", "b"]
     assert wrap("", 10, len) == [""]
+    assert wrap("unbreakable", 4, len) == ["unbr", "eaka", "ble"]
 
 
 @pytest.mark.parametrize(("columns", "width"), [(None, 160), ("80", 80), ("60", 60), ("200", 200), ("wide", 160)])

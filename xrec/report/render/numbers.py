@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any, NamedTuple
 
@@ -40,8 +39,6 @@ def cell_words(cell: dict[str, Any] | None) -> Words:
 
 def number_words(value: float, form: str) -> str:
     """A number by its format spec: thousands apart, no sign before a zero, shares without the zero before the point."""
-    if not math.isfinite(value):
-        return str(value)
     if abs(value) >= _LARGE:
         return format(value, ".6g")
     # A count of 2321 beside one of 1,056,247 reads as another kind of number.
