@@ -17,15 +17,18 @@ from xrec.report.cards import user_cards
 from xrec.report.errors import ReportError
 from xrec.report.html import write_report
 from xrec.report.render import clean
+from xrec.report.run_figures import RunFigures
 from xrec.report.run_tables import RunTables
 from xrec.rundir.saved import SavedRun
+from xrec.words import title_of
 
 VOID = {"meta", "br", "wbr", "link", "img", "hr", "input"}
 
 
 def report(run: Path) -> Path:
     """The report of a run directory."""
-    return write_report(RunTables(SavedRun(run)))
+    tables = RunTables(SavedRun(run))
+    return write_report(tables, RunFigures(tables))
 
 
 class Page(HTMLParser):
@@ -87,6 +90,14 @@ def test_every_section_is_there(page: Page) -> None:
         "glossary": "Higher is better.",
     }.items():
         assert words in page.sections[section]
+
+
+def test_names_are_for_people(page: Page) -> None:
+    """Everywhere but in the folded configuration and the command."""
+    for section in SECTIONS:
+        assert not re.findall(r"[a-z]+_[a-z]+", page.sections[section]), section
+    for name in ("leave-one-out", "permutation SHAP", "EASE", "KL", "personal frequency"):
+        assert name in "".join(page.sections.values())
 
 
 def test_nothing_in_it_runs_or_loads(page: Page, run_directory: Path) -> None:
@@ -192,8 +203,9 @@ def test_cards_fall_back_on_what_is_there(run_directory: Path, tmp_path: Path) -
             pl.lit(None, pl.String).alias("item_name")
         ).write_parquet(tmp_path / "cases.parquet")
         card = user_cards(SavedRun(tmp_path))[0]
-        assert (card["explainer"], card["group"]) == (chosen, "repeat")
-        assert card["recommendations"][0]["name"] == card["recommendations"][0]["item"], "no name: the id"
+        assert (card["explainer"], card["group"]) == (title_of(chosen), "repeat")
+        shown = card["recommendations"][0]
+        assert (shown["name"], shown["item"]) == ("repeat0-0", ""), "no name: the id, once"
 
 
 def test_what_is_wrong_is_named(run_directory: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import synthetic
 from xrec.report.cells import table_of
 from xrec.report.html import write_report
 from xrec.report.render import to_html
+from xrec.report.run_figures import RunFigures
 from xrec.report.run_tables import RunTables
 from xrec.report.tables import ranking_table
 from xrec.rundir.saved import SavedRun
@@ -89,7 +90,8 @@ def text_width() -> float:
 
 
 def test_the_tables_of_a_report_need_no_sideways_scrolling(run_directory: Path) -> None:
-    found = widths(write_report(RunTables(SavedRun(run_directory))).read_text(encoding="utf-8"))
+    tables = RunTables(SavedRun(run_directory))
+    found = widths(write_report(tables, RunFigures(tables)).read_text(encoding="utf-8"))
     assert len(found) > 8
     assert max(found) <= text_width()
     assert max(found) > 0.6 * text_width(), "so careful that columns are lost"

@@ -33,7 +33,7 @@ NEW = CaseGroup("new")
 
 def cell(table: pl.DataFrame, name: str, column: str, block: str | None = None) -> dict[str, Any]:
     """The one cell of a row and column."""
-    found = table.filter((pl.col("row") == name) & (pl.col("column") == column))
+    found = table.filter((pl.col("name").fill_null(pl.col("row")) == name) & (pl.col("column") == column))
     found = found if block is None else found.filter(pl.col("block") == block)
     assert found.height == 1, found
     return found.row(0, named=True)
@@ -101,8 +101,8 @@ class TestRanking:
         block = table.filter(pl.col("block") == "All targets")
         assert block["row"].unique(maintain_order=True).to_list() == [
             "composed",
-            "personal_frequency",
-            "ease",
+            "personal frequency",
+            "EASE",
             "popularity",
         ]
         assert cell(table, "ease", "Coverage@10", "All targets")["low"] is None
@@ -336,18 +336,37 @@ def test_data_card() -> None:
     steps = data_card_table(card)
     assert cell(steps, "2. quantity", "Change")["value"] == -69_307
     facts = data_facts_table(card)
-    assert cell(facts, "train.end", "Value", "Splits")["value"] == 43
-    assert cell(facts, "n_users", "Value", "Sizes")["value"] == 2321
+    assert cell(facts, "end", "Value", "Splits, train")["value"] == 43
+    assert cell(facts, "test", "Value", "Splits")["text"] == "48-53"
+    assert cell(facts, "users", "Value", "Sizes")["value"] == 2321
     assert cell(facts, "2", "Value", "Notes")["text"] == "second"
     assert cell(facts, "ok", "Value")["text"] == "True"
-    assert cell(facts, "seeds", "Value", "Seeds")["text"] == "1, 2"
+    assert cell(facts, "seeds", "Value", "")["text"] == "1, 2"
+
+
+def test_numbers_of_a_card_have_one_format() -> None:
+    """Counts whole and in thousands, shares with four digits, other measures with one."""
+    facts = data_facts_table({"n_users": 2321, "n_events": 1_056_247, "density": 0.027, "all": 1.0, "mean": 1235.84})
+    assert facts["row"].to_list() == ["users", "events", "density", "all", "mean"]
+    shown = [format(v, form) for v, form in facts.select("value", "form").iter_rows()]
+    assert shown == ["2,321", "1,056,247", "0.0270", "1.0000", "1,235.8"]
+
+
+def test_rows_are_named_for_people_and_kept_as_the_results_name_them(results: Results) -> None:
+    for table, name, words in (
+        (fidelity_table(results, NEW), "permutation_shap", "permutation SHAP"),
+        (ranking_table(results), "ease", "EASE"),
+        (components_table(results), "prior", "prior"),
+    ):
+        assert set(table.filter(pl.col("name") == name)["row"].to_list()) == {words}
+        assert table["name"].null_count() == table["group"].null_count() == 0
 
 
 def test_front(study_directory: Any) -> None:
     table = front_table(read_study(study_directory))
     assert table["row"].unique(maintain_order=True).to_list() == ["trial 1", "trial 3", "trial 4"]
-    assert cell(table, "trial 3", "validation_ndcg_at_10_new")["best"]
-    assert cell(table, "trial 1", "validation_removal_gain")["best"]
+    assert cell(table, "trial 3", "validation NDCG@10 new")["best"]
+    assert cell(table, "trial 1", "validation removal gain")["best"]
     assert "5 finished trials; left out: 1 trial" in table["caption"][0]
 
 

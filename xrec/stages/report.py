@@ -12,6 +12,7 @@ from xrec.config.objectives import objective_rows
 from xrec.files import write_json
 from xrec.report.html import write_report
 from xrec.report.render import to_rich
+from xrec.report.run_figures import RunFigures
 from xrec.report.run_tables import RunTables
 from xrec.rundir.table import summary
 from xrec.stages.fit import MODEL_FILES
@@ -23,7 +24,8 @@ OBJECTIVES = "objectives.json"
 
 def report(run: Run, tables: RunTables) -> Done:
     """Write report.html and objectives.json; send summary tables, objectives, report and model to the tracker."""
-    path = write_report(tables)
+    figures = RunFigures(tables)
+    path = write_report(tables, figures)
     for name, table in tables.all():
         columns = [c for c in table.columns if table[c].dtype in (pl.String, pl.Float64, pl.Int64)]
         run.tracker.table(name, columns, table.select(columns).rows())
