@@ -64,8 +64,9 @@ def made_tables() -> Iterator[pl.DataFrame]:
         yield table_of(cells, f"{name} {name}")
     huge = {"value": -987654321098765.25, "low": -987654321098765.25, "high": 987654321098765.25, "form": ",.20f"}
     yield table_of([{"row": f"{c} name" * 5, "column": f"Column {c}", **huge, "best": True} for c in range(4)], "")
-    bold = {"value": 88888888888.8, "form": ",.1f", "best": True}
-    yield table_of([{"row": "r", "column": f"{c}", **bold} for c in range(12)], "counterrevolutionaries " * 40)
+    # Four of these fit if they are not bold.
+    bold = {"value": 8_888_888_888_888.8, "form": ".1f", "best": True}
+    yield table_of([{"row": "", "column": f"{c}", **bold} for c in range(8)], "123456789012345678 " * 40)
     yield table_of([{"row": f"r{r}", "column": "c", "value": 1.0, "form": ".1f"} for r in range(130)], "Words.")
     yield table_of(
         [

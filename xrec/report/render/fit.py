@@ -76,7 +76,7 @@ def wrap(text: str, room: float, measure: Measure) -> list[str]:
                 lines[-1] = joined
             else:
                 lines.append(piece)
-    return lines if lines[0] or len(lines) == 1 else lines[1:]
+    return lines
 
 
 def pieces(word: str, room: float, measure: Measure) -> list[str]:

@@ -23,7 +23,7 @@ _GAP = 8
 _HEAD = [
     r"% \usepackage{booktabs}",
     r"\begin{table}[tp]",
-    r"\centering\sloppy\footnotesize\setlength{\tabcolsep}{4pt}\setlength{\belowcaptionskip}{4pt}",
+    r"\centering\footnotesize\setlength{\tabcolsep}{4pt}\setlength{\belowcaptionskip}{4pt}",
 ]
 
 
