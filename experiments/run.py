@@ -69,10 +69,9 @@ def leave(how_to_go_on: str = "") -> NoReturn:
 
 def _remove_empty(directory: Path, runs: Path) -> None:
     """Hydra makes the directory of a run before the run begins: one that nothing was written into goes again."""
-    with contextlib.suppress(OSError):
-        directory.rmdir()
-        if directory.parent.parent == runs:
-            directory.parent.rmdir()
+    for folder in [directory, *([directory.parent] if directory.parent.parent == runs else [])]:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def main() -> None:
