@@ -287,12 +287,12 @@ def unpack(archive: Path, most: int, others: Iterable[str] = ()) -> None:
             if sum(m.file_size for m in members.values()) > most:
                 raise FetchError(f"{archive} would unpack to more than {most:,} bytes; it is not what it should be")
             files = {path: m for path, m in members.items() if not m.is_dir()}
-            added = _add(opened, {path: m for path, m in files.items() if not os.path.lexists(path)}, archive.parent)
+            _add(opened, {path: m for path, m in files.items() if not os.path.lexists(path)}, archive.parent)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
         raise FetchError(f"{archive} is a broken zip file ({error}); delete it and run this again") from error
     for path in members.keys() - files.keys():
         path.mkdir(parents=True, exist_ok=True)
-    other = [repr(str(path)) for path, m in files.items() if path not in added and not _is_content_of(m, path)]
+    other = [repr(str(path)) for path, m in files.items() if not _is_content_of(m, path)]
     if other:
         print(f"{archive}: already there with other content, left alone: {', '.join(other)}", file=sys.stderr)
 
@@ -333,35 +333,31 @@ def _in_the_way(folder: Path, path: PurePosixPath, files: set[PurePosixPath], ta
     return ""
 
 
-def _add(opened: zipfile.ZipFile, missing: dict[Path, zipfile.ZipInfo], folder: Path) -> set[Path]:
-    """Unpack all into a temporary folder, and put them in place when all are whole; those that found it free still."""
+def _add(opened: zipfile.ZipFile, missing: dict[Path, zipfile.ZipInfo], folder: Path) -> None:
+    """Unpack all into a temporary folder, and put them in place when all are whole."""
     if not missing:  # then a folder that cannot be written will do
-        return set()
+        return
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder) as temporary:
         whole = {path: Path(temporary, str(number)) for number, path in enumerate(missing)}
         for path, member in missing.items():
             # zipfile reads no more bytes than the member's entry says, and checks their sum.
             with opened.open(member) as source, whole[path].open("xb") as target:
                 shutil.copyfileobj(source, target, BLOCK)
-        return {path for path in missing if _place(whole[path], path)}
+        for path in missing:
+            _place(whole[path], path)
 
 
-def _place(source: Path, target: Path) -> bool:
-    """Whether `target` was free and has the content of `source` now. Never overwrites, whoever else writes there."""
+def _place(source: Path, target: Path) -> None:
+    """Put `source` at `target` if nothing is there. Never overwrites, whoever else writes there meanwhile."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
-    except FileExistsError:
-        return False
-    except OSError:  # no links on this file system, or a folder that leads to another one
-        try:
-            with tempfile.TemporaryDirectory(prefix=".unpack-", dir=target.parent) as beside:
-                copy = shutil.copyfile(source, Path(beside, "copy"))
-                target.touch(exist_ok=False)  # fails where something stands; what is replaced is our own empty file
-                os.replace(copy, target)
-        except FileExistsError:
-            return False
-    return True
+    except OSError:  # something is there now, no links on this file system, or a folder that leads to another one
+        beside = tempfile.TemporaryDirectory(prefix=".unpack-", dir=target.parent)
+        with contextlib.suppress(FileExistsError), beside as temporary:
+            copy = shutil.copyfile(source, Path(temporary, "copy"))
+            target.touch(exist_ok=False)  # fails if something is there; what is replaced is our own empty file
+            os.replace(copy, target)
 
 
 def _is_content_of(member: zipfile.ZipInfo, path: Path) -> bool:

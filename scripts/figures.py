@@ -8,9 +8,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,33 +52,29 @@ def run_figures(run: Path, out: Path) -> tuple[list[Path], list[str]]:
     Raises:
         RunError: there are no results, or a file is damaged.
     """
+    import polars as pl
+
     from xrec.errors import RunError
-    from xrec.report import figures
     from xrec.report.fidelity import CaseGroup, fidelity_table, of_family
+    from xrec.report.run_figures import RunFigures, file_name
     from xrec.report.run_tables import RunTables
     from xrec.rundir.saved import SavedRun
 
     saved = SavedRun(run)
     if not saved.stages:
-        raise RunError(f"{run} holds no finished stage of a run: finish it with resume={run}")
+        raise RunError(
+            f"{run} holds no finished stage of a run: finish it with `python experiments/run.py resume={run}`"
+        )
     tables, results = RunTables(saved), saved.results
-    families = list(dict.fromkeys(metric.family for metric in results.metrics.values() if metric.family))
-    made: dict[str, Callable[[], Any]] = {
-        "learning_curves": lambda: figures.learning_curves(saved.log),
-        "ranking": lambda: tables.ranking,
-        "components": lambda: tables.components,
-        "cost": lambda: tables.cost,
-    }
+    measured = results.where(pl.col("stage") == "fidelity", pl.col("explainer").is_not_null()).frame["metric"].unique()
+    families = list(dict.fromkeys(results.metric(name).family for name in results.order(measured)))
+    made: dict[str, Any] = dict(RunFigures(tables).all())
+    made |= {"ranking": tables.ranking, "components": tables.components, "cost": tables.cost}
     for cases in tables.case_groups or [CaseGroup("new")]:
-        # A group's name becomes a file's name; whatever it holds, the file stays in `out`.
-        safe = re.sub(r"\W+", "-", cases.name)
-        made[f"fidelity_{safe}"] = lambda cases=cases: tables.fidelity(cases)
+        made[f"fidelity_{file_name(cases)}"] = tables.fidelity(cases)
         for family in families:
-            made[f"fidelity_{family}_{safe}"] = lambda cases=cases, family=family: fidelity_table(
-                results, cases, of_family(results, family), variants=(None, "normalised")
-            )
-        made[f"fidelity_forest_{safe}"] = lambda cases=cases: figures.fidelity_forest(results, cases)
-        made[f"removal_curves_{safe}"] = lambda cases=cases: figures.removal_curves(results, cases)
+            table = fidelity_table(results, cases, of_family(results, family), variants=(None, "normalised"))
+            made[f"fidelity_{family}_{file_name(cases)}"] = table
     return _write(made, out)
 
 
@@ -95,19 +89,19 @@ def study_figures(study_directory: Path, out: Path) -> tuple[list[Path], list[st
     from xrec.rundir.study import read_study
 
     study = read_study(study_directory)
-    return _write(
-        {"front": lambda: figures.accuracy_fidelity_front(study), "front_table": lambda: front_table(study)}, out
-    )
+    return _write({"front": figures.accuracy_fidelity_front(study), "front_table": front_table(study)}, out)
 
 
-def _write(made: dict[str, Callable[[], Any]], out: Path) -> tuple[list[Path], list[str]]:
+def _write(made: dict[str, Any], out: Path) -> tuple[list[Path], list[str]]:
     """Write each table or figure under its name; those that come out empty are named instead."""
+    from xrec.files import written as written_to
     from xrec.report.plot import save_figure
 
+    with written_to(out):
+        out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     absent: list[str] = []
-    for name, make in made.items():
-        thing = make()
+    for name, thing in made.items():
         if thing is None:
             absent.append(name)
         elif hasattr(thing, "savefig"):
@@ -125,7 +119,6 @@ def _write_table(table: pl.DataFrame, out: Path, name: str) -> list[Path]:
 
     texts = {out / f"{name}.tex": to_latex(table, name=name), out / f"{name}.md": to_markdown(table)}
     for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
     return list(texts)
 

@@ -1,9 +1,20 @@
-"""Words for people: closest spellings, lists, counts. Imports nothing of xrec."""
+"""Words for people: closest spellings, lists, counts, names. Imports nothing of xrec."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+#: as people write them: acronyms, and words that belong together; everything else is written as code writes it
+_SPELLED = {
+    word.replace("-", " ").lower(): word
+    for word in (
+        "BiGAN", "CDCG", "EASE", "iALS", "KL", "kNN", "leave-last-out", "leave-one-out", "LXR", "MRR", "NDCG", "SASRec",
+        "SHAP", "SVD", "TIFU", "VAE",
+    )
+}  # fmt: skip
+_NAMED = re.compile(rf"(?<![^\W_])({'|'.join(sorted(_SPELLED, key=len, reverse=True))})(?![^\W_])")
 
 
 def closest(word: object, known: Iterable[str], cutoff: float = 0.5) -> str | None:
@@ -33,6 +44,18 @@ def did_you_mean(word: object, known: Iterable[str], cutoff: float = 0.5) -> str
 def listed(words: Iterable[str]) -> str:
     """'a, b, c' of the allowed words, or 'nothing'."""
     return ", ".join(words) or "nothing"
+
+
+def title_of(name: str) -> str:
+    """The name of a model, explainer, component, metric or loss term for people: underscores become spaces, 'at 10' a
+    cut-off, acronyms and compounds are written as usual: 'permutation SHAP', 'leave-one-out', 'NDCG@10'."""
+    text = re.sub(r"_at_(\d+)(?![^\W_])", r"@\1", name).replace("_", " ")
+    return _NAMED.sub(lambda found: _SPELLED[found[0]], text)
+
+
+def sentence(words: str) -> str:
+    """With a capital letter in front, and no other changed; a name like iALS stays as it is."""
+    return words if words[1:2].isupper() else words[:1].upper() + words[1:]
 
 
 def counted(number: int, noun: str) -> str:

@@ -376,15 +376,17 @@ def linking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("linking")
-def test_files_that_are_there_stay_and_those_that_differ_are_named(tmp_path, capsys):
+def test_files_that_are_there_stay_and_those_that_differ_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(fetch_data, "BLOCK", 2)
     path = tmp_path / "toy.zip"
-    content = archive({"toy/same": b"same", "toy/size": b"x", "toy/text": b"x", "toy/new": b"new", "toy/no/": b""})
+    content = archive({"toy/same": b"same", "toy/size": b"", "toy/text": b"x", "toy/new": b"new", "no/ne/": b""})
     path.write_bytes(content)
     (tmp_path / "toy").mkdir()
-    mine = {"toy/same": b"same", "toy/size": b"xyz", "toy/text": b"y", "toy/my.txt": b"my own"}
+    # The CRC of these four bytes is that of none.
+    mine = {"toy/same": b"same", "toy/size": b"\x9d\x0a\xd9\x6d", "toy/text": b"y", "toy/my.txt": b"my own"}
     for name, text in mine.items():
         (tmp_path / name).write_bytes(text)
-    wanted = {"toy": None, **mine, "toy/new": b"new", "toy/no": None, "toy.zip": content}
+    wanted = {"toy": None, **mine, "toy/new": b"new", "no": None, "no/ne": None, "toy.zip": content}
     said = f"{path}: already there with other content, left alone: '{tmp_path}/toy/size', '{tmp_path}/toy/text'\n"
     for _ in range(2):
         unpack(path, 1 << 20)
@@ -395,14 +397,25 @@ def test_files_that_are_there_stay_and_those_that_differ_are_named(tmp_path, cap
 
 def test_nothing_is_written_where_nothing_is_missing(tmp_path):
     path = tmp_path / "toy.zip"
-    path.write_bytes(archive({"toy/x": b"x"}))
+    path.write_bytes(archive({"toy/x": b"x", "link": b"x"}))
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
     unpack(path, 1 << 20)
     before = tmp_path.stat().st_mtime_ns
     unpack(path, 1 << 20)
     assert tmp_path.stat().st_mtime_ns == before
 
 
-def test_links_of_a_person_stay(tmp_path, capsys):
+def test_links_of_a_person_to_another_disk_stay(tmp_path, monkeypatch, capsys):
+    def on_one_disk(function: Any) -> Any:
+        def checked(*paths: Any) -> None:
+            if len({disk in Path(p).resolve().parents for p in paths}) > 1:
+                raise OSError(errno.EXDEV, "Invalid cross-device link")
+            function(*paths)
+
+        return checked
+
+    monkeypatch.setattr(os, "link", on_one_disk(os.link))
+    monkeypatch.setattr(os, "replace", on_one_disk(os.replace))
     path, disk = tmp_path / "in/toy.zip", tmp_path / "disk"
     disk.mkdir()
     path.parent.mkdir()
@@ -474,6 +487,15 @@ def test_a_file_where_a_folder_should_be_and_the_other_way_round(tmp_path, membe
         unpack(path, 1 << 20)
     assert str(error.value) == f"{path}: {member!r} {reason}; nothing was unpacked"
     assert tree(tmp_path) == before
+
+
+def test_a_link_to_nowhere_is_no_folder(tmp_path):
+    path = tmp_path / "toy.zip"
+    path.write_bytes(archive({"toy/x": b"x"}))
+    (tmp_path / "toy").symlink_to(tmp_path / "gone")
+    with pytest.raises(FetchError, match="'toy/x' needs the folder 'toy', and there is a file of that name"):
+        unpack(path, 1 << 20)
+    assert (tmp_path / "toy").is_symlink() and not (tmp_path / "gone").exists()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

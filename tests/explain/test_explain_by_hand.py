@@ -159,8 +159,16 @@ def test_a_seed_is_keyed_by_what_is_explained_by_whom_and_nothing_else() -> None
     seeds = [case_seed(3, c, "random", 2) for c in (case, *others)]
     seeds += [case_seed(4, case, "random", 2), case_seed(3, case, "x", 2), case_seed(3, case, "random")]
     assert len(set(seeds)) == len(seeds) and all(0 <= s < 2**64 for s in seeds)
+    assert case_seed(3, case, "random", 0) == seeds[-1]
     same = replace(case, index=9, user=9, target=9, position=9, few=True)
     assert case_seed(3, same, "random", 2) == seeds[0]
+
+
+def test_a_random_explainer_draws_from_the_seed_of_the_case() -> None:
+    found = Random().attribute(value_function(), 3, "random", 2).values
+    for row, case in enumerate(cases()):
+        wanted = np.random.default_rng(case_seed(3, case, "random", 2)).random(LENGTHS[row])
+        np.testing.assert_array_equal(found[row, : LENGTHS[row]], wanted)
 
 
 def test_the_global_generator_is_seeded_and_put_back_also_after_an_error() -> None:
@@ -172,12 +180,13 @@ def test_the_global_generator_is_seeded_and_put_back_also_after_an_error() -> No
         drawn.append(np.random.random())  # noqa: NPY002
         raise RuntimeError
 
-    for seed in (1, 1, 2, 1 + 2**40):
+    for seed in (1, 1, 2, 65, 1 + 2**31, 1 + 2**40):
         np.random.seed(5)  # noqa: NPY002
         with pytest.raises(RuntimeError), numpy_global_seed(seed):
             draw_and_fail()
         assert np.random.random() == expected  # noqa: NPY002
-    assert drawn[0] == drawn[1] != drawn[2]
+    assert drawn[0] == drawn[1] == drawn[-1]  # the generator knows no more than 32 bits
+    assert len(set(drawn)) == 4
 
 
 @pytest.mark.parametrize("budget", [0, -3, "all", 1_000_001])

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.games import Planted, plain_history, value_function
@@ -38,6 +38,7 @@ def found(measured) -> dict:
 
 
 @given(st.integers(2, 1200), st.sampled_from([FRACTIONS, (0.01, 0.05, 0.1, 0.2, 0.5)]))
+@example(45, FRACTIONS)  # .7 * 45 + .5 is 32 on paper, and a little less in floats
 def test_steps_follow_the_protocol(n_players: int, shares: tuple[float, ...]) -> None:
     sizes, fresh = step_sizes(np.array([n_players]), shares)
     from fractions import Fraction

@@ -20,7 +20,7 @@ SHARES = ["0.01", "0.05", "0.1", "0.2", "0.5"]
 FAMILIES: list[FidelityMetric] = [
     ScoreRemoval(),
     RankRemoval(CUTOFFS),
-    Eraser([float(s) for s in reversed(SHARES)]),
+    Eraser([0.5, 0.01, 0.2, 0.05, 0.1]),
     Axiomatic(),
 ]
 #: the fourth case has no effect, hence no contributions to go by

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 # Whatever import mode pytest is in, the helper beside this file is found.
@@ -13,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import synthetic
 
-from xrec.report.read import read_results
+from xrec.rundir.saved import SavedRun
+from xrec.rundir.table import Results
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +22,8 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def results(run_directory: Path) -> pl.DataFrame:
-    return read_results(run_directory)
+def results(run_directory: Path) -> Results:
+    return SavedRun(run_directory).results
 
 
 @pytest.fixture

@@ -46,7 +46,6 @@ def test_a_study_writes_beside_itself(study_directory: Path) -> None:
 
 def test_what_a_run_lacks_is_said(tmp_path: Path) -> None:
     ranked = synthetic.write_run(tmp_path / "run", n_users=4, stages=("rank",))
-    (ranked / "metrics.jsonl").unlink()
     done = run(ranked)
     assert done.returncode == 0
     assert "learning_curves not part of" in done.stderr

@@ -11,12 +11,24 @@ import polars as pl
 import pytest
 import synthetic
 
+from tests.rundirs import put_on_record
+from xrec.errors import RunError
 from xrec.report.cards import user_cards
+from xrec.report.errors import ReportError
 from xrec.report.html import write_report
-from xrec.report.read import ReportError, read_results, read_study
 from xrec.report.render import clean
+from xrec.report.run_figures import RunFigures
+from xrec.report.run_tables import RunTables
+from xrec.rundir.saved import SavedRun
+from xrec.words import title_of
 
-VOID = {"meta", "br", "link", "img", "hr", "input"}
+VOID = {"meta", "br", "wbr", "link", "img", "hr", "input"}
+
+
+def report(run: Path) -> Path:
+    """The report of a run directory."""
+    tables = RunTables(SavedRun(run))
+    return write_report(tables, RunFigures(tables))
 
 
 class Page(HTMLParser):
@@ -61,7 +73,7 @@ SECTIONS = ("data", "learning", "ranking", "parts", "fidelity", "users", "cost",
 
 @pytest.fixture(scope="module")
 def page(run_directory: Path) -> Page:
-    return Page(write_report(run_directory).read_text(encoding="utf-8"))
+    return Page(report(run_directory).read_text(encoding="utf-8"))
 
 
 def test_every_section_is_there(page: Page) -> None:
@@ -78,6 +90,14 @@ def test_every_section_is_there(page: Page) -> None:
         "glossary": "Higher is better.",
     }.items():
         assert words in page.sections[section]
+
+
+def test_names_are_for_people(page: Page) -> None:
+    """Everywhere but in the folded configuration and the command."""
+    for section in SECTIONS:
+        assert not re.findall(r"[a-z]+_[a-z]+", page.sections[section]), section
+    for name in ("leave-one-out", "permutation SHAP", "EASE", "KL", "personal frequency"):
+        assert name in "".join(page.sections.values())
 
 
 def test_nothing_in_it_runs_or_loads(page: Page, run_directory: Path) -> None:
@@ -110,23 +130,21 @@ def test_ids_are_unique_and_links_lead_somewhere(page: Page) -> None:
 
 
 def test_same_files_same_bytes(run_directory: Path) -> None:
-    first = write_report(run_directory).read_bytes()
-    assert write_report(run_directory).read_bytes() == first
+    first = report(run_directory).read_bytes()
+    assert report(run_directory).read_bytes() == first
     assert not list(run_directory.glob(".report*")), "the temporary file is gone"
 
 
 def test_a_run_that_only_ranked(tmp_path: Path) -> None:
-    run = synthetic.write_run(tmp_path / "run", n_users=6, stages=("rank",))
-    for name in ("metrics.jsonl", "cases.parquet", "attributions.parquet", "data_card.json", "overrides.yaml"):
-        (run / name).unlink()
-    page = Page(write_report(run).read_text())
+    run = synthetic.write_run(tmp_path / "run", n_users=6, stages=("rank",), costs=False, card=False)
+    page = Page(report(run).read_text())
     absent = [name for name in SECTIONS if "Not part of this run" in page.sections[name]]
     assert absent == ["data", "learning", "fidelity", "users", "cost"]
 
 
 def test_a_run_with_a_config_only(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("seed: 0\n")
-    page = Page(write_report(tmp_path).read_text())
+    page = Page(report(tmp_path).read_text())
     assert all("Not part of this run" in page.sections[name] for name in SECTIONS)
 
 
@@ -140,14 +158,15 @@ def test_hostile_model_and_explainer_names(run_directory: Path, tmp_path: Path) 
     )
     frame = frame.with_columns(pl.col("group").replace({"repeat": '"><script>'}))
     frame.write_parquet(run / "results.parquet")
-    page = Page(write_report(run).read_text())
+    put_on_record(run)
+    page = Page(report(run).read_text())
     assert not {"script", "img"} & page.tags
     assert names["ease"] in page.sections["ranking"]
     assert 'Cases: "><script>' in page.sections["fidelity"]
 
 
 def test_cards_show_the_first_users_and_their_weightiest_reasons(run_directory: Path) -> None:
-    cards = user_cards(run_directory)
+    cards = user_cards(SavedRun(run_directory))
     assert [card["user"] for card in cards] == ["u0", "u1", "u2", "u3", "u4"]
     first = cards[0]
     assert (first["explainer"], first["group"], first["n_history"]) == ("additive", "new", 12)
@@ -169,43 +188,41 @@ def test_cards_show_the_first_users_and_their_weightiest_reasons(run_directory: 
 
 
 def test_cards_fall_back_on_what_is_there(run_directory: Path, tmp_path: Path) -> None:
-    frame = pl.read_parquet(run_directory / "attributions.parquet")
+    frames = {name: pl.read_parquet(run_directory / name) for name in ("attributions.parquet", "explanations.parquet")}
     cases = pl.read_parquet(run_directory / "cases.parquet")
     for present, chosen in (
         (["permutation_shap", "random"], "permutation_shap"),
-        (["leave_one_out", "attention"], "leave_one_out"),
+        (["leave_one_out", "attention"], "attention"),
         (["random", "kernel_shap"], "kernel_shap"),
+        (["permutation_shap", "integrated_gradients", "kernel_shap"], "integrated_gradients"),
+        (["random", "popularity"], "popularity"),
     ):
-        frame.filter(pl.col("explainer").is_in(present)).write_parquet(tmp_path / "attributions.parquet")
+        for name, frame in frames.items():
+            frame.filter(pl.col("explainer").is_in(present)).write_parquet(tmp_path / name)
         cases.filter(pl.col("group") == "repeat").with_columns(
             pl.lit(None, pl.String).alias("item_name")
         ).write_parquet(tmp_path / "cases.parquet")
-        card = user_cards(tmp_path)[0]
-        assert (card["explainer"], card["group"]) == (chosen, "repeat")
-        assert card["recommendations"][0]["name"] == card["recommendations"][0]["item"], "no name: the id"
+        card = user_cards(SavedRun(tmp_path))[0]
+        assert (card["explainer"], card["group"]) == (title_of(chosen), "repeat")
+        shown = card["recommendations"][0]
+        assert (shown["name"], shown["item"]) == ("repeat0-0", ""), "no name: the id, once"
 
 
 def test_what_is_wrong_is_named(run_directory: Path, tmp_path: Path) -> None:
-    with pytest.raises(ReportError, match="does not exist"):
-        write_report(tmp_path / "nowhere")
+    with pytest.raises(RunError, match="does not exist"):
+        report(tmp_path / "nowhere")
     with pytest.raises(ReportError, match=r"holds none of results\.parquet"):
-        write_report(tmp_path)
+        report(tmp_path)
     half = tmp_path / "half"
     shutil.copytree(run_directory, half)
     whole = (half / "results.parquet").read_bytes()
     (half / "results.parquet").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ReportError, match=r"results.parquet is not a whole parquet file.*resume="):
-        write_report(half)
-    pl.DataFrame({"value": [1.0]}).write_parquet(half / "results.parquet")
-    with pytest.raises(ReportError, match="lacks the columns data, split"):
-        write_report(half)
-    synthetic.results_frame([synthetic.row(metric="ndcg", value=float("nan"))]).write_parquet(half / "results.parquet")
-    with pytest.raises(ReportError, match=r"1 values are not finite \(metrics: ndcg\)"):
-        read_results(half)
+    with pytest.raises(RunError, match=r"results.parquet is not what the run wrote.*resume="):
+        report(half)
     (half / "results.parquet").write_bytes(whole)
     (half / "attributions.parquet").write_text("PAR")
-    with pytest.raises(ReportError, match=r"attributions\.parquet is not a whole parquet file"):
-        write_report(half)
+    with pytest.raises(RunError, match=r"attributions\.parquet is not what the run wrote"):
+        report(half)
 
 
 def test_a_failed_report_leaves_the_old_one(run_directory: Path, tmp_path: Path) -> None:
@@ -213,19 +230,7 @@ def test_a_failed_report_leaves_the_old_one(run_directory: Path, tmp_path: Path)
     shutil.copytree(run_directory, run)
     (run / "report.html").write_text("old")
     (run / "data_card.json").write_text("{")
-    with pytest.raises(ReportError, match=r"data_card\.json is not JSON"):
-        write_report(run)
+    put_on_record(run)
+    with pytest.raises(RunError, match=r"data_card\.json is not JSON"):
+        report(run)
     assert (run / "report.html").read_text() == "old"
-
-
-def test_study_errors(study_directory: Path) -> None:
-    (study_directory / "0" / "objectives.json").unlink()
-    study = read_study(study_directory)
-    assert sorted(study.trials) == [1, 2, 3, 4]
-    assert study.unfinished == [0, 5]
-    (study_directory / "optimization_results.yaml").write_text("study_name: x\n")
-    with pytest.raises(ReportError, match="lacks directions, objectives, front"):
-        read_study(study_directory)
-    (study_directory / "optimization_results.yaml").unlink()
-    with pytest.raises(ReportError, match="has not finished"):
-        read_study(study_directory)

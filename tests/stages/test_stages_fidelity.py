@@ -192,13 +192,17 @@ def test_rows_say_which_case_they_are_of_and_which_way_is_better(measure) -> Non
 
 
 def test_what_is_left_out_is_counted_by_group_and_few(measure) -> None:
-    rows = frame(measure(answers(), config={"cases": {"chunk_size": 2}}))
+    """The case without effect is there twice."""
+    on_paper = (*CASES, CASES[3])
+    twice = [*cases(), replace(cases()[3], index=4)]
+    given = replace(attribution(on_paper=on_paper), cases=tuple(twice))
+    rows = frame(measure([given], cases=twice, config={"cases": {"chunk_size": 1}}))
     counts = rows.filter(pl.col("user").is_null()).select("metric", "group", "few", "step", "value")
     found = {row[:-1]: row[-1] for row in counts.iter_rows()}
     assert len(found) == counts.height
-    left_out = {("new", False): [0, 0, 0, 0, 0], ("new", True): [0, 1, 2, 2, 2], ("repeat", False): [0, 0, 0, 0, 1]}
+    left_out = {("new", False): [0, 0, 0, 0, 0], ("new", True): [0, 2, 3, 3, 3], ("repeat", False): [0, 0, 0, 0, 1]}
     expected = {("n_left_out", *g, n): c for g, numbers in left_out.items() for n, c in enumerate(numbers, start=1)}
-    flagged = {("new", False): 0, ("new", True): 1, ("repeat", False): 0}
+    flagged = {("new", False): 0, ("new", True): 2, ("repeat", False): 0}
     assert found == expected | {("n_flagged", *g, None): n for g, n in flagged.items()}
 
 
@@ -226,6 +230,14 @@ def test_ties_are_broken_by_a_seed_of_the_case_and_the_run(measure) -> None:
     assert one.equals(again) and not one.equals(other)
     apart = frame(measure(tied, config={"cases": {"chunk_size": 1}})).drop("seed")
     assert values_of(apart) == pytest.approx(values_of(one))
+
+
+def test_two_cases_of_one_history_break_ties_each_in_its_own_way(measure) -> None:
+    twice = (cases()[0], replace(cases()[0], index=1, group="repeat"))
+    tied = replace(attribution([[0.0] * 8] * 2, (CASES[0],) * 2), cases=twice)
+    rows = frame(measure([tied], cases=list(twice))).filter(pl.col("metric") == "deletion")
+    one, two = (rows.filter(pl.col("group") == group)["value"].to_list() for group in ("new", "repeat"))
+    assert len(one) == len(two) > 0 and one != two
 
 
 def test_explanations_of_other_histories_are_refused(measure) -> None:

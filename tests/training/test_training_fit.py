@@ -16,6 +16,8 @@ import torch
 
 from tests.toys import MONITOR, WEIGHTS, fit_data, histories, toy_composed, toy_settings, train
 from xrec.losses.weights import LossError
+from xrec.rundir.directory import RunDirectory
+from xrec.rundir.saved import SavedRun
 from xrec.training.checkpoint import weights_digest
 from xrec.training.fit import fit
 
@@ -94,6 +96,40 @@ def test_an_interrupted_run_ends_with_the_bits_of_an_undisturbed_one(toy, tmp_pa
     undisturbed, expected = run(tmp_path / "b")
     assert weights_digest(resumed) == weights_digest(undisturbed)
     assert summary == expected
+
+
+def measured(rows: list[dict]) -> list[dict]:
+    """What does not change from one time to the next."""
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def test_validation_is_logged_at_the_last_step_of_its_epoch(toy, tmp_path):
+    """Every step is logged, so that the next epoch's first one would share a step that is one too large."""
+    rows = []
+    train(toy, tmp_path, log=rows.append, epochs=3)
+    last = {row["epoch"]: row["step"] for row in rows if "loss/total" in row}
+    assert {row["epoch"]: row["step"] for row in rows if MONITOR in row} == last
+    assert sorted(last) == [1, 2, 3]
+    assert [row["step"] for row in rows] == sorted(row["step"] for row in rows)
+
+
+@pytest.mark.parametrize("where", ["middle of an epoch", "validation"])
+def test_the_log_of_an_interrupted_run_is_that_of_an_undisturbed_one(toy, tmp_path, where):
+    def interrupted(row):
+        lines.append(row)
+        if row["epoch"] == 2 and (where == "middle of an epoch" or MONITOR in row):
+            raise InterruptedRunError
+
+    undisturbed, lines = [], []
+    train(toy, tmp_path / "a", log=undisturbed.append, epochs=3)
+    with pytest.raises(InterruptedRunError):
+        train(toy, tmp_path / "b", log=interrupted, epochs=3)
+    with RunDirectory(tmp_path / "run") as run:
+        for line in lines:
+            run.log(line)
+        run.trim_log(epochs=1)
+        train(toy, tmp_path / "b", log=run.log, epochs=3)
+        assert measured(SavedRun(run.directory).log) == measured(undisturbed)
 
 
 KILLED = """

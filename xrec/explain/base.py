@@ -40,7 +40,7 @@ class Request:
     value: ValueFunction
     seed: int
     name: str
-    draw: int = 0
+    draw: int
 
     def generator(self, row: int) -> np.random.Generator:
         """The generator of one case."""

@@ -48,21 +48,21 @@ def step_sizes(n_players: Ints, shares: tuple[float, ...]) -> tuple[Ints, Bools]
 
 
 def mean_over(values: np.ndarray, chosen: Bools) -> Doubles:
-    """Mean of values [B, S] over the chosen steps of each row; NaN for a row without any."""
-    n = chosen.sum(1)
-    return np.where(n > 0, np.where(chosen, values, 0.0).sum(1) / np.maximum(n, 1), np.nan)
+    """Mean of values [B, S] over the chosen steps of each row; every row has one."""
+    return np.where(chosen, values, 0.0).sum(1) / chosen.sum(1)
 
 
 class Removal:
     """The players of each case in order of support, and masks that remove or keep the first n of them.
 
-    Signed, most supportive first; ties are broken by one seeded permutation per case.
+    Signed, most supportive first; ties are broken by one seeded permutation per case. What masks say beyond a case's
+    players is ignored.
     """
 
     def __init__(self, value: ValueFunction, attribution: Attribution, seeds: list[int]) -> None:
         self.value, self.attribution = value, attribution
         self.n_players = value.n_players
-        self.position = np.full_like(attribution.values, np.iinfo(np.int64).max, dtype=np.int64)
+        self.position = np.zeros(attribution.values.shape, dtype=np.int64)
         for row, n in enumerate(self.n_players.tolist()):
             tie = np.random.default_rng(seeds[row]).permutation(n)
             order = np.lexsort((tie, -attribution.values[row, :n]))
@@ -71,7 +71,7 @@ class Removal:
 
     def without_top(self, sizes: Ints) -> Bools:
         """Masks [B, S, P] with the `sizes` [B, S] most supportive players removed."""
-        return (self.position[:, None, :] >= sizes[:, :, None]) & self._real()
+        return self.position[:, None, :] >= sizes[:, :, None]
 
     def only_top(self, sizes: Ints) -> Bools:
         """Masks [B, S, P] with only the most supportive players there."""
@@ -80,9 +80,6 @@ class Removal:
     def without_bottom(self, sizes: Ints) -> Bools:
         """Masks [B, S, P] with the least supportive players removed."""
         return self.only_top(self.n_players[:, None] - sizes)
-
-    def _real(self) -> Bools:
-        return (np.arange(self.position.shape[1]) < self.n_players[:, None])[:, None, :]
 
     def discrete(self) -> tuple[Ints, Bools]:
         """Exactly 1 .. 5 players [B, 5]; a case with no more players than that is left out of that size."""

@@ -29,7 +29,7 @@ class ValueSettings:
 
 
 class ValueFunction:
-    """B cases whose histories are padded to P players.
+    """B cases whose histories are padded to P players; what masks say beyond a case's players is ignored.
 
     Args:
         candidates: [B, I] what the target is ranked among, frozen: a removed item does not become a candidate.

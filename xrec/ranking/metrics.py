@@ -15,14 +15,46 @@ METRICS = (
         "higher",
         ".4f",
         "Hits in the top k, discounted by 1/log2(1 + rank), over the best possible; full catalogue.",
+        "ranking",
         headline=True,
     ),
-    Metric("recall", "Recall", "higher", ".4f", "Hits in the top k over min(k, number of targets).", headline=True),
-    Metric("mrr", "MRR", "higher", ".4f", "1 / rank of the first hit.", headline=True),
-    Metric("map", "MAP", "higher", ".4f", "Mean of the precision at each hit in the top k, over min(k, targets)."),
-    Metric("coverage", "Coverage", "higher", ".4f", "Share of the catalogue that is recommended to anybody."),
-    Metric("gini", "Gini", "lower", ".4f", "How unequally recommendations fall on items: 0 all alike, 1 all on one."),
-    Metric("novelty", "Novelty", None, ".3f", "Mean of -log2(popularity share) of the recommended items, in bits."),
+    Metric(
+        "recall",
+        "Recall",
+        "higher",
+        ".4f",
+        "Hits in the top k over min(k, number of targets).",
+        "ranking",
+        headline=True,
+    ),
+    Metric("mrr", "MRR", "higher", ".4f", "1 / rank of the first hit.", "ranking", headline=True),
+    Metric(
+        "map",
+        "MAP",
+        "higher",
+        ".4f",
+        "Mean of the precision at each hit in the top k, over min(k, targets).",
+        "ranking",
+    ),
+    Metric(
+        "coverage", "Coverage", "higher", ".4f", "Share of the catalogue that is recommended to anybody.", "ranking"
+    ),
+    Metric(
+        "gini",
+        "Gini",
+        "lower",
+        ".4f",
+        "How unequally recommendations fall on items: 0 all alike, 1 all on one.",
+        "ranking",
+    ),
+    Metric(
+        "novelty",
+        "Novelty",
+        None,
+        ".3f",
+        "Mean of -log2(popularity share) of the recommended items, in bits.",
+        "ranking",
+    ),
 )
 
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from xrec.rundir.explanations import ATTRIBUTIONS, EXPLANATIONS
 from xrec.rundir.saved import SavedRun
+from xrec.words import title_of
 
 _N_HISTORY, _N_REASONS = 6, 6
 
@@ -16,7 +17,8 @@ def user_cards(run: SavedRun, n_users: int = 5) -> list[dict[str, Any]]:
     """Cards of the first users (by case number, so not picked for their looks) with explained cases.
 
     Per user, of the group 'new' and the test part where there are such: `recent` and `strong` history items, and
-    `recommendations`, each with its weightiest contributions. Bar widths are in percent of the largest one on the card.
+    `recommendations`, each with its name, its id (`item`) where that is another, and its weightiest contributions. Bar
+    widths are in percent of the largest one on the card.
 
     Args:
         run: its cases.parquet, explanations.parquet and attributions.parquet are read.
@@ -50,7 +52,7 @@ def user_cards(run: SavedRun, n_users: int = 5) -> list[dict[str, Any]]:
                 "user": user,
                 "group": of_user["group"][0],
                 "part": of_user["part"][0],
-                "explainer": explainer,
+                "explainer": title_of(explainer),
                 "n_history": history.height,
             }
             | {
@@ -111,7 +113,7 @@ def _recommendation(case: dict[str, Any], players: pl.DataFrame) -> dict[str, An
     columns = [pl.col("player_name").alias("name"), "value", "standard_error", "age", "strength"]
     return {
         "name": case["item_name"],
-        "item": case["item"],
+        "item": case["item"] if case["item"] != case["item_name"] else "",
         "position": case["position"],
         "reasons": shown.select(columns).to_dicts(),
         "n_rest": rest.height,

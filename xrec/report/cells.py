@@ -1,9 +1,11 @@
 """The one tidy form of every table: a row per cell. And the statistics that fill it.
 
-A table is a frame of `CELL_SCHEMA`: `block` (a heading over rows, may be ''), `row`, `column`, in order of appearance;
-then the cell: `text`, or `value` with its interval [`low`, `high`] printed by the format spec `form` ('p': a p value);
-`p` and `difference` of a paired test against the reference, `mark` what is printed for it, `best` whether it leads its
-block. `metric`, `k`, `step`, `n_users`, `n_cases` say what was averaged. `caption` is the same in every row.
+A table is a frame of `CELL_SCHEMA`: `block` (a heading over rows, may be ''), `row`, `column`, in order of appearance,
+in words for people; then the cell: `text`, or `value` with its interval [`low`, `high`] printed by the format spec
+`form` ('p': a p value); `p` and `difference` of a paired test against the reference, `mark` what is printed for it,
+`best` whether it leads its block. `name` (of the model, explainer or component), `group`, `metric`, `variant`, `k`,
+`step` say what the cell is about as the results have it, `n_users` and `n_cases` what was averaged. `caption` is the
+same in every row.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ CELL_SCHEMA: dict[str, Any] = {
     "block": pl.String,
     "row": pl.String,
     "column": pl.String,
+    "name": pl.String,
+    "group": pl.String,
     "better": pl.String,
     "metric": pl.String,
     "variant": pl.String,

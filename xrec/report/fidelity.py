@@ -17,10 +17,10 @@ from xrec.report.cells import (
     summarise,
     table_of,
 )
-from xrec.report.metrics import label, title_of
+from xrec.report.metrics import label
 from xrec.rundir.table import Results
 from xrec.stats.paired import holm, wilcoxon_p
-from xrec.words import counted
+from xrec.words import counted, title_of
 
 #: block heading by role; a role that is not listed has a block of its own name
 BLOCKS = {"explainer": "Explainers", "control": "Controls", "oracle": "Oracles (chose their answer by the metric)"}
@@ -56,6 +56,12 @@ class Setting(NamedTuple):
     players: str | None
     output: str | None
     cases: CaseGroup
+
+    @property
+    def title(self) -> str:
+        """Whose absence was measured, and on what."""
+        players, masker, output = (title_of(name or "–") for name in (self.players, self.masker, self.output))
+        return f"players {players}, masker {masker}, output {output}"
 
 
 def fidelity_setting(results: Results, cases: CaseGroup, **wanted: str | None) -> tuple[pl.DataFrame, Setting]:
@@ -144,13 +150,14 @@ def fidelity_table(
         return table_of([], "")
     roles = dict(measured.select("explainer", "role").unique().iter_rows())
     found = summarise(measured, ["explainer", *COLUMN])
+    found = found.rename({"explainer": "name"}).with_columns(pl.lit(cases.name).alias("group"))
     cells = _metric_cells(results, found, _tests(measured, results.reference), roles)
     order = [*names, *(_costs(results) if cost else ())]
     ranking = _ranking(cells, order, roles)
     if cost:
         cells += _cost_cells(results, chosen, roles)
-    cells.sort(key=lambda cell: (ranking[cell["explainer"]], *_column_rank(cell, order)))
-    cells = mark_best([{k: v for k, v in cell.items() if k != "explainer"} for cell in cells], {BLOCKS["explainer"]})
+    cells.sort(key=lambda cell: (ranking[cell["name"]], *_column_rank(cell, order)))
+    mark_best(cells, {BLOCKS["explainer"]})
     tested = any(cell.get("p") is not None and cell["better"] for cell in cells)
     return table_of(cells, _caption(results, rows, measured, chosen, tested=tested))
 
@@ -202,10 +209,10 @@ def _metric_cells(
     for cell in found.iter_rows(named=True):
         metric = results.metric(cell["metric"])
         column = [cell[name] for name in COLUMN]
-        difference, p = tests.get((cell["explainer"], *column), (None, None))
+        difference, p = tests.get((cell["name"], *column), (None, None))
         cells.append(
             cell
-            | {"block": _block(roles[cell["explainer"]]), "row": cell["explainer"]}
+            | {"block": _block(roles[cell["name"]]), "row": title_of(cell["name"])}
             | {"column": label(metric, *column[1:]), "better": metric.direction or "", "form": metric.form}
             | {"difference": difference, "p": p, "mark": _mark(difference, p, metric.direction or "")}
         )
@@ -227,7 +234,7 @@ def _mark(difference: float | None, p: float | None, better: str) -> str:
 def _ranking(cells: list[dict[str, Any]], order: Sequence[str], roles: dict[str, str]) -> dict[str, tuple[Any, ...]]:
     """explainer -> sort key: its block, then its mean in the first column that has a direction."""
     lead = min(cells, key=lambda cell: (not cell["better"], *_column_rank(cell, order)))
-    means = {cell["explainer"]: cell["value"] for cell in cells if cell["column"] == lead["column"]}
+    means = {cell["name"]: cell["value"] for cell in cells if cell["column"] == lead["column"]}
     sign = -1 if lead["better"] == "higher" else 1
     blocks = list(dict.fromkeys([*BLOCKS.values(), *map(_block, roles.values())]))
     return {
@@ -255,7 +262,7 @@ def _cost_cells(results: Results, chosen: Setting, roles: dict[str, str]) -> lis
         if column != "cases":
             rows = rows.filter(pl.col(column).eq_missing(value))
     rows = rows.sort("explainer", "metric", "user", "item", "value", nulls_last=True)
-    found = rows.group_by("explainer", "metric", maintain_order=True).agg(
+    found = rows.group_by(pl.col("explainer").alias("name"), "metric", maintain_order=True).agg(
         pl.col("value").mean(), pl.len().alias("n_cases")
     )
     cells = []
@@ -263,7 +270,7 @@ def _cost_cells(results: Results, chosen: Setting, roles: dict[str, str]) -> lis
         metric = results.metric(cell["metric"])
         cells.append(
             cell
-            | {"block": _block(roles[cell["explainer"]]), "row": cell["explainer"]}
+            | {"block": _block(roles[cell["name"]]), "row": title_of(cell["name"]), "group": chosen.cases.name}
             | {"variant": None, "k": None, "step": None}
             | {"column": metric.label, "better": metric.direction or "", "form": metric.form}
         )
@@ -279,7 +286,6 @@ def _caption(results: Results, rows: pl.DataFrame, measured: pl.DataFrame, chose
     )
     return (
         f"Fidelity on {chosen.cases.title} cases of the {chosen.part} part of {one_data_set(rows)}; "
-        f"model {title_of(chosen.model or '')}, players {chosen.players}, masker {chosen.masker}, "
-        f"output {chosen.output}; {sample_words(measured)}. Mean over users {INTERVAL_NOTE}, "
-        f"bold: best mean of the explainers. {marks}{left_out_words(rows)}."
+        f"model {title_of(chosen.model or '')}, {chosen.title}; {sample_words(measured)}. "
+        f"Mean over users {INTERVAL_NOTE}, bold: best mean of the explainers. {marks}{left_out_words(rows)}."
     )

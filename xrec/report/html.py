@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from xrec.files import write_text
-from xrec.report import figures
 from xrec.report.cards import user_cards
 from xrec.report.cells import one_data_set, sample_words
 from xrec.report.errors import ReportError
 from xrec.report.fidelity import CaseGroup, fidelity_setting, fidelity_table, left_out_words, of_family
-from xrec.report.metrics import title_of
+from xrec.report.learning import switched_off
 from xrec.report.plot import figure_svg
-from xrec.report.render import clean, to_html
+from xrec.report.render import cell_words, clean, minus, number_words, to_html
+from xrec.report.run_figures import RunFigures
 from xrec.report.run_tables import RunTables
 from xrec.report.tables import main_model
 from xrec.rundir.saved import SavedRun, require_directory
 from xrec.rundir.table import Results
+from xrec.words import title_of
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _FILES = ("results.parquet", "metrics.jsonl", "cases.parquet", "data_card.json", "config.yaml")
 
 
-def write_report(tables: RunTables) -> Path:
+def write_report(tables: RunTables, figures: RunFigures) -> Path:
     """Write `report.html` into a run directory (temporary name, then renamed) and return its path.
 
     What is missing is said to be no part of the run. The same files give the same bytes.
@@ -45,7 +46,7 @@ def write_report(tables: RunTables) -> Path:
             f"{run} holds none of {', '.join(_FILES)}: it is not a run directory, or the run saved nothing yet"
         )
     path = run / "report.html"
-    write_text(path, _template().render(**_content(tables)))
+    write_text(path, _template().render(**_content(tables, figures)))
     return path
 
 
@@ -60,12 +61,12 @@ def _template() -> Any:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, finalize=finalize,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["signed"] = lambda value: f"{value:+.3f}".replace("-", "−")
-    environment.filters["count"] = lambda value: f"{value:,.10g}"
+    # The numbers of the page are written as those of its tables.
+    environment.filters["number"] = lambda value, form: minus(number_words(value, form))
     return environment.get_template("template.html")
 
 
-def _content(tables: RunTables) -> dict[str, Any]:
+def _content(tables: RunTables, figures: RunFigures) -> dict[str, Any]:
     """Everything the template shows, a key per section; '' or an empty list where the run has no such part."""
     run, results = tables.run, tables.results
     titles = ("Cleaning", "Sizes, splits, notes")
@@ -73,15 +74,15 @@ def _content(tables: RunTables) -> dict[str, Any]:
         "heading": _heading(run, results),
         "card": [_html(table, title) for table, title in zip(tables.data.values(), titles, strict=False)],
         "learning": _drawn(
-            figures.learning_curves(run.log),
+            figures.learning,
             "learning",
-            "Learning curves: losses and validation metrics against the step",
+            "Learning curves: losses against the step, validation metrics against the epoch",
         ),
-        "switched_off": figures.switched_off(run.log),
+        "switched_off": [title_of(term) for term in switched_off(run.log)],
         "ranking": _html(tables.ranking, "Ranking"),
         "findings": _ranking_findings(tables.ranking),
         "parts": _html(tables.components, "Components of the model"),
-        "fidelity": [_fidelity(results, cases) for cases in tables.case_groups],
+        "fidelity": [_fidelity(results, figures, cases) for cases in tables.case_groups],
         "cost": _html(tables.cost, "Cost by stage"),
         "users": user_cards(run),
         "glossary": _glossary(results),
@@ -102,7 +103,7 @@ def _heading(run: SavedRun, results: Results) -> dict[str, Any]:
     overrides, config = run.yaml("overrides.yaml"), run.config
     facts = {
         "data": one_data_set(results.frame.filter(pl.col("stage").is_in(["rank", "fidelity"]))),
-        "model": main_model(results),
+        "model": title_of(main_model(results) or ""),
     }
     facts |= {name: config.get(name) for name in ("experiment", "seed", "threads")}
     command = None
@@ -125,12 +126,10 @@ def _drawn(figure: Figure | None, name: str, description: str) -> Markup | str:
     return "" if figure is None else figure_svg(figure, name, description)
 
 
-def _fidelity(results: Results, cases: CaseGroup) -> dict[str, Any]:
+def _fidelity(results: Results, figures: RunFigures, cases: CaseGroup) -> dict[str, Any]:
     """The tables and drawings of one group of cases."""
     rows, setting = fidelity_setting(results, cases)
-    about = (
-        f"Cases of the {setting.part} part; players {setting.players}, masker {setting.masker}, output {setting.output}"
-    )
+    about = f"Cases of the {setting.part} part; {setting.title}"
     named = cases.name if cases.name.isidentifier() else "group"
 
     def table(title: str, metrics: Sequence[str], *variants: str | None, cost: bool = False) -> Markup | str:
@@ -142,12 +141,8 @@ def _fidelity(results: Results, cases: CaseGroup) -> dict[str, Any]:
     return {
         "group": cases.title,
         "scores": table("Scores and cost", scores, None, "normalised", cost=True),
-        "forest": _drawn(
-            figures.fidelity_forest(results, cases), f"forest-{named}", f"Fidelity of each explainer, {cases.title}"
-        ),
-        "curves": _drawn(
-            figures.removal_curves(results, cases), f"removal-{named}", f"Deletion and insertion, {cases.title} cases"
-        ),
+        "forest": _drawn(figures.forest(cases), f"forest-{named}", f"Fidelity of each explainer, {cases.title}"),
+        "curves": _drawn(figures.removal(cases), f"removal-{named}", f"Deletion and insertion, {cases.title} cases"),
         "curves_caption": f"{about}; {sample_words(rows)}. {left_out_words(rows)}.",
         "ranks": table("Rank under removal", ranks),
         "others": table("Properties of the explanations", others),
@@ -168,14 +163,15 @@ def _ranking_findings(ranking: pl.DataFrame) -> list[str]:
         if own.is_empty() or others.is_empty():
             continue
         best = others.row(0, named=True)
+        shown = [cell_words(cell).main for cell in (own.row(0, named=True), best)]
         compared = ranking.filter(
             (pl.col("block") == block) & (pl.col("row") == best["row"]) & (pl.col("form") == "+.4f")
         )
-        sentence = f"{block}: NDCG@10 of {title_of(main)} is {own['value'][0]:.4f}, "
-        sentence += f"of the best baseline ({title_of(best['row'])}) {best['value']:.4f}"
+        sentence = f"{block}: NDCG@10 of {title_of(main)} is {shown[0]}, "
+        sentence += f"of the best baseline ({title_of(best['row'])}) {shown[1]}"
         if compared.height and compared["low"][0] is not None:
-            cell = compared.row(0, named=True)
-            sentence += f"; paired difference {cell['value']:+.4f} [{cell['low']:+.4f}, {cell['high']:+.4f}]"
+            difference = cell_words(compared.row(0, named=True))
+            sentence += f"; paired difference {minus(difference.main)} {minus(difference.interval)}"
         sentences.append(f"{sentence}.")
     return sentences
 

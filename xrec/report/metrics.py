@@ -1,4 +1,4 @@
-"""Headings: a metric at its cut-off, in its variant; names for people."""
+"""Headings: a metric at its cut-off, in its variant."""
 
 from __future__ import annotations
 
@@ -18,8 +18,3 @@ def label(metric: Metric, variant: str | None = None, k: int | None = None, step
     if step is not None:
         text += f", {counted(int(step), 'item')}" if variant in _DISCRETE else f" at {step:g}"
     return text
-
-
-def title_of(name: str) -> str:
-    """An explainer's, component's or model's name for people: underscores become spaces."""
-    return name.replace("_", " ")

@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xrec.files import write_bytes
-from xrec.report.render import clean
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, MUTED, GRID, PAGE = "#1a1a1b", "#6b6b6c", "#dcdcdd", "#fffffe"
@@ -83,11 +81,27 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, inches; no pyplot, hence no global state and no window."""
-    from matplotlib.figure import Figure
+def new_figure(width: float, height: float, between: float = 0.02) -> Figure:
+    """An empty figure, inches; no pyplot, hence no global state and no window. Its panels make room for their words.
 
-    return Figure(figsize=(width, height))
+    Args:
+        between: what is left free between panels, as a share of their mean size.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(hspace=between, wspace=between))
+
+
+def arrange(figure: Figure) -> None:
+    """Lay the panels out as they are now, so that places and sizes can be asked for."""
+    figure.draw_without_rendering()
+
+
+def settle(figure: Figure) -> None:
+    """Lay the panels out for good: whoever writes the figure finds everything where it is."""
+    arrange(figure)
+    figure.set_layout_engine("none")
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
@@ -159,57 +173,8 @@ def looks(roles: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     return styles
 
 
-def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move labels apart until neighbours are `gap` apart, as little as it takes, within [low, high] if they fit.
-
-    Returns positions in the order given.
-    """
-    order = sorted(range(len(positions)), key=lambda i: positions[i])
-    # Clusters of touching labels, each centred on the mean of what it labels: (sum of wanted starts, count).
-    clusters: list[tuple[float, int]] = []
-    for i in order:
-        clusters.append((positions[i], 1))
-        while len(clusters) > 1 and _start(clusters[-1], gap) < _start(clusters[-2], gap) + clusters[-2][1] * gap:
-            total, count = clusters.pop()
-            before, n_before = clusters.pop()
-            clusters.append((before + total, n_before + count))
-    placed = [_start(cluster, gap) + j * gap for cluster in clusters for j in range(cluster[1])]
-    for i in range(len(placed)):
-        placed[i] = max(placed[i], low + i * gap)
-    for i in reversed(range(len(placed))):
-        placed[i] = min(placed[i], high - (len(placed) - 1 - i) * gap)
-    answer = [0.0] * len(positions)
-    for i, position in zip(order, placed, strict=True):
-        answer[i] = float(position)
-    return answer
-
-
-def label_ends(axes: Axes, ends: dict[str, float], x: float, styles: dict[str, dict[str, Any]]) -> None:
-    """Write each curve's name beside its right end at x, moved apart where they overlap, with a line to the end."""
-    names = list(ends)
-    low, high = axes.get_ylim()
-    inches = axes.get_position().height * axes.figure.get_figheight()  # pyright: ignore[reportAttributeAccessIssue]
-    gap = (high - low) * 0.135 / inches
-    left, right = axes.get_xlim()
-    text_x = right + (right - left) * 0.07
-    for name, y in zip(names, spread([ends[n] for n in names], gap, low, high), strict=True):
-        axes.plot([x, text_x - (right - left) * 0.015], [ends[name], y], **styles[name], linewidth=0.9, clip_on=False)
-        # Words in ink: the lighter colours carry a line, but not small letters.
-        axes.text(
-            text_x, y, clean(name.replace("_", " ")), color=INK, va="center", ha="left", fontsize=7.5, clip_on=False
-        )
-    axes.set_xlim(left, right)
-    axes.set_ylim(low, high)
-
-
 def padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
     """Axis limits around values, with a margin; never of zero height."""
     low, high = float(np.min(values)), float(np.max(values))
     margin = (high - low) * share or max(abs(high), 1.0) * share
     return low - margin, high + margin
-
-
-def _start(cluster: tuple[float, int], gap: float) -> float:
-    """Where the first label of a cluster goes, so that the cluster is centred on the mean of its targets."""
-    total, count = cluster
-    return total / count - (count - 1) * gap / 2

@@ -8,9 +8,8 @@ from typing import Any
 import polars as pl
 
 from xrec.report.cells import mark_best, table_of
-from xrec.report.metrics import title_of
 from xrec.rundir.study import Study
-from xrec.words import counted
+from xrec.words import counted, sentence, title_of
 
 
 def data_card_table(card: dict[str, Any]) -> pl.DataFrame:
@@ -21,7 +20,7 @@ def data_card_table(card: dict[str, Any]) -> pl.DataFrame:
     """
     cells, before = [], None
     for number, step in enumerate(card.get("steps") or [], start=1):
-        row = {"row": f"{number}. {step.get('step', '')}"}
+        row = {"row": f"{number}. {title_of(str(step.get('step', '')))}"}
         cells.append(row | {"column": "Why", "text": str(step.get("reason", ""))})
         n_rows = step.get("rows")
         change = n_rows - before if n_rows is not None and before is not None else None
@@ -36,7 +35,7 @@ def data_card_table(card: dict[str, Any]) -> pl.DataFrame:
 
 
 def data_facts_table(card: dict[str, Any]) -> pl.DataFrame:
-    """Every other entry of a data card, nested keys flattened, one block per top-level key.
+    """Every other entry of a data card in words, a block per key that holds several.
 
     Returns:
         A table of `CELL_SCHEMA` with the single column 'Value'.
@@ -45,21 +44,10 @@ def data_facts_table(card: dict[str, Any]) -> pl.DataFrame:
     for key, value in card.items():
         if key in ("name", "steps"):
             continue
-        nested = isinstance(value, dict | list)
-        for path, leaf in _leaves(value):
-            row = {
-                "block": title_of(str(key)).capitalize() if nested else "",
-                "row": path or str(key),
-                "column": "Value",
-            }
-            cells.append(
-                row
-                | (
-                    {"text": leaf}
-                    if isinstance(leaf, str)
-                    else {"value": leaf, "form": ",.10g" if abs(leaf) >= 10_000 else ".10g"}
-                )
-            )
+        for path, leaf in _leaves(value, (str(key),)):
+            *block, row = map(_entry_words, path)
+            shown = {"text": leaf} if isinstance(leaf, str) else {"value": leaf, "form": _form(leaf)}
+            cells.append({"block": sentence(", ".join(block)), "row": row, "column": "Value", **shown})
     return table_of(cells, f"Sizes and splits of {card.get('name', 'the data')}.")
 
 
@@ -78,7 +66,7 @@ def front_table(study: Study) -> pl.DataFrame:
             cells.append(
                 row
                 | {
-                    "column": name,
+                    "column": title_of(name),
                     "value": float(value),
                     "form": ".4f",
                     "better": better.get(directions.get(name, ""), ""),
@@ -86,23 +74,36 @@ def front_table(study: Study) -> pl.DataFrame:
             )
         for name, value in (trial.get("params") or {}).items():
             cells.append(row | {"column": name, "text": f"{value:.4g}" if isinstance(value, float) else str(value)})
+    objectives = ", ".join(map(title_of, study.objectives))
     caption = (
-        f"Trials of study {study.name} that no other trial beats on all of {', '.join(study.objectives)}, out of "
+        f"Trials of study {study.name} that no other trial beats on all of {objectives}, out of "
         f"{counted(len(study.trials), 'finished trial')}; left out: "
         f"{counted(len(study.unfinished), 'trial')} without objectives."
     )
     return table_of(mark_best(cells), caption)
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted path, number or text) of everything within nested dictionaries and lists."""
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(keys that lead there, number or text) of everything within nested dictionaries and lists."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+            yield from _leaves(inner, (*path, str(key)))
     elif isinstance(value, list) and any(isinstance(entry, dict | list | str) for entry in value):
         for number, inner in enumerate(value, start=1):
-            yield from _leaves(inner, f"{path}.{number}" if path else str(number))
+            yield from _leaves(inner, (*path, str(number)))
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield path, value
     else:
         yield path, ", ".join(map(str, value)) if isinstance(value, list) else "–" if value is None else str(value)
+
+
+def _entry_words(key: str) -> str:
+    """A key of a data card for people: 'n_training_events' are training events."""
+    return title_of(key.removeprefix("n_"))
+
+
+def _form(value: float) -> str:
+    """Counts whole, shares with four digits, other measures with one."""
+    if isinstance(value, int):
+        return ",.0f"
+    return ".4f" if abs(value) <= 1 else ",.1f"

@@ -57,6 +57,16 @@ class RunTables:
             self._fidelity[cases] = fidelity_table(self.results, cases, headline(self.results))
         return self._fidelity[cases]
 
+    def short(self, table: pl.DataFrame) -> list[str]:
+        """The columns of a table that a terminal or a page shows: of metrics, the headline ones."""
+        columns = table.select("column", "metric").unique(maintain_order=True).iter_rows()
+        shown = [c for c, m in columns if m is None or m not in self.results.metrics or self._is_short(m)]
+        return list(dict.fromkeys(shown))
+
+    def _is_short(self, name: str) -> bool:
+        metric = self.results.metric(name)
+        return metric.headline or not metric.family
+
     def all(self) -> Iterator[tuple[str, pl.DataFrame]]:
         """Every table that is not empty, by name; those of the data card first."""
         named = [*self.data.items(), ("ranking", self.ranking), ("components", self.components)]

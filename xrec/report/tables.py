@@ -22,14 +22,14 @@ from xrec.report.cells import (
 )
 from xrec.report.fidelity import CaseGroup
 from xrec.report.fidelity import fidelity_table as fidelity_table
-from xrec.report.metrics import label, title_of
+from xrec.report.metrics import label
 from xrec.report.records import data_card_table as data_card_table
 from xrec.report.records import data_facts_table as data_facts_table
 from xrec.report.records import front_table as front_table
 from xrec.rundir.table import Results
 from xrec.stats.bootstrap import bootstrap_mean, generator_for
 from xrec.stats.paired import holm, wilcoxon_p
-from xrec.words import counted
+from xrec.words import counted, title_of
 
 PRIMARY = ("ndcg", 10)
 _MAIN_MODEL = "composed"
@@ -65,9 +65,8 @@ def ranking_table(
     cells = []
     for group in _ordered(rows, "group", _GROUPS):
         of_group = rows.filter(pl.col("group") == group)
-        block = _group_words(group)
-        cells += _ranking_cells(results, of_group, metrics, block, main)
-        cells += _comparison_cells(results, of_group, block, main)
+        cells += _ranking_cells(results, of_group, metrics, group, main)
+        cells += _comparison_cells(results, of_group, group, main)
     return table_of(mark_best(cells), _ranking_caption(rows, part, main))
 
 
@@ -174,11 +173,12 @@ def _primary(results: Results, k: int = PRIMARY[1]) -> str:
 
 
 def _ranking_cells(
-    results: Results, rows: pl.DataFrame, metrics: Sequence[str] | None, block: str, main: str
+    results: Results, rows: pl.DataFrame, metrics: Sequence[str] | None, group: str, main: str
 ) -> list[dict[str, Any]]:
     """A cell per model and metric; the main model first, the others by the primary metric."""
-    names = list(metrics) if metrics is not None else results.order(rows["metric"].to_list())
+    names, block = list(metrics or results.order(rows["metric"].to_list())), _group_words(group)
     found = summarise(rows.filter(pl.col("metric").is_in(names)), ["model", "metric", "k"])
+    found = found.rename({"model": "name"}).with_columns(pl.lit(group).alias("group"))
     primary = rows.filter((pl.col("metric") == PRIMARY[0]) & (pl.col("k") == PRIMARY[1]))
     means = primary.group_by("model").agg(pl.col("value").mean())
     rank = {model: -round(value, 12) for model, value in means.iter_rows()}
@@ -187,24 +187,24 @@ def _ranking_cells(
         metric = results.metric(cell["metric"])
         cells.append(
             cell
-            | {"block": block, "row": cell["model"], "column": label(metric, k=cell["k"])}
+            | {"block": block, "row": title_of(cell["name"]), "column": label(metric, k=cell["k"])}
             | {"better": metric.direction or "", "form": metric.form}
         )
     cells.sort(
-        key=lambda c: (c["model"] != main, rank.get(c["model"], 0), c["model"], names.index(c["metric"]), c["k"] or 0)
+        key=lambda c: (c["name"] != main, rank.get(c["name"], 0), c["name"], names.index(c["metric"]), c["k"] or 0)
     )
-    return [{name: value for name, value in cell.items() if name != "model"} for cell in cells]
+    return cells
 
 
-def _comparison_cells(results: Results, rows: pl.DataFrame, block: str, main: str) -> list[dict[str, Any]]:
+def _comparison_cells(results: Results, rows: pl.DataFrame, group: str, main: str) -> list[dict[str, Any]]:
     """The paired difference of the main model to each baseline on the primary metric, and its corrected p."""
     rows = rows.filter((pl.col("metric") == PRIMARY[0]) & (pl.col("k") == PRIMARY[1]))
     others = [name for name in _ordered(rows, "model", ()) if name != main]
     tests = {name: paired_differences(rows, "model", main, name, ["user"]) for name in others}
     columns = (f"{title_of(main)} minus this, {_primary(results)}", "p (Holm)")
-    return _difference_cells(
-        tests, columns, {"block": block, "metric": PRIMARY[0], "k": PRIMARY[1]}, ("ranking", block, main)
-    )
+    block = _group_words(group)
+    shared = {"block": block, "group": group, "metric": PRIMARY[0], "k": PRIMARY[1]}
+    return _difference_cells(tests, columns, shared, ("ranking", block, main))
 
 
 def _difference_cells(
@@ -218,9 +218,13 @@ def _difference_cells(
         interval = bootstrap_mean(frame["difference"].to_numpy(), generator_for("difference", *key, name))
         low, high = (None, None) if frame.height == 1 else (float(interval.low), float(interval.high))
         mean = float(interval.mean)
-        row = shared | {"row": name, "difference": mean, "p": float(p), "n_users": frame.height}
-        cells.append(row | {"column": columns[0], "value": mean, "low": low, "high": high, "form": "+.4f"})
-        cells.append(row | {"column": columns[1], "value": float(p), "form": "p"})
+        row = shared | {"row": title_of(name), "name": name, "difference": mean, "p": float(p)}
+        row |= {"n_users": frame.height}
+        cells.append(
+            row | {"column": columns[0], "variant": "difference", "value": mean, "low": low, "high": high}
+            | {"form": "+.4f"}
+        )  # fmt: skip
+        cells.append(row | {"column": columns[1], "variant": "p", "value": float(p), "form": "p"})
     return cells
 
 
@@ -229,19 +233,20 @@ def _lost_cells(results: Results, rows: pl.DataFrame, main: str, group: str, k: 
     names = [name for name in _ordered(named, "component", ()) if name != _WHOLE]
     tests = {name: paired_differences(named, "component", _WHOLE, name, ["user"]) for name in names}
     columns = (f"{_primary(results, k)} lost, {group}", f"p (Holm), {group}")
-    return _difference_cells(tests, columns, {"metric": PRIMARY[0], "k": k}, ("parts", group, main, str(k)))
+    return _difference_cells(
+        tests, columns, {"group": group, "metric": PRIMARY[0], "k": k}, ("parts", group, main, str(k))
+    )
 
 
 def _share_cells(results: Results, shares: pl.DataFrame, names: list[str]) -> list[dict[str, Any]]:
-    found = summarise(shares, ["component", "group", "few"])
+    found = summarise(shares, ["component", "group", "few"]).rename({"component": "name"})
     cells = []
     for cell in found.iter_rows(named=True):
         metric = results.metric("component_share")
-        words = CaseGroup(cell["group"], bool(cell["few"])).title
-        kept = {name: value for name, value in cell.items() if name not in ("component", "group", "few")}
-        about = {"row": cell["component"], "column": f"{metric.label}, {words}", "metric": metric.name}
-        cells.append(kept | about | {"form": metric.form})
-    return sorted(cells, key=lambda cell: (names.index(cell["row"]), cell["column"]))
+        cases = CaseGroup(cell["group"], bool(cell.pop("few")))
+        about = {"row": title_of(cell["name"]), "column": f"{metric.label}, {cases.title}", "metric": metric.name}
+        cells.append(cell | about | {"group": cases.name, "form": metric.form})
+    return sorted(cells, key=lambda cell: (names.index(cell["name"]), cell["column"]))
 
 
 def _users_by_group(rows: pl.DataFrame) -> str:

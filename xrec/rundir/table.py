@@ -12,7 +12,7 @@ import polars as pl
 
 from xrec.errors import UserError
 from xrec.types import Metric
-from xrec.words import did_you_mean
+from xrec.words import did_you_mean, title_of
 
 #: No value of a column is parsed for meaning. Null: does not apply.
 SCHEMA: dict[str, type[pl.DataType]] = {
@@ -108,7 +108,7 @@ class Results:
 
     def metric(self, name: str) -> Metric:
         """What a metric means; one that nobody declared goes by its name."""
-        return self.metrics.get(name) or Metric(name, name.replace("_", " "))
+        return self.metrics.get(name) or Metric(name, title_of(name))
 
     def order(self, names: Iterable[str]) -> list[str]:
         """Names of metrics as they were declared, undeclared ones last."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 
 import polars as pl
 from omegaconf import DictConfig
@@ -11,6 +12,7 @@ from xrec.config.objectives import objective_rows
 from xrec.files import write_json
 from xrec.report.html import write_report
 from xrec.report.render import to_rich
+from xrec.report.run_figures import RunFigures
 from xrec.report.run_tables import RunTables
 from xrec.rundir.table import summary
 from xrec.stages.fit import MODEL_FILES
@@ -22,7 +24,8 @@ OBJECTIVES = "objectives.json"
 
 def report(run: Run, tables: RunTables) -> Done:
     """Write report.html and objectives.json; send summary tables, objectives, report and model to the tracker."""
-    path = write_report(tables)
+    figures = RunFigures(tables)
+    path = write_report(tables, figures)
     for name, table in tables.all():
         columns = [c for c in table.columns if table[c].dtype in (pl.String, pl.Float64, pl.Int64)]
         run.tracker.table(name, columns, table.select(columns).rows())
@@ -40,10 +43,14 @@ def show(tables: RunTables) -> None:
     """Print the run: data card, ranking, fidelity, and where the report is."""
     from rich.console import Console
 
-    console = Console(width=None if Console().is_terminal else 160)
+    console = Console()
+    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+        # A file has no width of its own, and rich would take 80.
+        console.width = 160
     for name, table in tables.all():
         if name.startswith(("data", "ranking", "fidelity")):
-            console.print(to_rich(table, name.replace("_", ", ").capitalize()))
+            title = name.replace("_", ", ").capitalize()
+            console.print(to_rich(table, title, width=console.width, columns=tables.short(table)), end="\n\n")
     html = tables.run.directory / "report.html"
     console.print(
         f"report: {html}" if html.is_file() else f"run: {tables.run.directory}", soft_wrap=True, highlight=False

@@ -95,7 +95,8 @@ def fit(
             raise SettingError(f"training.monitor={settings.monitor!r} is nan after epoch {state.epoch + 1}")
         state.epoch += 1
         state.seconds += time.perf_counter() - started
-        log({"step": state.step, "epoch": state.epoch, "seconds": state.seconds, **metrics})
+        # state.step is where the next epoch begins; what is measured belongs to the last step of this one.
+        log({"step": state.step - 1, "epoch": state.epoch, "seconds": state.seconds, **metrics})
         if metrics[settings.monitor] > state.best:
             state.best, state.best_epoch = metrics[settings.monitor], state.epoch
             save_checkpoint(folder / "best", model, {}, vars(state), data.generator)
