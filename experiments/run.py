@@ -38,9 +38,9 @@ def job(config: "DictConfig") -> list[float] | None:
         _remove_empty(directory, runs)
         if config.get("sweep") is not None:
             leave("the same command goes on with the study")
-        after = "; its jobs after this one have not begun" if multirun else ""
+        later = ["the later jobs of this multirun have not begun"] if multirun else []
         began = (directory / "config.yaml").is_file()
-        leave(f"go on with: python experiments/run.py resume={directory}{after}" if began else after.lstrip("; "))
+        leave(*later, *([f"go on with: python experiments/run.py resume={directory}"] if began else []))
 
 
 def _run(config: "DictConfig", directory: Path, overrides: list[str], sweep_dir: str | None) -> list[float] | None:
@@ -60,10 +60,10 @@ def _run(config: "DictConfig", directory: Path, overrides: list[str], sweep_dir:
     return [reached[name] for name in names] or None
 
 
-def leave(how_to_go_on: str = "") -> NoReturn:
+def leave(*words: str) -> NoReturn:
     """Say in one line that a person interrupted this, and exit with the status that shells give to Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # again: at once, and without a traceback from what cleans up
-    print("\ninterrupted" + (f"; {how_to_go_on}" if how_to_go_on else ""), file=sys.stderr, flush=True)
+    print("\n" + "; ".join(["interrupted", *words]), file=sys.stderr, flush=True)
     sys.exit(INTERRUPTED)
 
 
