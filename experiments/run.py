@@ -38,9 +38,9 @@ def job(config: "DictConfig") -> list[float] | None:
         _remove_empty(directory, runs)
         if config.get("sweep") is not None:
             leave("the same command goes on with the study")
-        after = "; its jobs after this one have not begun" if multirun else ""
+        later = ["the later jobs of this multirun have not begun"] if multirun else []
         began = (directory / "config.yaml").is_file()
-        leave(f"go on with: python experiments/run.py resume={directory}{after}" if began else after.lstrip("; "))
+        leave(*later, *([f"go on with: python experiments/run.py resume={directory}"] if began else []))
 
 
 def _run(config: "DictConfig", directory: Path, overrides: list[str], sweep_dir: str | None) -> list[float] | None:
@@ -60,19 +60,18 @@ def _run(config: "DictConfig", directory: Path, overrides: list[str], sweep_dir:
     return [reached[name] for name in names] or None
 
 
-def leave(how_to_go_on: str = "") -> NoReturn:
+def leave(*words: str) -> NoReturn:
     """Say in one line that a person interrupted this, and exit with the status that shells give to Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # again: at once, and without a traceback from what cleans up
-    print("\ninterrupted" + (f"; {how_to_go_on}" if how_to_go_on else ""), file=sys.stderr, flush=True)
+    print("\n" + "; ".join(["interrupted", *words]), file=sys.stderr, flush=True)
     sys.exit(INTERRUPTED)
 
 
 def _remove_empty(directory: Path, runs: Path) -> None:
     """Hydra makes the directory of a run before the run begins: one that nothing was written into goes again."""
-    with contextlib.suppress(OSError):
-        directory.rmdir()
-        if directory.parent.parent == runs:
-            directory.parent.rmdir()
+    for folder in [directory, *([directory.parent] if directory.parent.parent == runs else [])]:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def main() -> None:

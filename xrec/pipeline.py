@@ -26,14 +26,14 @@ from xrec.report.run_tables import RunTables
 from xrec.rundir.directory import RunDirectory
 from xrec.rundir.saved import SavedRun, read_yaml
 from xrec.rundir.table import canonical_hash
-from xrec.stages.early import refuse_early
+from xrec.stages.early import refuse_early, refuse_given_data
 from xrec.stages.environment import describe_environment
 from xrec.stages.explain import explain
 from xrec.stages.fidelity import fidelity
-from xrec.stages.fit import fit_model, load_model, refuse_models
+from xrec.stages.fit import fit_model, load_model
 from xrec.stages.inherit import check_source, inherit, inherit_settings, refuse_other_data
 from xrec.stages.memory import LIGHTER, named_memory_errors
-from xrec.stages.rank import check_groups, rank
+from xrec.stages.rank import rank
 from xrec.stages.report import objectives, report, show
 from xrec.stages.run import Done, Run
 
@@ -84,8 +84,6 @@ def run(
 def _stages(current: Run) -> dict[str, float]:
     config, store = current.config, current.store
     todo = [s for s in STAGES if s in config.stages and s not in store.done()]
-    if "rank" in todo:
-        check_groups(current)
     with threadpool_limits(int(config.threads)):
         model = _model(current, todo)
         for stage, do in (("rank", rank), ("explain", explain), ("fidelity", fidelity)):
@@ -125,16 +123,17 @@ def _do(current: Run, stage: str, do: Callable[[], Done]) -> None:
 
 def _prepare(config: DictConfig, store: RunDirectory, source: Path | None, overrides: Sequence[str]) -> Run:
     cache = ArrayCache(config.paths.cache)
-    dataset = build(
-        instantiate(config.data.source),
-        instantiate(config.split),
-        cache,
-        Cleaning(**OmegaConf.to_container(config.data.clean, resolve=True)),  # type: ignore[arg-type]
-    )
+    with named_memory_errors("reading the data", LIGHTER["data"]):
+        dataset = build(
+            instantiate(config.data.source),
+            instantiate(config.split),
+            cache,
+            Cleaning(**OmegaConf.to_container(config.data.clean, resolve=True)),  # type: ignore[arg-type]
+        )
     if source is not None and "fit" not in config.stages:
         refuse_other_data(source, dataset.fingerprint)
     current = Run(config, store, instantiate(config.tracking), dataset, cache, torch.device(config.device))
-    refuse_models(current)
+    refuse_given_data(current)
     store.begin(
         OmegaConf.to_yaml(config, resolve=True),
         list(overrides),

@@ -109,6 +109,8 @@ BAD = [
     ("resume=/tmp seed=3", ["resume takes the saved run's own config", "seed=3"]),
     ("from_run=/nowhere", ["from_run: got '/nowhere'"]),
     (f"paths.runs={__file__}/runs", [f"paths.runs: got '{__file__}/runs'", "XREC_RUNS"]),
+    (f"hydra.run.dir={__file__}/a/b", [f"hydra.run.dir: got '{__file__}/a/b', which cannot be written to"]),
+    ("-m seed=1,2 hydra.sweep.dir=/proc/nothing", ["hydra.sweep.dir: got '/proc/nothing'", "(/proc: "]),
     ("=3", ["'=3' is no override"]),
     ("seed={1", ["'seed={1' is no override"]),
 ]
@@ -168,6 +170,11 @@ def test_every_bad_value_of_a_sweep_is_named(capsys: pytest.CaptureFixture[str])
     for fragment in ("model=ease has no part", "'meen'", "got -1", "got -2"):
         assert fragment in said
     assert said.startswith("4 errors")
+
+
+def test_checking_makes_no_directory(tmp_path: Path) -> None:
+    assert main_prepass([f"hydra.run.dir={tmp_path}/a/b"], CONF) == [f"hydra.run.dir={tmp_path}/a/b"]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "--hel", "--hydra-help", "--cfg", "-c", "--info", "--version"])

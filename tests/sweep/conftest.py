@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from xrec.errors import UserError
 from xrec.sweep.sweeper import StudySweeper
 
 Objective = Callable[[dict[str, str]], Any]
@@ -38,7 +39,7 @@ class FakeLauncher:
             try:
                 returned.return_value = self.objective(self.jobs[number])
                 returned.status = JobStatus.COMPLETED
-            except RuntimeError as error:
+            except (RuntimeError, UserError) as error:
                 returned.return_value = error
                 returned.status = JobStatus.FAILED
             returns.append(returned)
@@ -51,6 +52,7 @@ class Bench:
 
     sweep_dir: Path
     launchers: list[FakeLauncher] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
 
     def run(self, objective: Objective, arguments: Sequence[str] = (), **settings: Any) -> dict[str, Any]:
         defaults: dict[str, Any] = {
@@ -66,8 +68,8 @@ class Bench:
         launcher = FakeLauncher(objective, self.sweep_dir)
         self.launchers.append(launcher)
         sweeper.launcher = launcher
-        sweeper.config = OmegaConf.create({"x": 0, "hydra": {"sweep": {"dir": str(self.sweep_dir)}}})
-        sweeper.hydra_context = SimpleNamespace(config_loader=SimpleNamespace(load_sweep_config=lambda **_: None))
+        sweeper.config = OmegaConf.create({"x": 0, **self.config, "hydra": {"sweep": {"dir": str(self.sweep_dir)}}})
+        sweeper.hydra_context = SimpleNamespace(config_loader=SimpleNamespace(load_sweep_config=compose))
         return sweeper.sweep(list(arguments))
 
     def sibling(self, name: str) -> Bench:
@@ -86,6 +88,12 @@ class Bench:
 
         storage = JournalStorage(JournalFileBackend(str(self.sweep_dir / "journal.log")))
         return optuna.load_study(study_name=name, storage=storage).trials
+
+
+def compose(*, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
+    """What Hydra's loader does, for plain values."""
+    values = OmegaConf.from_dotlist([o.lstrip("+") for o in sweep_overrides])
+    return OmegaConf.merge(master_config, values)  # type: ignore[return-value]
 
 
 @pytest.fixture

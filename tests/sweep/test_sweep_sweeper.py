@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xrec.errors import SettingError
 from xrec.sweep.grammar import read_space
 from xrec.sweep.results import front, results, table
 from xrec.sweep.space import SweepError
@@ -141,6 +142,63 @@ def test_batches_keep_numbers_and_the_total(bench: Bench, n_jobs: int) -> None:
     for trial in trials:
         assert {k: float(v) for k, v in bench.launcher.jobs[trial.number].items()} == space.values(trial.params)
     assert max(n for _, n in bench.launcher.calls) > 1
+
+
+def test_a_mistake_that_every_trial_makes_ends_the_sweep(bench: Bench) -> None:
+    def refuse(job: dict[str, str]) -> float:
+        raise SettingError("tracking.mode=online needs a key")
+
+    with pytest.raises(
+        SweepError, match=r"the first 3 trials failed for the same reason: SettingError: tracking.mode=o"
+    ):
+        bench.run(refuse)
+    assert states(bench) == ["FAIL"] * 3
+    bench.run(x_of)  # put right
+    assert states(bench) == ["FAIL"] * 3 + ["COMPLETE"] * 3
+
+
+@pytest.mark.parametrize("good", ["none", "first", "bug"])
+def test_trials_that_fail_for_reasons_of_their_own_do_not_end_the_sweep(bench: Bench, good: str) -> None:
+    def work(job: dict[str, str]) -> float:
+        n = len(bench.launcher.jobs)
+        if good == "first" and n == 1:
+            return 1.0
+        raise RuntimeError("no luck") if good == "bug" else SettingError("no" if good == "first" else f"no {n}")
+
+    bench.run(work)
+    assert states(bench) == (["COMPLETE"] if good == "first" else ["FAIL"]) + ["FAIL"] * 5
+
+
+def test_objectives_of_the_sweeper_are_those_that_jobs_return(bench: Bench) -> None:
+    bench.config = {"objectives": ["other"]}
+    with pytest.raises(
+        SweepError, match=r"hydra.sweeper.objectives=\['quality'\], but the jobs return objectives=\['o"
+    ):
+        bench.run(x_of)
+    assert not bench.sweep_dir.exists()
+    bench.config = {"objectives": ["quality"]}
+    bench.run(x_of, n_trials=1)
+
+
+def test_a_study_with_other_settings_is_refused_before_anything_runs(bench: Bench) -> None:
+    bench.config = {"epochs": 1, "threads": 1}
+    bench.run(x_of, n_trials=1)
+    bench.config = {"epochs": 1, "threads": 2}
+    bench.run(x_of, ["+tracking=none"], n_trials=2)
+    bench.config = {"epochs": 2}  # as when a yaml was edited
+    with pytest.raises(SweepError, match="made for something else:\n  epochs: saved 1, now 2\n"):
+        bench.run(x_of)
+    bench.config = {"epochs": 1}
+    with pytest.raises(SweepError, match="made for something else:\n  epochs: saved 1, now 3\n"):
+        bench.run(x_of, ["epochs=3"])
+    assert not bench.launcher.jobs
+    bench.run(x_of, ["epochs=1"])
+
+
+def test_a_name_that_leads_elsewhere_is_refused(bench: Bench) -> None:
+    with pytest.raises(SweepError, match="hydra.sweeper.study_name='../escape'"):
+        bench.run(x_of, study_name="../escape")
+    assert not bench.sweep_dir.exists()
 
 
 def test_an_exhausted_space_ends_the_sweep(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

@@ -220,14 +220,120 @@ def test_an_empty_study_takes_another_space(tmp_path: Path) -> None:
     assert open_study(settings(), space, [], tmp_path).user_attrs["space"] == {"a": "0.0 to 2.0"}
 
 
-def test_other_fixed_overrides_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+COMPOSED = {
+    "a": 1.0,  # drawn
+    "seed": 0,
+    "threads": 2,
+    "device": "cpu",
+    "paths": {"runs": "runs"},
+    "tracking": {"_target_": "None", "mode": "offline"},
+    "training": {"epochs": 1, "windows": [3, 4], "log_every": 10},
+    "experiment": {},
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """COMPOSED with another value at a path; `...` for none."""
+    config = json.loads(json.dumps(COMPOSED))
+    *parents, last = path.split(".")
+    node = config
+    for name in parents:
+        node = node.setdefault(name, {})
+    if value is ...:
+        del node[last]
+    else:
+        node[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("training.epochs", 2, "training.epochs: saved 1, now 2"),
+        ("training.windows", [3], r"training.windows: saved \[3, 4\], now \[3\]"),
+        ("training.windows", None, r"training.windows: saved \[3, 4\], now None"),
+        ("training.horizon", None, "training.horizon: saved not there, now None"),
+        ("training.epochs", ..., "training.epochs: saved 1, now not there"),
+        ("seed", 1, "seed: saved 0, now 1"),
+        ("ab", 1, "ab: saved not there, now 1"),
+    ],
+)
+def test_a_study_is_not_continued_with_other_settings(tmp_path: Path, path: str, value: Any, says: str) -> None:
     space, _ = read_space(LAMBDAS)
-    trials.ask(open_study(settings(), space, ["epochs=1"], tmp_path), space, RANDOM)
-    open_study(settings(), space, ["epochs=1"], tmp_path)
-    assert not caplog.records
-    open_study(settings(), space, ["epochs=2"], tmp_path)
-    assert "epochs=1" in caplog.text
-    assert "epochs=2" in caplog.text
+    trials.ask(open_study(settings(), space, ["x=1"], tmp_path, COMPOSED), space, RANDOM)
+    with pytest.raises(SweepError, match=f"(?s)made for something else:\n  {says}\nchoose another name"):
+        open_study(settings(), space, ["x=1"], tmp_path, changed(path, value))
+    open_study(settings(), space, ["x=2"], tmp_path, COMPOSED)  # the same, said in another way
+    open_study(settings(name="another"), space, [], tmp_path, changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("threads", 4),
+        ("device", "cuda"),
+        ("paths.runs", "elsewhere"),
+        ("tracking.mode", "online"),
+        ("tracking", {}),
+        ("training.log_every", 1),
+        ("hydra.sweeper.n_trials", 3),
+        ("a", 0.5),
+        ("experiment.name", "mine"),
+    ],
+)
+def test_what_changes_no_number_may_change(tmp_path: Path, path: str, value: Any) -> None:
+    space, _ = read_space(LAMBDAS)
+    trials.ask(open_study(settings(), space, [], tmp_path, COMPOSED), space, RANDOM)
+    open_study(settings(), space, [f"{path}={value}"], tmp_path, changed(path, value))
+
+
+def test_whole_sections_may_be_drawn(tmp_path: Path) -> None:
+    space, _ = read_space({"model/attention": "choice(mean,target)"})
+    parts = [{"model": {"attention": {"_target_": name}, "attention_size": 3}} for name in ("Mean", "Target")]
+    trials.ask(open_study(settings(), space, [], tmp_path, parts[0]), space, RANDOM)
+    open_study(settings(), space, [], tmp_path, parts[1])
+    with pytest.raises(SweepError, match="model.attention_size: saved 3, now 4"):
+        open_study(settings(), space, [], tmp_path, {"model": {"attention": {}, "attention_size": 4}})
+
+
+def test_many_differences_are_counted(tmp_path: Path) -> None:
+    space, _ = read_space(LAMBDAS)
+    trials.ask(open_study(settings(), space, [], tmp_path, {}), space, RANDOM)
+    with pytest.raises(SweepError, match=r"now 11\n  and 8 more\nchoose") as error:
+        open_study(settings(), space, [], tmp_path, {f"k{i:02}": i for i in range(20)})
+    assert len(str(error.value).splitlines()) == 15
+
+
+def test_a_study_of_an_older_version_is_compared_by_its_overrides(tmp_path: Path) -> None:
+    space, _ = read_space(LAMBDAS)
+    trials.ask(open_study(settings(), space, ["threads=1", "epochs=1"], tmp_path, COMPOSED), space, RANDOM)
+    journal = (tmp_path / "journal.log").read_text().splitlines(keepends=True)
+    (tmp_path / "journal.log").write_text("".join(line for line in journal if '"config"' not in line))
+    open_study(settings(), space, ["epochs=1", "tracking=none", "++paths.runs=x"], tmp_path, COMPOSED)
+    with pytest.raises(SweepError, match=r"overrides: saved \['epochs=1'\], now \['epochs=2'\]"):
+        open_study(settings(), space, ["epochs=2"], tmp_path, COMPOSED)
+
+
+@pytest.mark.parametrize("name", ["../escape", "..", "", "/abs", "a/b", ".hidden", "-m", "a b", "a\n", "x" * 101])
+def test_a_study_is_called_by_a_name_that_is_no_path(name: str) -> None:
+    with pytest.raises(SweepError, match=r"hydra.sweeper.study_name=.*it is also the name of a directory"):
+        settings(name=name).check()
+    settings(name="lambda_weights-2.1").check()
+
+
+@pytest.mark.parametrize("storage", ["nonsense", "nowhere://x", "sqlite:////nowhere/at/all.db"])
+def test_a_storage_that_cannot_be_opened_is_named(tmp_path: Path, storage: str) -> None:
+    with pytest.raises(SweepError, match=f"the study in {storage} cannot be opened .*takes an Optuna URL such as"):
+        open_study(settings(storage=storage), read_space(LAMBDAS)[0], [], tmp_path)
+
+
+def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
+    space, _ = read_space(LAMBDAS)
+    trials.ask(open_study(settings(), space, [], tmp_path), space, RANDOM)
+    journal = tmp_path / "journal.log"
+    journal.write_bytes(b'{"op_code":' + b"\n" + journal.read_bytes())
+    with pytest.raises(SweepError, match=r"journal.log cannot be opened .*: put the file back as it was"):
+        open_study(settings(), space, [], tmp_path)
 
 
 def test_a_database_works_as_storage(tmp_path: Path) -> None:

@@ -17,17 +17,16 @@ def run_directory_error(key: str, directory: object) -> str | None:
     return f"{key}: got {str(directory)!r}, which {why}; takes a run directory, such as runs/quickstart/<date_time>"
 
 
-def runs_root_error(root: object) -> str | None:
-    """Why nothing can be written under `paths.runs`, or None. Makes the directory."""
-    path = Path(str(root))
+def unwritable_error(key: str, directory: object, fix: str) -> str | None:
+    """Why nothing can be written under a directory, which may have to be made first, or None. Makes nothing."""
+    path = Path(str(directory)).absolute()
+    there = next(p for p in (path, *path.parents) if p.exists())
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
+        with tempfile.TemporaryFile(dir=there):
+            return None
     except OSError as error:
         reason = error.strerror or str(error)
-        return f"paths.runs: got {str(root)!r}, which cannot be written to ({reason}); set paths.runs, or XREC_RUNS"
-    return None
+        return f"{key}: got {str(directory)!r}, which cannot be written to ({there}: {reason}); {fix}"
 
 
 def directory_errors(config: Mapping[str, Any]) -> list[str]:
@@ -35,5 +34,6 @@ def directory_errors(config: Mapping[str, Any]) -> list[str]:
     from_run, folders = config.get("from_run"), config.get("paths")
     found = [run_directory_error("from_run", from_run)] if isinstance(from_run, str) else []
     root = folders.get("runs") if isinstance(folders, Mapping) else None
-    found.append(runs_root_error(root) if isinstance(root, str) else None)
+    if isinstance(root, str):
+        found.append(unwritable_error("paths.runs", root, "set paths.runs, or XREC_RUNS"))
     return [error for error in found if error is not None]

@@ -56,6 +56,7 @@ def examine(command: CommandLine, conf_dir: Path) -> tuple[list[str], list[str]]
         errors += [_ambiguous(o) for o in overrides if o.is_sweep_override()]
     resumed, extra = _resume(overrides, command)
     errors += resumed
+    errors += [error for o in parsed if (error := _output_directory(o)) is not None]
     errors += _compose_all(overrides, groups, command)
     return list(dict.fromkeys(errors)), extra
 
@@ -125,6 +126,16 @@ def _resume(overrides: list[Override], command: CommandLine) -> tuple[list[str],
     if command.multirun:
         found.append("resume goes on with one run: leave out -m (a sweep resumes by its own command)")
     return found, [f"hydra.run.dir={QuotedString(str(directory), Quote.single).with_quotes()}"]
+
+
+def _output_directory(override: Override) -> str | None:
+    """Why Hydra could not make the directory it is given; what refers to other settings is left to `paths.runs`."""
+    from xrec.config.directories import unwritable_error
+
+    key, value = override.key_or_group, override.value()
+    if key not in ("hydra.run.dir", "hydra.sweep.dir") or not isinstance(value, str) or "${" in value:
+        return None
+    return unwritable_error(key, value, "give a directory that can be written to")
 
 
 def _ambiguous(override: Override) -> str:

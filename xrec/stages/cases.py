@@ -22,6 +22,23 @@ from xrec.types import Case, Ints
 CASES = "cases.parquet"
 
 
+def check_cases(run: Run) -> None:
+    """Raises: RunError, when no user has a history long enough to be explained; known before any model is fitted."""
+    settings, longest = run.config.cases, int(_lengths(run).max(initial=0))
+    if longest < settings.min_players:
+        raise RunError(
+            f"cases.min_players={settings.min_players}: no history of part {settings.part} is that long, the longest "
+            f"has {longest} items; lower it, or leave out the stage explain"
+        )
+
+
+def _lengths(run: Run) -> Ints:
+    """Of the histories that cases are chosen from, by user; 0 for users without a target in that part."""
+    first, last = run.dataset.period(run.config.cases.part)
+    lengths = run.dataset.histories(first).lengths()
+    return np.where(np.diff(run.dataset.targets(first, last).indptr) > 0, lengths, 0)
+
+
 def choose_cases(run: Run, model: Recommender) -> list[Case]:
     """The first `cases.top_n` recommendations of each sampled user, per group.
 
@@ -29,9 +46,8 @@ def choose_cases(run: Run, model: Recommender) -> list[Case]:
     the others. Histories with fewer than `few_players` players are marked `few`; fewer than `min_players` are no case.
     """
     settings = run.config.cases
-    first, last = run.dataset.period(settings.part)
-    table, targets = run.dataset.histories(first), run.dataset.targets(first, last)
-    eligible = np.flatnonzero((np.diff(targets.indptr) > 0) & (table.lengths() >= settings.min_players))
+    table = run.dataset.histories(run.dataset.period(settings.part)[0])
+    eligible = np.flatnonzero(_lengths(run) >= settings.min_players)
     users = np.sort(run.numpy_generator(3).permutation(eligible)[: settings.n_users])
     catalogue, cases = run.dataset.catalogue, []
     for chunk in by_length(users, table.lengths(), settings.chunk_size):

@@ -1,4 +1,4 @@
-"""What can be refused before any data is read, and before there is a run directory."""
+"""What can be refused before anything is fitted or written, so that a mistake costs seconds and leaves nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from omegaconf import DictConfig
 
 from xrec.config.instantiate import instantiate
 from xrec.errors import RunError
+from xrec.stages.cases import check_cases
+from xrec.stages.fit import build
+from xrec.stages.memory import TRAINING_COPIES
+from xrec.stages.rank import check_groups
+from xrec.stages.run import Run
 from xrec.tracking.base import Tracker
 
 #: nodes that are built without data, by the stage that uses them
@@ -30,6 +35,24 @@ def refuse_early(config: DictConfig) -> None:
     instantiate(config.split)
     for node in dict.fromkeys(name for stage in config.stages for name in _PARTS.get(stage, ())):
         _build(config.get(node) or {})
+
+
+def refuse_given_data(run: Run) -> None:
+    """Refuse what only the data tells: models are built and thrown away, for sizes that do not fit into memory or that
+    they do not take; groups and cases must not be empty. Stages that are done are not asked.
+
+    Raises:
+        SettingError: a model. RunError: a group or the cases.
+    """
+    todo = [stage for stage in run.config.stages if stage not in run.store.done()]
+    if "rank" in todo:
+        check_groups(run)
+        for name, node in (run.config.get("baselines") or {}).items():
+            build(run, node, f"baselines.{name}")
+    if "explain" in todo:
+        check_cases(run)
+    if "fit" in todo:
+        build(run, run.config.model, copies=TRAINING_COPIES)
 
 
 def _build(node: Mapping[str, object]) -> None:

@@ -46,20 +46,6 @@ def build(run: Run, node: Any, path: str = "model", copies: int = 1) -> Recommen
         return instantiate(node, **arguments).to(run.device)
 
 
-def refuse_models(run: Run) -> None:
-    """Build the model and the baselines that are to be fitted, for what they refuse, before the run has begun.
-
-    Raises:
-        SettingError: a size, share or word that a model does not take; a model that does not fit into memory.
-    """
-    todo = [stage for stage in run.config.stages if stage not in run.store.done()]
-    if "fit" in todo:
-        build(run, run.config.model, copies=TRAINING_COPIES)
-    if "rank" in todo:
-        for name, node in (run.config.get("baselines") or {}).items():
-            build(run, node, f"baselines.{name}")
-
-
 def fit_model(run: Run) -> tuple[Recommender, Done]:
     """Fit, and write model.safetensors and model.json."""
     model = build(run, run.config.model, copies=TRAINING_COPIES)

@@ -15,8 +15,9 @@ from xrec.errors import SettingError
 #: weights, their gradients, and the two averages that Adam keeps
 TRAINING_COPIES = 4
 _FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye)
-#: what makes each stage take less
+#: what makes the data and each stage take less
 LIGHTER = {
+    "data": "take less of it (data.clean.since, data.clean.min_item_users), or make a smaller one",
     "fit": "lower training.batch_size, training.max_pairs or the sizes of the model",
     "rank": "lower ranking.chunk_size, or leave baselines out",
     "explain": "lower cases.chunk_size and cases.mask_chunk, or the budget of the explainers",

@@ -20,6 +20,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from xrec.errors import UserError
 from xrec.sweep import results, trials
 from xrec.sweep.grammar import read_space
 from xrec.sweep.samplers import SamplerFactory
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 log = logging.getLogger(__name__)
+
+#: of what a person got wrong, after which the other trials would fail too
+_SAME_MISTAKES = 3
 
 
 class StudySweeper(Sweeper):
@@ -65,6 +69,7 @@ class StudySweeper(Sweeper):
         self.space: dict[str, str] = dict(_plain(space))
         self.settings = StudySettings(study_name, storage, tuple(objectives), tuple(directions))
         self.samplers = SamplerFactory(sampler.pop("name", "tpe"), seed, sampler)
+        self._mistakes: list[str] = []
         self.config: DictConfig | None = None
         self.launcher: Launcher | None = None
         self.hydra_context: HydraContext | None = None
@@ -89,9 +94,11 @@ class StudySweeper(Sweeper):
         self._check_settings()
         space, fixed = read_space(self.space, arguments, self.hydra_context.config_loader)
         self._check_composition(space, fixed)
+        composed = self._composed(fixed)
+        self._check_objectives(composed)
         sweep_dir = Path(str(self.config.hydra.sweep.dir))
         sweep_dir.mkdir(parents=True, exist_ok=True)
-        study = open_study(self.settings, space, fixed, sweep_dir)
+        study = open_study(self.settings, space, fixed, sweep_dir, composed)
         OmegaConf.save(self.config, sweep_dir / "multirun.yaml")
         trials.fail_dead_trials(study)
         trials.enqueue_killed_trials(study, space)
@@ -156,8 +163,10 @@ class StudySweeper(Sweeper):
             _save_traceback(error, sweep_dir / directory)
             trial.set_user_attr(trials.ERROR, reason)
             study.tell(trial, state=TrialState.FAIL)
+            self._mistakes.append(reason if isinstance(error, UserError) else f"trial {trial.number}")
             return
         study.tell(trial, values)
+        self._mistakes.append("")
         shown = ", ".join(f"{k}={v:.4g}" for k, v in zip(self.settings.objectives, values, strict=True))
         log.info("trial %d: %s (%d of %d finished)", trial.number, shown, trials.n_finished(study), self.n_trials)
 
@@ -189,7 +198,28 @@ class StudySweeper(Sweeper):
                 hints = _path_hints(space, self.config)
                 raise SweepError(f"{error}{hints}") from error.__cause__
 
+    def _composed(self, fixed: list[str]) -> dict[str, Any]:
+        """The config of a trial but for the parameters that are drawn, resolved, without Hydra's own node."""
+        assert self.hydra_context is not None and self.config is not None
+        loader = self.hydra_context.config_loader
+        config = loader.load_sweep_config(master_config=self.config, sweep_overrides=list(fixed))
+        return _plain(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+
+    def _check_objectives(self, composed: Mapping[str, Any]) -> None:
+        """A job returns what its own `objectives` name, where it has such a setting."""
+        returned = list(composed.get("objectives", self.settings.objectives))
+        if returned != list(self.settings.objectives):
+            raise SweepError(
+                f"hydra.sweeper.objectives={list(self.settings.objectives)}, but the jobs return "
+                f"objectives={returned}: set objectives=[...], and leave hydra.sweeper.objectives to follow it"
+            )
+
     def _stop_after_failures(self, study: Study) -> None:
+        if len(self._mistakes) >= _SAME_MISTAKES and self._mistakes[0] and len(set(self._mistakes)) == 1:
+            raise SweepError(
+                f"the first {len(self._mistakes)} trials failed for the same reason: {self._mistakes[0]}\n"
+                "put that right; then the same command goes on with the study"
+            )
         failed = trials.counts(study)[trials.Fate.FAILED]
         if self.max_failures is not None and failed > self.max_failures:
             raise SweepError(

@@ -104,7 +104,7 @@ def _settings() -> dict[str, str]:
     """What `wandb login` and `wandb init` keep, for the person and in the working directory."""
     person = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb")
     here = Path(os.environ.get("WANDB_DIR") or ".") / "wandb"
-    parser = configparser.ConfigParser()
+    parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read([folder.expanduser() / "settings" for folder in (person, here)])
     except (configparser.Error, UnicodeDecodeError):

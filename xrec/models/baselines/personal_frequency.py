@@ -19,13 +19,15 @@ class PersonalFrequency(AdditiveRecommender):
         half_life: in periods, one of `xrec.types.HALF_LIVES`.
         backfill_periods: popularity of the last so many periods before the scored moment orders items never bought.
     Raises:
-        SettingError: a half-life that histories do not carry.
+        SettingError: a half-life that histories do not carry, or no period to backfill from.
     """
 
     def __init__(self, catalogue: Catalogue, half_life: float = 16.0, backfill_periods: int = 8) -> None:
         super().__init__()
         if half_life not in HALF_LIVES:
             raise SettingError(f"personal_frequency: half_life must be one of {HALF_LIVES}, got {half_life}")
+        if backfill_periods < 1:
+            raise SettingError(f"personal_frequency: backfill_periods must be at least 1, got {backfill_periods}")
         self.n_items = catalogue.n_items
         self.channel = HALF_LIVES.index(half_life)
         self.backfill_periods = backfill_periods

@@ -5,17 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from xrec.errors import SettingError
 from xrec.models.item_encoder.base import AttributeCodes, AttributeSum, ItemEncoder
 from xrec.types import Catalogue
 
 
 class Attributes(ItemEncoder):
-    """Raises: ValueError, when the dataset has no item attributes."""
+    """Raises: SettingError, when the dataset has no item attributes, or for a size below 1."""
 
     cold_items = True
 
     def __init__(self, catalogue: Catalogue, embedding_size: int, hidden_size: int = 64) -> None:
         super().__init__()
+        if hidden_size < 1:
+            raise SettingError(f"attributes: hidden_size must be at least 1, got {hidden_size}")
         self.codes = AttributeCodes(catalogue)
         self.codes.require_some("attributes")
         self.first = AttributeSum(self.codes.n_columns, hidden_size)

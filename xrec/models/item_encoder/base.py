@@ -64,7 +64,7 @@ class AttributeCodes(nn.Module):
         self.register_buffer("weights", weight, persistent=False)
 
     def require_some(self, variant: str) -> None:
-        """Raise `ValueError` when the dataset has no item attributes at all."""
+        """Raise `SettingError` when the dataset has no item attributes at all."""
         if not self.sizes:
             raise SettingError(
                 f"model.item_encoder={variant} needs item attributes and this dataset has none; use "

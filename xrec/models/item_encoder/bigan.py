@@ -27,7 +27,7 @@ class BiGAN(ItemEncoder):
         batch_size: items per adversarial step.
         free_dropout: probability that an item's free row is dropped in a training step.
     Raises:
-        SettingError: no item attributes, or a probability outside [0, 1).
+        SettingError: no item attributes, a size below 1, or a probability outside [0, 1).
     """
 
     cold_items = True
@@ -45,6 +45,9 @@ class BiGAN(ItemEncoder):
         super().__init__()
         if not 0 <= free_dropout < 1:
             raise SettingError(f"bigan: free_dropout must be in [0, 1), got {free_dropout}")
+        for name, size in (("latent_size", latent_size), ("hidden_size", hidden_size), ("batch_size", batch_size)):
+            if size < 1:
+                raise SettingError(f"bigan: {name} must be at least 1, got {size}")
         self.codes = AttributeCodes(catalogue)
         self.codes.require_some("bigan")
         self.fields = [_Number() if numeric else _Shares() for numeric in self.codes.numeric]

@@ -28,6 +28,8 @@ class VAE(UserEncoder):
         super().__init__()
         if not 0 <= dropout < 1:
             raise SettingError(f"vae: dropout must be in [0, 1), got {dropout}")
+        if hidden_size < 1:
+            raise SettingError(f"vae: hidden_size must be at least 1, got {hidden_size}")
         self.dropout = dropout
         self.rows = nn.Embedding(n_items, hidden_size)
         self.bias = nn.Parameter(torch.zeros(hidden_size))

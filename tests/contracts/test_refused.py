@@ -1,0 +1,102 @@
+"""What a run refuses, in this process: by name, as early as it can be known, and without leaving a directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from xrec import pipeline
+from xrec.errors import SettingError, UserError
+
+Configured = Callable[..., DictConfig]
+
+#: override -> what is said, before any data is read
+AT_ONCE = {
+    "device=cuda:99": "device=cuda:99: this machine",
+    "explainer.random.n_draws=0": "explainer.random.n_draws must be from 1 to 10000, got 0",
+    "explainer.permutation_shap.budget=0": "PermutationShap: budget must be 'auto' or from 1 to 1000000",
+    "fidelity.removal.cutoffs=[100000000]": "fidelity.removal.cutoffs must be different ranks from 1 to 10000",
+    "fidelity.eraser.shares=[2]": r"fidelity.eraser.shares must lie in \(0, 1\)",
+    "split.train_end=60": "split: needs train_end < validation_end < test_end, got 60",
+}
+#: override -> what is said once the data is known, before anything is fitted
+BEFORE_THE_FIT = {
+    "data.source.path=/nowhere": "completejourney: /nowhere lacks transactions.parquet",
+    "model.embedding_size=1000000000": "^model needs at least .* of memory .*: lower model.embedding_size=1000000000, ",
+    "model.embedding_size=0": "model.embedding_size must be at least 1, got 0",
+    "model.user_encoder.hidden_size=0": "hidden_size must be at least 1, got 0",
+    "model.item_encoder.latent_size=-3": "latent_size must be at least 1, got -3",
+    "model.user_encoder.dropout=1": r"dropout must be in \[0, 1\), got 1",
+    "baselines.ease.regularization=-1": "regularization must be above 0, got -1",
+    "ranking.groups=[all,cold]": "ranking.groups names cold, but split temporal has no cold items",
+    "cases.min_players=1000": "cases.min_players=1000: no history of part test is that long, the longest has",
+}
+
+
+@pytest.mark.parametrize("override", AT_ONCE)
+def test_refused_before_any_data_is_read(
+    override: str, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "build", lambda *_: pytest.fail("the data was read"))
+    with pytest.raises(UserError, match=AT_ONCE[override]):
+        pipeline.run(configured(override), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("override", BEFORE_THE_FIT)
+def test_refused_before_anything_is_fitted(
+    override: str, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "fit_model", lambda *_: pytest.fail("the fit began"))
+    with pytest.raises(UserError, match=BEFORE_THE_FIT[override]):
+        pipeline.run(configured(override), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_parts_of_stages_that_are_left_out_are_not_asked(configured: Configured, tmp_path: Path) -> None:
+    pipeline.run(
+        configured("stages=[fit]", "explainer.random.n_draws=0", "fidelity.eraser.shares=[2]"), tmp_path / "run"
+    )
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+def test_a_key_is_asked_for_before_any_data_is_read(
+    configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [n for n in os.environ if n.startswith("WANDB_") or n == "NETRC"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(pipeline, "build", lambda *_: pytest.fail("the data was read"))
+    with pytest.raises(SettingError) as refused:
+        pipeline.run(configured("tracking=wandb", "tracking.mode=online"), tmp_path / "run")
+    for word in ("tracking.mode=online", "wandb login", "WANDB_API_KEY", "tracking.mode=offline", "tracking=none"):
+        assert word in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_of_the_users_own_is_named_with_the_shape_it_gave(
+    configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xrec.models.baselines.ease import EASE
+
+    score = EASE.score
+    monkeypatch.setattr(EASE, "score", lambda *a, **k: score(*a, **k)[:, 0])
+    with pytest.raises(SettingError, match=r"model EASE: score gave \(\d+, \d+\), expected a tensor \(\d+, 1, \d+\)"):
+        pipeline.run(configured("model=ease", "baselines=[]", "stages=[fit,rank]"), tmp_path / "rank")
+    with pytest.raises(SettingError, match=r"model EASE: score gave"):
+        pipeline.run(configured("model=ease", "baselines=[]", "stages=[fit,explain]"), tmp_path / "explain")
+
+
+def test_running_out_of_memory_in_a_stage_says_what_to_lower(
+    configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explain(*_: object) -> None:
+        raise MemoryError("Unable to allocate 7 TiB")
+
+    monkeypatch.setattr(pipeline, "explain", explain)
+    with pytest.raises(SettingError, match=r"^the stage explain runs out of memory \(Unable.*: lower cases.chunk_size"):
+        pipeline.run(configured("model=ease", "baselines=[]", "stages=[fit,explain]"), tmp_path / "run")
