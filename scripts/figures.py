@@ -1,7 +1,8 @@
-"""Figures and tables of a saved run or study, for a paper: PDF, PNG, LaTeX and Markdown from saved results only.
+"""Figures and tables of a saved run, multirun or study, for a paper: PDF, PNG, LaTeX, Markdown from saved results only.
 
 Examples:
     python scripts/figures.py runs/quickstart/2026-01-31_12-00-00
+    python scripts/figures.py runs/multirun/2026-01-31_12-00-00
     python scripts/figures.py runs/lambda_weights --out paper/figures
 """
 
@@ -10,29 +11,31 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import polars as pl
+from typing import Any
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write everything the directory has results for; 0, or 1 with the reason on stderr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "directory", metavar="RUN_OR_STUDY", type=Path, help="a run directory, or the directory of a study"
+        "directory",
+        metavar="RUN_OR_STUDY",
+        type=Path,
+        help="a run directory, a multirun (several seeds: means, spreads, paired tests), or the directory of a study",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: RUN_OR_STUDY/figures)")
     options = parser.parse_args(arguments)
     # Imported here, so that --help does not wait for polars.
     from xrec.errors import UserError
     from xrec.rundir.saved import require_directory
+    from xrec.rundir.several import is_multirun
     from xrec.rundir.study import is_study
 
     try:
         directory = require_directory(options.directory)
         out = options.out if options.out is not None else directory / "figures"
-        written, absent = (study_figures if is_study(directory) else run_figures)(directory, out)
+        make = study_figures if is_study(directory) else seeds_figures if is_multirun(directory) else run_figures
+        written, absent = make(directory, out)
     except UserError as error:
         print(f"figures: {error}", file=sys.stderr)
         return 1
@@ -58,6 +61,7 @@ def run_figures(run: Path, out: Path) -> tuple[list[Path], list[str]]:
     from xrec.report.fidelity import CaseGroup, fidelity_table, of_family
     from xrec.report.run_figures import RunFigures, file_name
     from xrec.report.run_tables import RunTables
+    from xrec.report.writing import write_all
     from xrec.rundir.saved import SavedRun
 
     saved = SavedRun(run)
@@ -75,7 +79,24 @@ def run_figures(run: Path, out: Path) -> tuple[list[Path], list[str]]:
         for family in families:
             table = fidelity_table(results, cases, of_family(results, family), variants=(None, "normalised"))
             made[f"fidelity_{family}_{file_name(cases)}"] = table
-    return _write(made, out)
+    return write_all(made, out)
+
+
+def seeds_figures(multirun: Path, out: Path) -> tuple[list[Path], list[str]]:
+    """Tables and figure over the seeds of each config of a multirun; unfinished runs are named on stderr.
+
+    Raises:
+        UserError: no run is finished, one is damaged, or they are not of one data set and split.
+    """
+    from xrec.report.seeds import seeds_tables
+    from xrec.report.seeds_figure import seeds_figure
+    from xrec.report.writing import write_all
+    from xrec.rundir.several import read_several
+
+    several = read_several([multirun])
+    for line in several.left_out_words():
+        print(f"figures: {line}", file=sys.stderr)
+    return write_all({**seeds_tables(several), "seeds": seeds_figure(several)}, out)
 
 
 def study_figures(study_directory: Path, out: Path) -> tuple[list[Path], list[str]]:
@@ -86,41 +107,11 @@ def study_figures(study_directory: Path, out: Path) -> tuple[list[Path], list[st
     """
     from xrec.report import figures
     from xrec.report.records import front_table
+    from xrec.report.writing import write_all
     from xrec.rundir.study import read_study
 
     study = read_study(study_directory)
-    return _write({"front": figures.accuracy_fidelity_front(study), "front_table": front_table(study)}, out)
-
-
-def _write(made: dict[str, Any], out: Path) -> tuple[list[Path], list[str]]:
-    """Write each table or figure under its name; those that come out empty are named instead."""
-    from xrec.files import written as written_to
-    from xrec.report.plot import save_figure
-
-    with written_to(out):
-        out.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
-    absent: list[str] = []
-    for name, thing in made.items():
-        if thing is None:
-            absent.append(name)
-        elif hasattr(thing, "savefig"):
-            written += save_figure(thing, out / name)
-        elif thing.is_empty():
-            absent.append(name)
-        else:
-            written += _write_table(thing, out, name)
-    return written, absent
-
-
-def _write_table(table: pl.DataFrame, out: Path, name: str) -> list[Path]:
-    from xrec.files import write_text
-    from xrec.report.render import to_latex, to_markdown
-
-    texts = {out / f"{name}.tex": to_latex(table, name=name), out / f"{name}.md": to_markdown(table)}
-    for path, text in texts.items():
-        write_text(path, text)
-    return list(texts)
+    return write_all({"front": figures.accuracy_fidelity_front(study), "front_table": front_table(study)}, out)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xrec.stats.paired import holm, paired_p, wilcoxon_p
+from xrec.stats.paired import holm, paired_p, rank_biserial, wilcoxon_p
 
 
 def by_enumeration(differences: list[float]) -> float:
@@ -108,3 +108,16 @@ def test_holm_is_its_step_down_procedure(p_values: list[float], alpha: float) ->
             break
         rejected[index] = True
     np.testing.assert_array_equal(holm(p_values) <= alpha, rejected)
+
+
+def test_rank_biserial_is_the_difference_of_rank_sums() -> None:
+    """Ranks of .1, .3, 5 are 1, 2, 3; the zero has none: (1 + 2 - 3) / 6, (3 - 3) / 6; ties share 1.5."""
+    assert rank_biserial([0.1, 0.3, -0.2, 0.0]) == pytest.approx((1 + 3 - 2) / 6)
+    assert rank_biserial([0.1, 0.3, -5.0]) == 0
+    assert rank_biserial([0.1, 0.1, -5.0]) == pytest.approx((1.5 + 1.5 - 3) / 6)
+    assert rank_biserial([1.0, 2.0]) == 1
+    assert rank_biserial([-1.0, -2.0]) == -1
+    assert rank_biserial([0.0, 0.0]) == rank_biserial([]) == 0
+    assert rank_biserial([0.3 - (0.1 + 0.2), 5.0]) == 1, "what rounding leaves is no difference"
+    with pytest.raises(ValueError, match="1 differences are not finite"):
+        rank_biserial([1.0, np.nan])

@@ -63,7 +63,7 @@ def ranking_table(
     if rows.is_empty() or main is None:
         return table_of([], "")
     cells = []
-    for group in _ordered(rows, "group", _GROUPS):
+    for group in ordered(rows, "group", _GROUPS):
         of_group = rows.filter(pl.col("group") == group)
         cells += _ranking_cells(results, of_group, metrics, group, main)
         cells += _comparison_cells(results, of_group, group, main)
@@ -89,9 +89,9 @@ def components_table(results: Results, part: str | None = None, main: str | None
     if part is not None and part in shares["part"].to_list():
         shares = shares.filter(pl.col("part") == part)
     rows = rows.filter((pl.col("metric") == PRIMARY[0]) & (pl.col("k") == k) & pl.col("model").eq_missing(main))
-    names = list(dict.fromkeys(_ordered(rows, "component", ()) + _ordered(shares, "component", ())))
+    names = list(dict.fromkeys(ordered(rows, "component", ()) + ordered(shares, "component", ())))
     cells = _share_cells(results, shares, names)
-    for group in _ordered(rows, "group", _GROUPS) if rows["component"].is_not_null().any() else []:
+    for group in ordered(rows, "group", _GROUPS) if rows["component"].is_not_null().any() else []:
         cells += _lost_cells(results, rows.filter(pl.col("group") == group), main or "", group, k)
     if not cells:
         return table_of([], "")
@@ -119,7 +119,7 @@ def cost_table(results: Results, threads: int | None = None) -> pl.DataFrame:
     rows = results.frame.filter((pl.col("stage") == "cost") & pl.col("explainer").is_null() & pl.col("user").is_null())
     if rows.is_empty():
         return table_of([], "")
-    stages = _ordered(rows, "cost_of", ("fit", "rank", "explain", "fidelity", "report"))
+    stages = ordered(rows, "cost_of", ("fit", "rank", "explain", "fidelity", "report"))
     cells = []
     for name in results.order(rows["metric"].to_list()):
         metric = results.metric(name)
@@ -152,13 +152,13 @@ def _ranked(results: Results, part: str | None, main: str | None) -> tuple[pl.Da
     return rows.filter(pl.col("part").eq_missing(part)), part, main_model(results, main)
 
 
-def _ordered(rows: pl.DataFrame, column: str, first: Sequence[str]) -> list[str]:
+def ordered(rows: pl.DataFrame, column: str, first: Sequence[str]) -> list[str]:
     """Distinct values of a column: those of `first` in that order, then the others as they appear."""
     present = rows[column].drop_nulls().unique(maintain_order=True).to_list()
     return [name for name in first if name in present] + [name for name in present if name not in first]
 
 
-def _group_words(group: str) -> str:
+def group_words(group: str) -> str:
     words = {
         "all": "All targets",
         "new": "New targets",
@@ -176,7 +176,7 @@ def _ranking_cells(
     results: Results, rows: pl.DataFrame, metrics: Sequence[str] | None, group: str, main: str
 ) -> list[dict[str, Any]]:
     """A cell per model and metric; the main model first, the others by the primary metric."""
-    names, block = list(metrics or results.order(rows["metric"].to_list())), _group_words(group)
+    names, block = list(metrics or results.order(rows["metric"].to_list())), group_words(group)
     found = summarise(rows.filter(pl.col("metric").is_in(names)), ["model", "metric", "k"])
     found = found.rename({"model": "name"}).with_columns(pl.lit(group).alias("group"))
     primary = rows.filter((pl.col("metric") == PRIMARY[0]) & (pl.col("k") == PRIMARY[1]))
@@ -199,10 +199,10 @@ def _ranking_cells(
 def _comparison_cells(results: Results, rows: pl.DataFrame, group: str, main: str) -> list[dict[str, Any]]:
     """The paired difference of the main model to each baseline on the primary metric, and its corrected p."""
     rows = rows.filter((pl.col("metric") == PRIMARY[0]) & (pl.col("k") == PRIMARY[1]))
-    others = [name for name in _ordered(rows, "model", ()) if name != main]
+    others = [name for name in ordered(rows, "model", ()) if name != main]
     tests = {name: paired_differences(rows, "model", main, name, ["user"]) for name in others}
     columns = (f"{title_of(main)} minus this, {_primary(results)}", "p (Holm)")
-    block = _group_words(group)
+    block = group_words(group)
     shared = {"block": block, "group": group, "metric": PRIMARY[0], "k": PRIMARY[1]}
     return _difference_cells(tests, columns, shared, ("ranking", block, main))
 
@@ -230,7 +230,7 @@ def _difference_cells(
 
 def _lost_cells(results: Results, rows: pl.DataFrame, main: str, group: str, k: int) -> list[dict[str, Any]]:
     named = rows.with_columns(pl.col("component").fill_null(_WHOLE))
-    names = [name for name in _ordered(named, "component", ()) if name != _WHOLE]
+    names = [name for name in ordered(named, "component", ()) if name != _WHOLE]
     tests = {name: paired_differences(named, "component", _WHOLE, name, ["user"]) for name in names}
     columns = (f"{_primary(results, k)} lost, {group}", f"p (Holm), {group}")
     return _difference_cells(
@@ -252,7 +252,7 @@ def _share_cells(results: Results, shares: pl.DataFrame, names: list[str]) -> li
 def _users_by_group(rows: pl.DataFrame) -> str:
     """'2,029 users (all), 2,002 users (new)'."""
     rows = rows.filter(pl.col("user").is_not_null())
-    groups = _ordered(rows, "group", _GROUPS)
+    groups = ordered(rows, "group", _GROUPS)
     counts = {group: rows.filter(pl.col("group") == group)["user"].n_unique() for group in groups}
     return ", ".join(f"{counted(n, 'user')} ({group})" for group, n in counts.items()) or "no users"
 

@@ -84,7 +84,7 @@ def bootstrap_mean(
         unknown = np.full_like(mean, np.nan)
         return Interval(mean, unknown, unknown)
     # Centred, so that a constant column has an interval of exactly zero width.
-    means = mean + _resampled_means(table - mean, generator, n_resamples)
+    means = mean + resampled_means(table - mean, generator, n_resamples)
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)
     return Interval(mean, low, high)
@@ -108,7 +108,7 @@ def bootstrap_difference(
     return bootstrap_mean(one - other, generator, n_resamples, level)
 
 
-def _resampled_means(table: np.ndarray, generator: np.random.Generator, n_resamples: int) -> np.ndarray:
+def resampled_means(table: np.ndarray, generator: np.random.Generator, n_resamples: int) -> np.ndarray:
     """[n_resamples] or [n_resamples, C] means of users drawn with replacement."""
     n_users = table.shape[0]
     rows = max(1, _CHUNK_ENTRIES // n_users)
