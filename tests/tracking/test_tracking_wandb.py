@@ -1,116 +1,97 @@
-"""Where W&B's key may lie, and what is said when there is none or it does not work."""
+"""What a run leaves for Weights & Biases, read back from its offline log."""
 
 from __future__ import annotations
 
-import os
+import io
+import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
-from wandb.errors import CommError, Error, UsageError
+from PIL import Image
 
-from xrec.errors import SettingError
 from xrec.tracking.base import NoTracker
 from xrec.tracking.wandb_tracker import WandbTracker
 
-ONLINE = WandbTracker(mode="online")
+LOG = [
+    {"step": 0, "epoch": 1, "loss/total": 3.0, "loss/raw/kl": 1.0},
+    {"step": 9, "epoch": 1, "loss/total": 2.0, "discriminator_loss": 0.5},
+    {"step": 9, "epoch": 1, "seconds": 1.5, "validation/ndcg_at_10/all": 0.25},
+    {"step": 10, "epoch": 2, "loss/total": 1.0},
+]
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A person without a key, in a folder of their own."""
-    for name in [n for n in os.environ if n.startswith("WANDB_") or n == "NETRC"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def png() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30), "white").save(buffer, format="png")
+    return buffer.getvalue()
 
 
-def settings(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True)
-    path.write_text(text)
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The records of one run with everything a tracker is given."""
+    folder = tmp_path_factory.mktemp("wandb")
+    tracker = WandbTracker()
+    tracker.start(folder, {"seed": 0}, "name", "group", "run")
+    for row in LOG:
+        tracker.log(row)
+    tracker.table("ranking", ["row", "NDCG@10"], [["EASE", 0.25], ["composed", None]])
+    tracker.image("forest", png)
+    tracker.summary({"summary/ranking/all/ease/ndcg@10": 0.25, "summary/ranking/all/ease/ndcg@10/low": 0.2})
+    tracker.finish()
+    (run,) = (folder / "wandb").glob("offline-run-*")
+    wandb = shutil.which("wandb", path=str(Path(sys.executable).parent)) or "wandb"
+    lines = subprocess.run([wandb, "leet", "inspect", "--json", str(run)], capture_output=True, text=True, check=True)
+    assert (run / "files" / "media" / "images" / "figures").is_dir()
+    return [json.loads(line) for line in lines.stdout.splitlines()]
 
 
-def test_no_key_is_said_with_every_way_out() -> None:
-    with pytest.raises(SettingError) as refused:
-        ONLINE.check()
-    for word in ("tracking.mode=online", "wandb login", "WANDB_API_KEY", "tracking.mode=offline", "tracking=none"):
-        assert word in str(refused.value)
-    WandbTracker().check()
-    NoTracker().check()
+def updates(records: list[dict[str, Any]], kind: str, part: str) -> dict[str, Any]:
+    return {name: value for r in records if r["type"] == kind for name, value in r[kind].get(part, {}).items()}
 
 
-@pytest.mark.parametrize("name", ["WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"])
-def test_a_key_in_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, "x" * 40)
-    ONLINE.check()
-    monkeypatch.setenv(name, "")
-    with pytest.raises(SettingError):
-        ONLINE.check()
+def test_what_a_fit_logs_is_drawn_against_its_step(records: list[dict[str, Any]]) -> None:
+    axes = {
+        r["metric"].get("glob_name", r["metric"].get("name")): r["metric"] for r in records if r["type"] == "metric"
+    }
+    assert "step" in axes
+    against = {name for name, metric in axes.items() if metric.get("step_metric") == "step"}
+    logged = {name for row in LOG for name in row if name != "step"}
+    assert not {name for name in logged if not any(name.startswith(a.rstrip("*")) for a in against)}
 
 
-NETRC = {
-    "machine api.wandb.ai login user password secret\n": True,
-    "machine elsewhere.org login user password secret\n": False,
-    "machine api.wandb.ai login user\n": False,
-    "machine api.wandb.ai login\n": False,  # cut short
-    "default login user password secret\n": True,
-}
+def test_rows_keep_their_step_and_several_may_share_one(records: list[dict[str, Any]]) -> None:
+    rows = [r["history"]["item"] for r in records if r["type"] == "history"]
+    kept = [{name: row[name] for name in row if not name.startswith("_")} for row in rows if "step" in row]
+    assert kept == LOG
 
 
-@pytest.mark.parametrize("text", NETRC)
-@pytest.mark.parametrize("name", [".netrc", "_netrc", "elsewhere"])
-def test_a_key_in_netrc(text: str, name: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (home / name).write_text(text)
-    (home / name).chmod(0o600)
-    if name == "elsewhere":
-        monkeypatch.setenv("NETRC", f"~/{name}")
-    if NETRC[text]:
-        ONLINE.check()
-    else:
-        with pytest.raises(SettingError):
-            ONLINE.check()
+def test_the_summary_holds_intervals_and_is_no_row_of_the_history(records: list[dict[str, Any]]) -> None:
+    found = updates(records, "summary", "update")
+    assert found["summary/ranking/all/ease/ndcg@10"] == 0.25
+    assert found["summary/ranking/all/ease/ndcg@10/low"] == 0.2
+    rows = [r["history"]["item"] for r in records if r["type"] == "history"]
+    assert not [name for row in rows for name in row if name.startswith("summary/")]
 
 
-def test_a_key_for_a_server_of_ones_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (home / ".netrc").write_text("machine wandb.mine.org:8080 login user password secret\n")
-    with pytest.raises(SettingError):
-        ONLINE.check()
-    settings(home / "wandb" / "settings", "[default]\nbase_url = http://wandb.mine.org:8080\n")
-    ONLINE.check()
-    monkeypatch.setenv("WANDB_BASE_URL", "https://api.wandb.ai")
-    with pytest.raises(SettingError):
-        ONLINE.check()
-    monkeypatch.setenv("WANDB_BASE_URL", "http://wandb.mine.org:8080/")
-    ONLINE.check()
+def test_figures_are_images_and_tables_are_tables(records: list[dict[str, Any]]) -> None:
+    rows = {k: v for r in records if r["type"] == "history" for k, v in r["history"]["item"].items()}
+    assert (rows["figures/forest._type"], rows["figures/forest.width"]) == ("image-file", 40)
+    assert (rows["tables/ranking._type"], rows["tables/ranking.nrows"]) == ("table-file", 2)
 
 
-@pytest.mark.parametrize(
-    ("text", "has"),
-    [
-        ("[default]\napi_key = secret\n", True),
-        ("[default]\nproject = x\n", False),
-        ("api_key = secret\n", False),
-        ("\xff\xfe", False),
-    ],
-)
-def test_a_key_in_the_settings_of_wandb(text: str, has: bool, home: Path) -> None:
-    settings(home / ".config" / "wandb" / "settings", text)
-    if has:
-        ONLINE.check()
-    else:
-        with pytest.raises(SettingError):
-            ONLINE.check()
+def test_no_tracker_draws_nothing(tmp_path: Path) -> None:
+    tracker = NoTracker()
+    tracker.start(tmp_path, {}, "name", None, "run")
 
+    def fail() -> bytes:
+        raise AssertionError("drawn for nobody")
 
-@pytest.mark.parametrize("error", [UsageError("no\nkey"), CommError("no route")])
-def test_a_login_that_fails_says_how_the_run_goes_on(error: Error, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def init(**_: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(wandb, "init", init)
-    says = rf"tracking.mode=online: W&B did not start \(no .*: run `wandb login`.*resume={home}/run tracking=none"
-    with pytest.raises(SettingError, match=says):
-        ONLINE.start(home / "run", {}, "run", None, "run")
-    ONLINE.finish()
+    tracker.image("forest", fail)
+    tracker.summary({"a": 1.0})
+    tracker.table("t", ["a"], [[1]])
+    tracker.finish()
+    assert not list(tmp_path.iterdir())

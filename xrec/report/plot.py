@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -104,28 +104,32 @@ def settle(figure: Figure) -> None:
     figure.set_layout_engine("none")
 
 
-def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write `<stem>.pdf` (vector) and `<stem>.png` (200 dpi), each to a temporary name first; returns both paths.
+# The creation date would change every file; the other entries would change with matplotlib's version.
+_FIXED: dict[str, dict[str, Any]] = {
+    "pdf": {"CreationDate": None, "Creator": "xrec", "Producer": "xrec"},
+    "png": {"Software": None},
+}
 
-    The same figure gives the same bytes: no date, no version in the files.
-    """
-    written = []
-    # The creation date would change every file; the other entries would change with matplotlib's version.
-    fixed: dict[str, dict[str, Any]] = {
-        "pdf": {"CreationDate": None, "Creator": "xrec", "Producer": "xrec"},
-        "png": {"Software": None},
-    }
-    for kind, metadata in fixed.items():
-        path = stem.with_name(f"{stem.name}.{kind}")
-        buffer = io.BytesIO()
-        with style():
-            figure.savefig(
-                buffer, format=kind, metadata=metadata, facecolor="white", bbox_inches="tight", pad_inches=0.03
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, buffer.getvalue())
-        written.append(path)
-    return written
+
+def figure_bytes(figure: Figure, kind: Literal["pdf", "png"]) -> bytes:
+    """The figure as PDF (vector) or PNG (200 dpi). The same figure gives the same bytes: no date, no version."""
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(
+            buffer, format=kind, metadata=_FIXED[kind], facecolor="white", bbox_inches="tight", pad_inches=0.03
+        )
+    return buffer.getvalue()
+
+
+def save_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Write `<stem>.pdf` and `<stem>.png`, each to a temporary name first; returns both paths."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    kinds: tuple[Literal["pdf", "png"], ...] = ("pdf", "png")
+    paths = []
+    for kind in kinds:
+        paths.append(stem.with_name(f"{stem.name}.{kind}"))
+        write_bytes(paths[-1], figure_bytes(figure, kind))
+    return paths
 
 
 def figure_svg(figure: Figure, name: str, description: str) -> Markup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 
 import polars as pl
 from omegaconf import DictConfig
@@ -11,32 +12,44 @@ from omegaconf import DictConfig
 from xrec.config.objectives import objective_rows
 from xrec.files import write_json
 from xrec.report.html import write_report
+from xrec.report.plot import figure_bytes
 from xrec.report.render import to_rich
 from xrec.report.run_figures import RunFigures
 from xrec.report.run_tables import RunTables
+from xrec.report.summary import summaries, wide
 from xrec.rundir.table import summary
 from xrec.stages.fit import MODEL_FILES
 from xrec.stages.run import Done, Run
+from xrec.tracking.base import Tracker
 
-TABLE_COLUMNS = ["block", "row", "column", "value", "low", "high", "text"]
 OBJECTIVES = "objectives.json"
 
 
 def report(run: Run, tables: RunTables) -> Done:
-    """Write report.html and objectives.json; send summary tables, objectives, report and model to the tracker."""
+    """Write report.html and objectives.json; send everything to the tracker: tables, figures, summaries, objectives,
+    report and model."""
     figures = RunFigures(tables)
     path = write_report(tables, figures)
-    for name, table in tables.all():
-        columns = [c for c in table.columns if table[c].dtype in (pl.String, pl.Float64, pl.Int64)]
-        run.tracker.table(name, columns, table.select(columns).rows())
+    _show_tables(run.tracker, tables)
+    for name, figure in figures.all():
+        if figure is not None:
+            run.tracker.image(name, partial(figure_bytes, figure, "png"))
     reached = objectives(run.config, tables.results.frame)
     write_json(run.store.path(OBJECTIVES), reached)
-    run.tracker.log(reached)
+    run.tracker.summary(summaries(tables) | reached)
     run.tracker.artifact(f"report-{run.store.directory.name}", "report", [path])
     weights = [run.store.path(name) for name in MODEL_FILES]
     if weights[0].is_file():
         run.tracker.artifact(f"model-{run.store.directory.name}", "model", weights)
     return Done([], [path.name, OBJECTIVES])
+
+
+def _show_tables(tracker: Tracker, tables: RunTables) -> None:
+    """Each table twice: a row per cell with all that is known of it, to compute with; and as people read it."""
+    for name, table in tables.all():
+        columns = [c for c in table.columns if table[c].dtype in (pl.String, pl.Float64, pl.Int64)]
+        tracker.table(name, columns, table.select(columns).rows())
+        tracker.table(f"{name}_wide", *wide(table))
 
 
 def show(tables: RunTables) -> None:

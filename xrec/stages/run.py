@@ -98,7 +98,11 @@ class Run:
 
 
 def progress(iterable: Any, *, total: int | None = None, description: str = "") -> Iterator[Any]:
-    """A progress bar with time left, on the terminal's error stream; quiet for short work."""
+    """How far the work is, on the error stream; quiet for short work. On a terminal a bar with the time left, gone when
+    the work is done; in a file, where a bar would stay and run into what is printed next, a line now and then."""
+    if not sys.stderr.isatty():
+        yield from _in_lines(iterable, total, description)
+        return
     yield from tqdm(
         iterable,
         total=total,
@@ -109,6 +113,22 @@ def progress(iterable: Any, *, total: int | None = None, description: str = "") 
         leave=False,
         dynamic_ncols=True,
     )
+
+
+#: seconds between two lines of progress
+LINE_EVERY = 30.0
+
+
+def _in_lines(iterable: Iterable[Any], total: int | None, description: str) -> Iterator[Any]:
+    started = said = time.monotonic()
+    for number, entry in enumerate(iterable):
+        now = time.monotonic()
+        if number and now - said >= LINE_EVERY:
+            said = now
+            done = f"{number:,}" if total is None else f"{number:,} of {total:,}"
+            left = "" if total is None else f", about {(now - started) * (total / number - 1):,.0f} s left"
+            print(f"{description}: {done}{left}", file=sys.stderr, flush=True)
+        yield entry
 
 
 #: history items (B x L) scored over the whole catalogue at once: what bounds the memory of ranking and explaining

@@ -1,1 +1,1 @@
-"""Where numbers go: the run directory (`store.py`) and a tracker. wandb is imported in `wandb_tracker.py` only."""
+"""Where numbers go besides the run directory. wandb is imported in `wandb_tracker.py` only."""

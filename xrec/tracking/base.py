@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,15 @@ class Tracker(Protocol):
         """Scalars of one step; the key 'step' says which."""
         ...
 
+    def summary(self, values: Mapping[str, float]) -> None:
+        """Numbers of the whole run, by name."""
+        ...
+
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None: ...
+    def image(self, name: str, png: Callable[[], bytes]) -> None:
+        """A drawing; `png` makes it, where it is kept."""
+        ...
+
     def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None: ...
     def finish(self, failed: bool = False) -> None: ...
 
@@ -36,7 +44,13 @@ class NoTracker:
     def log(self, row: Mapping[str, float]) -> None:
         pass
 
+    def summary(self, values: Mapping[str, float]) -> None:
+        pass
+
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        pass
+
+    def image(self, name: str, png: Callable[[], bytes]) -> None:
         pass
 
     def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import configparser
+import io
 import netrc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import wandb
 
 
+#: what a fit logs, drawn against the row's `step`
+AGAINST_STEP = ("loss/*", "validation/*", "discriminator_loss", "epoch", "seconds")
 _WAYS = "run `wandb login`, set WANDB_API_KEY, or choose tracking.mode=offline or tracking=none"
 
 
@@ -63,6 +66,11 @@ class WandbTracker:
                 f"this run goes on with resume={directory} tracking=none"
             ) from error
 
+        # Without this the axis counts calls, of which a step may have several.
+        self._run.define_metric("step", hidden=True)
+        for name in AGAINST_STEP:
+            self._run.define_metric(name, step_metric="step")
+
     @property
     def run(self) -> wandb.Run:
         if self._run is None:
@@ -72,10 +80,19 @@ class WandbTracker:
     def log(self, row: Mapping[str, float]) -> None:
         self.run.log(dict(row))
 
+    def summary(self, values: Mapping[str, float]) -> None:
+        self.run.summary.update(dict(values))
+
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         import wandb
 
         self.run.log({f"tables/{name}": wandb.Table(columns=list(columns), data=[list(r) for r in rows])})
+
+    def image(self, name: str, png: Callable[[], bytes]) -> None:
+        import wandb
+        from PIL import Image
+
+        self.run.log({f"figures/{name}": wandb.Image(Image.open(io.BytesIO(png())))})
 
     def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
         import wandb
