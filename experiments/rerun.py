@@ -1,6 +1,6 @@
 """Run a saved run again from its own config and compare: `python experiments/rerun.py RUN`.
 
-Exit status: 0 identical, 1 equal within the tolerance, 2 different, 3 could not be run.
+Exit status: 0 identical, 1 equal within the tolerance, 2 different, 3 could not be run, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ def main() -> int:
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
     try:
         config = pipeline.restore(arguments.run)
+        if config.tracking.get("mode") == "online":  # to compare two runs takes no account
+            config.tracking.mode = "offline"
         validate_job(config)
         saved = SavedRun(arguments.run)
         saved.check()
@@ -46,6 +48,9 @@ def main() -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     print(verdict.text)
     return verdict.status
 

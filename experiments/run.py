@@ -50,7 +50,7 @@ def _run(config: "DictConfig", directory: Path, overrides: list[str], sweep_dir:
 
     resume, names = config.resume is not None, list(config.objectives)
     if resume:
-        config = pipeline.restore(directory)
+        config = _with_tracking(pipeline.restore(directory), config, overrides)
     validate_job(config)
     group = None if sweep_dir is None else Path(sweep_dir).name
     reached = pipeline.run(config, directory, overrides, resume=resume, group=group)
@@ -58,6 +58,17 @@ def _run(config: "DictConfig", directory: Path, overrides: list[str], sweep_dir:
     if missing:
         raise RunError(f"objectives {missing} were not measured; measured are: {', '.join(sorted(reached))}")
     return [reached[name] for name in names] or None
+
+
+def _with_tracking(saved: "DictConfig", asked: "DictConfig", overrides: list[str]) -> "DictConfig":
+    """The config of a run that is resumed: its own, but for what is asked for of tracking."""
+    from omegaconf import OmegaConf
+
+    for override in overrides:
+        key = override.split("=")[0].lstrip("+")
+        if key == "tracking" or key.startswith("tracking."):
+            OmegaConf.update(saved, key, OmegaConf.select(asked, key), merge=False, force_add=True)
+    return saved
 
 
 def leave(*words: str) -> NoReturn:
