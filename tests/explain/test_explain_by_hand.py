@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shap
 
-from tests.by_hand import CASES, cases, value_function
+from tests.by_hand import CASES, OnPaper, Table, cases, value_function
 from xrec.errors import SettingError
 from xrec.explain.attention import AdditiveContributions, RawAttention
 from xrec.explain.base import Explainer, case_seed, numpy_global_seed
@@ -204,6 +205,7 @@ def test_a_budget_of_one_permutation_is_enough_and_one_less_is_not() -> None:
 
 
 def test_the_ends_of_what_is_legal_and_what_is_beyond_them() -> None:
+    assert KernelShap(1).budget == 1
     assert (Random(1).n_draws, Random().n_draws, Popularity().n_draws) == (1, 10, 1)
     for n in (0, 10_001):
         with pytest.raises(SettingError, match=f"n_draws must be from 1 to 10000, got {n}"):
@@ -211,6 +213,27 @@ def test_the_ends_of_what_is_legal_and_what_is_beyond_them() -> None:
         with pytest.raises(SettingError, match=f"n_steps must be from 1 to 10000, got {n}"):
             IntegratedGradients(n)
     assert (IntegratedGradients(1).n_steps, IntegratedGradients().n_steps) == (1, 32)
+
+
+def test_kernel_shap_chooses_no_features() -> None:
+    """shap itself would keep ten of the twelve players."""
+    weights = {(j, 20): (-1) ** j * (1 + j / 4) for j in range(12)}
+    value = value_function((OnPaper(tuple(range(12)), 20),), Table({}, weights))
+    found = KernelShap(400).attribute(value, 0, "x").values[0]
+    np.testing.assert_allclose(found, list(weights.values()), atol=1e-6)
+
+
+def test_permutations_are_shuffled_by_the_seed_of_the_case(monkeypatch) -> None:
+    seeds = []
+
+    class Watched(shap.PermutationExplainer):
+        def __init__(self, game, masker, seed) -> None:
+            seeds.append(seed)
+            super().__init__(game, masker, seed=seed)
+
+    monkeypatch.setattr(shap, "PermutationExplainer", Watched)
+    PermutationShap().attribute(value_function(), 5, "mine", draw=2)
+    assert seeds == [case_seed(5, case, "mine", 2) % 2**32 for case in cases()]
 
 
 class Seeds(ShapExplainer):

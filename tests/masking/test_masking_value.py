@@ -59,6 +59,7 @@ def test_the_spread_is_that_of_the_candidates_for_the_whole_history() -> None:
             for c in CASES
         ]
     assert value.spread()[:3].tolist() == [40.0, 31.0, 2000.0]
+    assert value.spread() is value.spread()
 
 
 def test_players_are_the_history_items_by_their_external_ids() -> None:
@@ -78,8 +79,8 @@ def test_one_case_alone_has_no_padding_the_same_numbers_and_counts_for_all() -> 
         masks = random_masks(5)[row : row + 1, :, : len(case.history)]
         padded = np.zeros((4, 5, 8), dtype=bool)
         padded[row, :, : len(case.history)] = masks[0]
-        np.testing.assert_array_equal(alone.values(masks)[0], value_function().values(padded)[row])
-        np.testing.assert_array_equal(alone.ranks(masks)[0], value_function().ranks(padded)[row])
+        np.testing.assert_array_equal(alone.values(masks), value_function().values(padded)[row : row + 1])
+        np.testing.assert_array_equal(alone.ranks(masks), value_function().ranks(padded)[row : row + 1])
     assert value.forwards.tolist() == [10] * 4
 
 
@@ -140,6 +141,8 @@ def test_a_masker_and_a_player_map_stand_between_mask_and_model() -> None:
     assert value.player_ids == (("first", "rest"),)
     assert value.values(np.array([[[True, False], [False, True]]])).tolist() == [[1 + 4 / 2, 1 - 1.5 / 2]]
     assert value.ranks(np.array([[[True, False]]])).tolist() == [[6]]
+    alone = value.single(0)  # fewer players than items: none of the latter gets lost
+    assert alone.values(np.array([[[True, True]]])).tolist() == [[1 + 2.5 / 2]]
 
 
 def test_cases_without_their_histories_are_refused() -> None:

@@ -20,13 +20,14 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def vae(dropout: float, deviation: float = 0.0) -> VAE:
-    """Item j feeds latent j alone: mu = tanh(presence / norm), with the same deviation everywhere."""
+    """Item j feeds latent j alone: mu = tanh(presence / norm + .1), with the same deviation everywhere."""
     model = VAE(n_items=3, embedding_size=3, hidden_size=3, dropout=dropout)
     with torch.no_grad():
         for layer in (model.rows, model.mu):
             layer.weight.copy_(torch.eye(3))
         for zeroed in (model.mu.bias, model.logvar.weight):
             zeroed.zero_()
+        model.bias.fill_(0.1)
         model.logvar.bias.fill_(2 * math.log(deviation) if deviation else -200.0)
     return model
 
@@ -35,28 +36,46 @@ def test_scoring_drops_nothing_and_draws_nothing() -> None:
     presence = torch.tensor([[[1.0, 1.0, 1.0], [0.0, 1.0, 0.5], [0.0, 0.0, 0.0]]])
     encoded = vae(dropout=0.9, deviation=2.0).encode(HISTORY, presence)
     wanted = [[1 / 2] * 3, [0.0, 1 / 1.5, 0.5 / 1.5], [0.0] * 3]  # over the root of 1 + the sum of squares
-    torch.testing.assert_close(encoded.z, torch.tensor([wanted]).tanh())
+    torch.testing.assert_close(encoded.z, (torch.tensor([wanted]) + 0.1).tanh())
     assert encoded.terms == {}
 
 
 def test_training_drops_its_share_of_items_one_by_one_and_scales_what_is_left_like_any_history() -> None:
     model, n = vae(dropout=0.25), 20_000
     z = model.encode(HISTORY, torch.ones(1, n, 3), generator()).z[0]
-    kept = z > 0.1
+    kept = z > 0.3
     torch.testing.assert_close(z, model.encode(HISTORY, kept.float().unsqueeze(0)).z[0])
     for pattern in itertools.product([False, True], repeat=3):
         share = (kept == torch.tensor(pattern)).all(1).double().mean().item()
         assert share == pytest.approx(math.prod(0.75 if k else 0.25 for k in pattern), abs=0.012)
 
 
+def test_training_brings_nothing_back_that_is_not_there() -> None:
+    present = torch.tensor([1.0, 0.0, 0.5]).expand(1, 2000, 3)
+    z = vae(dropout=0.25).encode(HISTORY, present, generator()).z[0]
+    found = {tuple(row) for row in (z.atanh() - 0.1).mul(1e4).round().div(1e4).tolist()}
+    norms = {(1.0, 0.5): 2.25, (1.0, 0.0): 2.0, (0.0, 0.5): 1.25, (0.0, 0.0): 1.0}
+    wanted = [(a / n**0.5, 0.0, b / n**0.5) for (a, b), n in norms.items()]
+    assert sorted(found) == [pytest.approx(row, abs=2e-4) for row in sorted(wanted)]
+
+
+def test_an_untrained_posterior_is_narrow_and_says_little() -> None:
+    torch.manual_seed(0)
+    model = VAE(n_items=400, embedding_size=64)
+    assert (model.rows.embedding_dim, model.dropout) == (128, 0.5)
+    assert model.rows.weight.std().item() == pytest.approx(0.05, rel=0.02)
+    assert model.logvar.weight.std().item() == pytest.approx(0.001, rel=0.05)
+    assert model.logvar.bias.tolist() == [-2.0] * 64 and not model.bias.any()
+
+
 def test_without_dropout_training_sees_the_whole_history() -> None:
     z = vae(dropout=0.0).encode(HISTORY, torch.ones(1, 500, 3), generator()).z
-    torch.testing.assert_close(z, torch.full((1, 500, 3), math.tanh(0.5)))
+    torch.testing.assert_close(z, torch.full((1, 500, 3), math.tanh(0.6)))
 
 
 def test_training_draws_from_the_posterior() -> None:
     z = vae(dropout=0.0, deviation=2.0).encode(HISTORY, torch.ones(1, 40_000, 3), generator()).z[0]
-    torch.testing.assert_close(z.mean(0), torch.full((3,), math.tanh(0.5)), atol=0.05, rtol=0)
+    torch.testing.assert_close(z.mean(0), torch.full((3,), math.tanh(0.6)), atol=0.05, rtol=0)
     torch.testing.assert_close(z.T.cov(), 4 * torch.eye(3), atol=0.1, rtol=0)
 
 

@@ -77,7 +77,7 @@ def dataset() -> SplitInteractions:
         kind=np.zeros(len(user), dtype=np.uint8),
         catalogue=Catalogue(ITEM_IDS, ITEM_IDS, (), tuple(f"u{n}" for n in range(len(CASES)))),
         train_end=1,
-        parts={"test": (2, 2)},
+        parts={"test": (2, 2), "validation": (2, 2)},
         fingerprint="by hand",
         card={"name": "paper", "split": {"name": "temporal"}},
     )
@@ -87,7 +87,7 @@ def dataset() -> SplitInteractions:
 def measure(tmp_path: Path) -> Callable[..., Done]:
     """Stage fidelity on saved answers, with some settings changed."""
 
-    def make(given: list[Attribution], **changes: Any) -> Done:
+    def make(given: list[Attribution], lost: str | None = None, **changes: Any) -> Done:
         config = OmegaConf.merge(SETTINGS, changes.pop("config", {}))
         for name in changes.pop("without", ()):
             del config.fidelity[name]
@@ -99,6 +99,8 @@ def measure(tmp_path: Path) -> Callable[..., Done]:
         if given:
             players, about = (pl.concat([rows(a) for a in given]) for rows in (player_rows, answer_rows))
             write_explanations(directory, players, about)
+        if lost is not None:
+            (directory / lost).unlink()
         return fidelity(run, Table())
 
     return make
@@ -218,8 +220,28 @@ def test_the_reference_is_the_explainer_that_declares_it_wherever_it_stands(meas
     assert measure([a for a in answers() if a.explainer != "chance"]).reference is None
 
 
+def test_two_draws_are_enough_for_a_best_of_them_and_one_is_not(measure) -> None:
+    some = [a for a in answers() if a.draw < 2]
+    names = frame(measure(some))["explainer"].drop_nulls().unique().sort().to_list()
+    assert names == ["bad", "chance", "chance_best_of_2", "good"]
+
+
+def test_without_a_metric_cases_are_still_counted(measure) -> None:
+    rows = frame(measure(answers(), config={"fidelity": None}))
+    assert set(rows["metric"]) == {"n_flagged", "n_left_out"}
+
+
+def test_rows_are_of_the_part_of_the_saved_cases(measure) -> None:
+    other = tuple(replace(c, part="validation") for c in cases()[:1])
+    given = replace(attribution(on_paper=CASES[:1]), cases=other)
+    assert set(frame(measure([given], cases=list(other)))["part"]) == {"validation"}
+
+
 def test_metrics_are_declared_in_the_order_of_the_tables(measure) -> None:
-    declared = list(measure(answers()).rows[0].metrics)
+    metrics = measure(answers()).rows[0].metrics
+    headline = {name for name, metric in metrics.items() if metric.headline}
+    assert headline == {"deletion", "insertion", "comprehensiveness", "sufficiency", "removal_gain"}
+    declared = list(metrics)
     scores = ["deletion", "insertion", "comprehensiveness", "sufficiency", "removal_gain", "n_flagged", "n_left_out"]
     assert declared == [*scores, "cdcg", "pos_at_k", "neg_at_k", "completeness_error", "sparsity"]
 
@@ -250,6 +272,12 @@ def test_explanations_of_other_histories_are_refused(measure) -> None:
 def test_cases_without_explanations_name_the_stage_to_run_first(measure) -> None:
     with pytest.raises(RunError, match=r"attributions.parquet is missing: run the stage explain"):
         measure([])
+
+
+@pytest.mark.parametrize("name", ["attributions.parquet", "explanations.parquet"])
+def test_one_of_the_two_files_is_not_enough(measure, name: str) -> None:
+    with pytest.raises(RunError, match=f"{name} is missing: run the stage explain with at least one explainer first"):
+        measure(answers(), lost=name)
 
 
 def test_without_a_case_there_is_nothing_to_measure(measure) -> None:

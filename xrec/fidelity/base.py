@@ -84,7 +84,7 @@ class Removal:
     def discrete(self) -> tuple[Ints, Bools]:
         """Exactly 1 .. 5 players [B, 5]; a case with no more players than that is left out of that size."""
         sizes = np.broadcast_to(np.asarray(DISCRETE), (len(self.n_players), len(DISCRETE)))
-        return np.minimum(sizes, np.maximum(self.n_players[:, None] - 1, 1)), sizes < self.n_players[:, None]
+        return sizes, sizes < self.n_players[:, None]
 
     def scale(self) -> Doubles:
         """f(x) - f(empty) [B]; NaN for flagged cases."""

@@ -125,9 +125,8 @@ class ValueFunction:
 
     def single(self, row: int) -> ValueFunction:
         """The value function of one case, without padding; it counts its forwards in this one too."""
-        n = int(self.n_players[row])
         history = self.history.rows([row])
-        history = history.without(torch.arange(self.width, device=history.item.device) < n)
+        history = history.without(history.presence[0])
         view = ValueFunction(self.model, history, (self.cases[row],), self.candidates[row : row + 1], self.settings)
         view.forwards = self.forwards[row : row + 1]
         return view

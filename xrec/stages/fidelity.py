@@ -76,9 +76,8 @@ def _explanations(run: Run) -> Explanations:
     directory = SavedRun(run.store.directory)
     players, answers = directory.table(ATTRIBUTIONS), directory.table(EXPLANATIONS)
     if players is None or answers is None:
-        raise RunError(
-            f"{run.store.path(ATTRIBUTIONS)} is missing: run the stage explain with at least one explainer first"
-        )
+        missing = run.store.path(ATTRIBUTIONS if players is None else EXPLANATIONS)
+        raise RunError(f"{missing} is missing: run the stage explain with at least one explainer first")
     return Explanations(players, answers)
 
 
@@ -137,11 +136,10 @@ def _add(rows: Rows, value: ValueFunction, measured: Mapping[Who, Values]) -> No
         for (name, role), found in measured.items():
             for (metric, variant, k, step), values in found.items():
                 used = mine & np.isfinite(values)
-                if used.any():
-                    users, items = _ids(value.cases, used)
-                    columns = {"explainer": name, "role": role, "group": group, "few": few}
-                    columns |= {"variant": variant, "k": k, "step": step}
-                    rows.add(metric, values[used], user=users, item=items, **columns)
+                users, items = _ids(value.cases, used)
+                columns = {"explainer": name, "role": role, "group": group, "few": few}
+                columns |= {"variant": variant, "k": k, "step": step}
+                rows.add(metric, values[used], user=users, item=items, **columns)
 
 
 def _ids(cases: tuple[Case, ...], used: np.ndarray) -> tuple[list[str], list[str]]:
