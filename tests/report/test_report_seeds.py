@@ -122,24 +122,24 @@ class TestRanking:
         assert cell(again, "All targets", A, "NDCG@10")["mark"] == "†"
 
     def test_baselines_stand_there_once_and_untested(self, ranking: pl.DataFrame) -> None:
-        got = cell(ranking, "All targets", "ease", "NDCG@10")
+        got = cell(ranking, "All targets", "EASE", "NDCG@10")
         assert [got[name] for name in ("value", "low", "high")] == [pytest.approx(0.2)] * 3
         assert got["p"] is None
-        in_blocks = ranking.filter(pl.col("row") == "ease")["block"].unique(maintain_order=True).to_list()
+        in_blocks = ranking.filter(pl.col("row") == "EASE")["block"].unique(maintain_order=True).to_list()
         assert in_blocks == ["All targets", "New targets"]
-        assert "Baselines, not tested here: ease." in caption_of(ranking)
+        assert "Baselines, not tested here: EASE." in caption_of(ranking)
 
     def test_baselines_that_differ_between_arms_stand_there_for_each(self, tmp_path: Path) -> None:
         write_run(tmp_path / "0", config(0), baseline=0.2)
         write_run(tmp_path / "1", config(0, "mean"), baseline=0.3)
         table = ranking_over_seeds(read_several([tmp_path]))
-        assert cell(table, "All targets", f"ease ({A})", "NDCG@10")["value"] == pytest.approx(0.2)
-        assert cell(table, "All targets", f"ease ({B})", "NDCG@10")["value"] == pytest.approx(0.3)
+        assert cell(table, "All targets", f"EASE ({A})", "NDCG@10")["value"] == pytest.approx(0.2)
+        assert cell(table, "All targets", f"EASE ({B})", "NDCG@10")["value"] == pytest.approx(0.3)
 
     def test_an_arm_called_like_a_baseline(self, multirun: Path) -> None:
-        table = ranking_over_seeds(read_several([multirun], ["ease", "other"]))
-        assert cell(table, "All targets", "ease", "NDCG@10")["value"] == pytest.approx(0.28)
-        assert cell(table, "All targets", "ease (baseline)", "NDCG@10")["value"] == pytest.approx(0.2)
+        table = ranking_over_seeds(read_several([multirun], ["EASE", "other"]))
+        assert cell(table, "All targets", "EASE", "NDCG@10")["value"] == pytest.approx(0.28)
+        assert cell(table, "All targets", "EASE (baseline)", "NDCG@10")["value"] == pytest.approx(0.2)
 
     def test_aggregates_have_a_spread_and_neither_interval_nor_test(self, several: Several) -> None:
         table = ranking_over_seeds(several, ["gini"])
