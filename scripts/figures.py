@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         type=Path,
         help="a run directory, a multirun (several seeds: means, spreads, paired tests), or the directory of a study",
     )
+    parser.add_argument("--all-columns", action="store_true", help="tables with every metric, not the main ones only")
     parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: RUN_OR_STUDY/figures)")
     options = parser.parse_args(arguments)
     # Imported here, so that --help does not wait for polars.
@@ -34,8 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         directory = require_directory(options.directory)
         out = options.out if options.out is not None else directory / "figures"
-        make = study_figures if is_study(directory) else seeds_figures if is_multirun(directory) else run_figures
-        written, absent = make(directory, out)
+        if is_study(directory):
+            written, absent = study_figures(directory, out)
+        elif is_multirun(directory):
+            written, absent = seeds_figures(directory, out)
+        else:
+            written, absent = run_figures(directory, out, all_columns=options.all_columns)
     except UserError as error:
         print(f"figures: {error}", file=sys.stderr)
         return 1
@@ -46,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def run_figures(run: Path, out: Path) -> tuple[list[Path], list[str]]:
+def run_figures(run: Path, out: Path, *, all_columns: bool = False) -> tuple[list[Path], list[str]]:
     """Learning curves, ranking and components tables, and for each group of cases fidelity table, forest and curves.
 
     Returns:
@@ -79,7 +84,7 @@ def run_figures(run: Path, out: Path) -> tuple[list[Path], list[str]]:
         for family in families:
             table = fidelity_table(results, cases, of_family(results, family), variants=(None, "normalised"))
             made[f"fidelity_{family}_{file_name(cases)}"] = table
-    return write_all(made, out)
+    return write_all(made, out, None if all_columns else tables.short)
 
 
 def seeds_figures(multirun: Path, out: Path) -> tuple[list[Path], list[str]]:

@@ -92,3 +92,13 @@ def test_help_is_instant() -> None:
         for name in ("polars", "matplotlib", "numpy", "scipy", "xrec")
         if f"| {name}" in loaded or f" {name}\n" in loaded
     ]
+
+
+def test_tables_are_short_unless_all_columns_are_asked_for(run_directory: Path, tmp_path: Path) -> None:
+    for name, options in {"short": [], "all": ["--all-columns"]}.items():
+        assert run(run_directory, "--out", tmp_path / name, *options).returncode == 0
+    short, whole = ((tmp_path / name / "ranking.md").read_text() for name in ("short", "all"))
+    assert "NDCG@10" in short and "Coverage@10" in whole
+    heads = [line for line in short.splitlines() if line.startswith("|")][0]
+    assert "Coverage" not in heads and "Columns left out here:" in short and "Coverage@10" in short
+    assert (tmp_path / "short" / "fidelity_ranks_new.md").read_text().count("Pos@") == 3  # a family without main ones

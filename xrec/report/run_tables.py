@@ -58,14 +58,11 @@ class RunTables:
         return self._fidelity[cases]
 
     def short(self, table: pl.DataFrame) -> list[str]:
-        """The columns of a table that a terminal or a page shows: of metrics, the headline ones."""
-        columns = table.select("column", "metric").unique(maintain_order=True).iter_rows()
-        shown = [c for c, m in columns if m is None or m not in self.results.metrics or self._is_short(m)]
-        return list(dict.fromkeys(shown))
-
-    def _is_short(self, name: str) -> bool:
-        metric = self.results.metric(name)
-        return metric.headline or not metric.family
+        """The columns of a table that a terminal or a page shows: of a family of metrics the headline ones, all of a
+        family that has none in the table."""
+        columns = [(c, self.results.metric(m or "")) for c, m in table.select("column", "metric").iter_rows()]
+        led = {metric.family for _, metric in columns if metric.headline}
+        return list(dict.fromkeys(c for c, metric in columns if metric.headline or metric.family not in led))
 
     def all(self) -> Iterator[tuple[str, pl.DataFrame]]:
         """Every table that is not empty, by name; those of the data card first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def write_all(made: Mapping[str, pl.DataFrame | Figure | None], out: Path) -> tuple[list[Path], list[str]]:
+def write_all(
+    made: Mapping[str, pl.DataFrame | Figure | None],
+    out: Path,
+    columns: Callable[[pl.DataFrame], Sequence[str]] | None = None,
+) -> tuple[list[Path], list[str]]:
     """Write each table or figure into `out` under its name; returns the paths, and the names of what is empty.
+
+    Args:
+        columns: which columns of a table are shown; the caption names the others. None: all.
 
     Raises:
         DiskError: no right to write there, or no room.
@@ -30,15 +37,18 @@ def write_all(made: Mapping[str, pl.DataFrame | Figure | None], out: Path) -> tu
         if thing is None or (isinstance(thing, pl.DataFrame) and thing.is_empty()):
             absent.append(name)
         elif isinstance(thing, pl.DataFrame):
-            paths += write_table(thing, out, name)
+            paths += write_table(thing, out, name, None if columns is None else columns(thing))
         else:
             paths += save_figure(thing, out / name)
     return paths, absent
 
 
-def write_table(table: pl.DataFrame, out: Path, name: str) -> list[Path]:
+def write_table(table: pl.DataFrame, out: Path, name: str, columns: Sequence[str] | None = None) -> list[Path]:
     """Write `<name>.tex` and `<name>.md` into a directory that is there."""
-    texts = {out / f"{name}.tex": to_latex(table, name=name), out / f"{name}.md": to_markdown(table)}
+    texts = {
+        out / f"{name}.tex": to_latex(table, name=name, columns=columns),
+        out / f"{name}.md": to_markdown(table, columns=columns),
+    }
     for path, text in texts.items():
         write_text(path, text)
     return list(texts)
