@@ -72,6 +72,8 @@ def write_run(
     data: str = "sha",
     baseline: float = 0.2,
     part: str = "test",
+    left_out: Sequence[str] = (),
+    others: Mapping[str, float] | None = None,
 ) -> Path:
     """A run directory with `stages` finished.
 
@@ -79,6 +81,8 @@ def write_run(
         ndcg: NDCG@10 of the model by user, which its Recall@10 exceeds by .1; the baseline `ease` has `baseline`.
         gains: removal gain of the explainer `exact` by 'user/item'; the deletion of `random` is 1, that of `exact` 1
             minus the gain, both times 2 before they are normalised.
+        left_out: cases in which `exact` was not measured, and the others have a deletion of 5. others: further
+            explainers, how many times the gain of `exact` is theirs.
     """
     settings = dict(settings)
     shared = {"data": "toy", "split": "temporal", "model": settings["model"]["name"], "seed": settings["seed"]}
@@ -94,7 +98,7 @@ def write_run(
         # an ablation and another part, which no table here is about
         rows["rank"].add("ndcg", [9.0] * len(users), k=10, **of | {"component": "attention"})
         rows["rank"].add("ndcg", [9.0] * len(users), k=10, **of | {"part": "train"})
-    _add_fidelity(rows["fidelity"], GAINS if gains is None else gains, settings)
+    _add_fidelity(rows["fidelity"], GAINS if gains is None else gains, settings, left_out, others or {})
     with RunDirectory(path) as run:
         run.begin(yaml.safe_dump(settings, sort_keys=False), [], data, {"data_card.json": {"name": "toy"}})
         for stage in stages:
@@ -102,14 +106,22 @@ def write_run(
     return path
 
 
-def _add_fidelity(rows: Rows, gains: Mapping[str, float], settings: Mapping[str, Any]) -> None:
+def _add_fidelity(
+    rows: Rows,
+    gains: Mapping[str, float],
+    settings: Mapping[str, Any],
+    left_out: Sequence[str],
+    others: Mapping[str, float],
+) -> None:
     about = {"group": "new", "few": False, "masker": settings.get("masker", {}).get("name", "zero")}
     about |= {"players": "items", "output": "logit"}
-    users, items = (list(ids) for ids in zip(*(case.split("/") for case in gains), strict=True))
-    whose = about | {"user": users, "item": items}
-    for explainer, role, gain in (("random", "control", [0.0] * len(gains)), ("exact", "explainer", [*gains.values()])):
-        own = whose | {"explainer": explainer, "role": role}
-        rows.add("deletion", [2 * (1 - g) for g in gain], **own)
+    for explainer, times in {"random": 0.0, "exact": 1.0, **others}.items():
+        cases = [case for case in gains if explainer != "exact" or case not in left_out]
+        gain = [times * gains[case] for case in cases]
+        users, items = (list(ids) for ids in zip(*(case.split("/") for case in cases), strict=True))
+        own = about | {"user": users, "item": items, "explainer": explainer}
+        own["role"] = "control" if explainer == "random" else "explainer"
+        rows.add("deletion", [5.0 if c in left_out else 2 * (1 - g) for c, g in zip(cases, gain, strict=True)], **own)
         rows.add("deletion", [1 - g for g in gain], **own | {"variant": "normalised"})
         rows.add("deletion", [7.0] * len(gain), **own | {"variant": "curve", "step": 0.1})
         if explainer != "random":

@@ -271,6 +271,19 @@ class TestFidelity:
         assert [got[x] for x in names] == [pytest.approx(want[x]) for x in names]
         assert not any("seeds" in block for block in blocks(table))
 
+    def test_a_case_that_one_side_left_out_pairs_with_nothing(self, tmp_path: Path) -> None:
+        """Random deletes 5 in a/1 and 2 in a/2, the explainer was measured in a/2 only: -.8 of user a, -1 of b."""
+        several = read_several([write_multirun(tmp_path, seeds=(0,), left_out=["a/1"])])
+        got = cell(fidelity_over_seeds(several, NEW), f"{A}: Explainers", "exact", "Deletion")
+        assert got["difference"] == pytest.approx((-0.8 - 1.0) / 2)
+
+    def test_explainers_best_first_then_controls(self, tmp_path: Path) -> None:
+        several = read_several([write_multirun(tmp_path, seeds=(0,), others={"a_worse": 0.5, "z_better": 1.5})])
+        of_arm = fidelity_over_seeds(several, NEW).filter(pl.col("block").str.starts_with(B))
+        assert of_arm["row"].unique(maintain_order=True).to_list() == ["z better", "exact", "a worse", "random"]
+        best = of_arm.filter(pl.col("best"))
+        assert best.select("row", "column").rows() == [("z better", "Deletion"), ("z better", "Removal gain")]
+
     def test_cases_of_a_group_of_their_own(self, several: Several) -> None:
         assert fidelity_over_seeds(several, CaseGroup("new", few=True)).is_empty()
         assert fidelity_between_arms(several, CaseGroup("repeat")).is_empty()

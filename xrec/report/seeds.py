@@ -110,7 +110,7 @@ def _group_cells(several: Several, rows: pl.DataFrame, group: str, names: list[s
                 continue
             shared = column.cell(results) | {"row": row}
             found = ranking_estimate(mine, mine["model"][0], column)
-            test = tests.get((row, column)) if row in main else None
+            test = tests.get((row, column))
             means.append(mean_cell(shared | {"block": block}, found, test))
             if row in main or (found.spread or 0) > _NOTHING:
                 spreads += spread_cell(shared | {"block": f"{block}, {spread_words(several)}"}, found)
@@ -164,7 +164,7 @@ def _baselines(rows: pl.DataFrame, taken: set[str]) -> dict[str, pl.DataFrame]:
         name = title_of(model) if title_of(model) not in taken else f"{title_of(model)} (baseline)"
         apart = mine.group_by(unit).agg((pl.col("value").max() - pl.col("value").min()).alias("apart"))["apart"].max()
         if apart < _NOTHING:  # pyright: ignore[reportOperatorIssue]
-            found[name] = mine.unique(unit, keep="first", maintain_order=True)
+            found[name] = mine
         else:
             arms = mine.partition_by("arm", as_dict=True, maintain_order=True)
             found |= {f"{name} ({arm})": of_arm for (arm,), of_arm in arms.items()}

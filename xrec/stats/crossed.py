@@ -43,7 +43,7 @@ def crossed_mean(
         return Interval(mean, np.nan, np.nan)
     moved = _moved_by_users(table, own, generator, n_resamples)
     between = max(0.0, float(own.var(ddof=1) - moved.var(axis=1, ddof=1).mean()))
-    draws = generator.permutation(_student(len(table) - 1, n_resamples)) * np.sqrt(between / len(table))
+    draws = _student(len(table) - 1, n_resamples) * np.sqrt(between / len(table))
     tail = (1 - level) / 2
     low, high = np.quantile(mean + moved.mean(axis=1) + draws, [tail, 1 - tail])
     return Interval(mean, low, high)
