@@ -66,12 +66,13 @@ def user_cards(run: SavedRun, n_users: int = 5) -> list[dict[str, Any]]:
 
 def _choose_cases(cases: pl.DataFrame, n_users: int) -> pl.DataFrame:
     """The first cases of the first users, one part and one group, in order of position."""
+    cases = cases.sort("case")
     for column, preferred in (("part", "test"), ("group", "new")):
         if preferred in cases[column].to_list():
             cases = cases.filter(pl.col(column) == preferred)
         elif cases.height:
             cases = cases.filter(pl.col(column) == cases[column].drop_nulls()[0])
-    users = cases.sort("case")["user"].unique(maintain_order=True)[:n_users].to_list()
+    users = cases["user"].unique(maintain_order=True)[:n_users].to_list()
     return (
         cases.filter(pl.col("user").is_in(users))
         .sort(pl.col("case").min().over("user"), "position", "case")
@@ -83,7 +84,7 @@ def _choose_explainer(answers: pl.DataFrame) -> str:
     """Whose contributions a card shows: one that explains and whose values sum up, of these the cheapest."""
     ranked = (
         answers.group_by("explainer")
-        .agg(pl.first("role", "signed", "complete"), pl.col("forwards").mean())
+        .agg(pl.col("role", "signed", "complete").min(), pl.col("forwards").mean())
         .sort(pl.col("role") != "explainer", ~pl.col("complete"), ~pl.col("signed"), "forwards", "explainer")
     )
     return ranked["explainer"][0]

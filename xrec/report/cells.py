@@ -71,9 +71,10 @@ def summarise(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
         `keys`, value, low, high (null where unknown), n_users, n_cases (null for aggregates); sorted by keys.
     """
     per_user = rows.filter(pl.col("user").is_not_null())
-    per_user = per_user.sort(*keys, "user", "item", "seed", "fold", nulls_last=True)
-    per_user = per_user.group_by(*keys, "user", maintain_order=True).agg(
-        pl.col("value").mean(), pl.len().alias("n_cases")
+    per_user = (
+        _ordered(per_user, *keys, "user")
+        .group_by(*keys, "user", maintain_order=True)
+        .agg(pl.col("value").mean(), pl.len().alias("n_cases"))
     )
     found = []
     for key, group in per_user.partition_by(keys, as_dict=True, maintain_order=True).items():
@@ -86,8 +87,15 @@ def summarise(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     schema = {name: rows.schema[name] for name in keys}
     schema |= {"value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "n_users": pl.Int64, "n_cases": pl.Int64}
     users = pl.DataFrame(found, schema=schema).with_columns(pl.col("low", "high").fill_nan(None))
-    aggregate = rows.filter(pl.col("user").is_null()).group_by(keys).agg(pl.col("value").mean())
-    return pl.concat([users, aggregate], how="diagonal").sort(keys, nulls_last=True)
+    aggregate = _ordered(rows.filter(pl.col("user").is_null()), *keys)
+    aggregate = aggregate.group_by(keys, maintain_order=True).agg(pl.col("value").mean())
+    return pl.concat([users, aggregate], how="diagonal").sort(keys, nulls_last=True, maintain_order=True)
+
+
+def _ordered(rows: pl.DataFrame, *first: str) -> pl.DataFrame:
+    """Rows in one order whatever order they came in: the mean of numbers depends on it in its last digits."""
+    keys = dict.fromkeys([*first, "user", "item", "seed", "split_seed", "fold", "value"])
+    return rows.sort(*keys, nulls_last=True)
 
 
 def paired_differences(rows: pl.DataFrame, column: str, first: str, second: str, unit: list[str]) -> pl.DataFrame:
@@ -97,10 +105,8 @@ def paired_differences(rows: pl.DataFrame, column: str, first: str, second: str,
     sorted by user; empty when nothing pairs.
     """
     rows = rows.filter(pl.col("user").is_not_null())
-    sides = [
-        rows.filter(pl.col(column) == name).group_by(unit).agg(pl.col("value").mean()).sort(unit, nulls_last=True)
-        for name in (first, second)
-    ]
+    chosen = [_ordered(rows.filter(pl.col(column) == name), *unit) for name in (first, second)]
+    sides = [side.group_by(unit, maintain_order=True).agg(pl.col("value").mean()) for side in chosen]
     pairs = sides[0].join(sides[1], on=unit, how="inner", nulls_equal=True, suffix="_second", maintain_order="left")
     pairs = pairs.with_columns((pl.col("value") - pl.col("value_second")).alias("difference"))
     return pairs.group_by("user", maintain_order=True).agg(pl.col("difference").mean()).sort("user")
@@ -132,23 +138,24 @@ def sample_words(rows: pl.DataFrame) -> str:
     rows = rows.filter(pl.col("user").is_not_null())
     words = counted(rows["user"].n_unique(), "user")
     if rows["item"].is_not_null().any():
-        words += f", {counted(rows.select('user', 'item', 'seed', 'fold').n_unique(), 'case')}"
+        words += f", {counted(rows.select('user', 'item', 'seed', 'split_seed', 'fold').n_unique(), 'case')}"
     seeds = rows["seed"].drop_nulls().n_unique()
     return words + (f", {seeds} training seeds averaged within users" if seeds > 1 else "")
 
 
 def only(rows: pl.DataFrame, column: str, wanted: str | None, preferred: tuple[str, ...]) -> str | None:
-    """The value of `column` a table is about: the one asked for, else the first preferred one present, else the first.
+    """The value of `column` a table is about: the one asked for, else the first preferred one present, else the first
+    by name.
 
     Raises:
         ReportError: the value asked for does not occur.
     """
-    present = rows[column].drop_nulls().unique(maintain_order=True).to_list()
+    present = sorted(rows[column].drop_nulls().unique().to_list())
     if wanted is not None:
         if wanted not in present:
             raise ReportError(
                 f"{column}={wanted!r} does not occur in these results; there are: "
-                f"{', '.join(map(repr, sorted(present))) or 'none'}"
+                f"{', '.join(map(repr, present)) or 'none'}"
             )
         return wanted
     return next((name for name in preferred if name in present), present[0] if present else None)
@@ -160,7 +167,7 @@ def one_data_set(rows: pl.DataFrame) -> str:
     Raises:
         ReportError: the rows mix data sets or splits, whose users must not be averaged together.
     """
-    mixed = rows.select("data", "split").unique(maintain_order=True)
+    mixed = rows.select("data", "split").unique().sort("data", "split")
     if mixed.height > 1:
         names = ", ".join(f"{data}/{split}" for data, split in mixed.iter_rows())
         raise ReportError(f"these results mix data sets or splits ({names}); filter to one of them")

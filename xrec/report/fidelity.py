@@ -148,7 +148,7 @@ def fidelity_table(
     measured = measured.filter(pl.col("metric").is_in(names))
     if measured.is_empty():
         return table_of([], "")
-    roles = dict(measured.select("explainer", "role").unique().iter_rows())
+    roles = dict(measured.select("explainer", "role").unique().sort("explainer", "role").iter_rows())
     found = summarise(measured, ["explainer", *COLUMN])
     found = found.rename({"explainer": "name"}).with_columns(pl.lit(cases.name).alias("group"))
     cells = _metric_cells(results, found, _tests(measured, results.reference), roles)

@@ -89,12 +89,12 @@ def components_table(results: Results, part: str | None = None, main: str | None
     if part is not None and part in shares["part"].to_list():
         shares = shares.filter(pl.col("part") == part)
     rows = rows.filter((pl.col("metric") == PRIMARY[0]) & (pl.col("k") == k) & pl.col("model").eq_missing(main))
-    names = list(dict.fromkeys(ordered(rows, "component", ()) + ordered(shares, "component", ())))
-    cells = _share_cells(results, shares, names)
+    cells = _share_cells(results, shares)
     for group in ordered(rows, "group", _GROUPS) if rows["component"].is_not_null().any() else []:
         cells += _lost_cells(results, rows.filter(pl.col("group") == group), main or "", group, k)
     if not cells:
         return table_of([], "")
+    cells = _largest_first(cells)
     whole = rows.filter(pl.col("component").is_null())
     caption = (
         f"Components of {title_of(main or '')}, {part} part of {one_data_set(pl.concat([rows, shares]))}. "
@@ -136,12 +136,15 @@ def cost_table(results: Results, threads: int | None = None) -> pl.DataFrame:
 
 
 def main_model(results: Results, wanted: str | None = None) -> str | None:
-    """The model a run is about: the one asked for, else 'composed', else the first one ranked or explained.
+    """The model a run is about: the one asked for, else 'composed', else the one that was fitted or explained; else the
+    first by name of those that were ranked.
 
     Raises:
         ReportError: the model asked for does not occur.
     """
-    return only(results.frame.filter(pl.col("stage").is_in(["rank", "fidelity"])), "model", wanted, (_MAIN_MODEL,))
+    # Baselines are ranked, and nothing else: every other row is about the model under study.
+    own = sorted(results.frame.filter(pl.col("stage") != "rank")["model"].drop_nulls().unique().to_list())
+    return only(results.frame, "model", wanted, (_MAIN_MODEL, *own))
 
 
 def _ranked(results: Results, part: str | None, main: str | None) -> tuple[pl.DataFrame, str | None, str | None]:
@@ -153,8 +156,8 @@ def _ranked(results: Results, part: str | None, main: str | None) -> tuple[pl.Da
 
 
 def ordered(rows: pl.DataFrame, column: str, first: Sequence[str]) -> list[str]:
-    """Distinct values of a column: those of `first` in that order, then the others as they appear."""
-    present = rows[column].drop_nulls().unique(maintain_order=True).to_list()
+    """Distinct values of a column: those of `first` in that order, then the others by name."""
+    present = sorted(rows[column].drop_nulls().unique().to_list())
     return [name for name in first if name in present] + [name for name in present if name not in first]
 
 
@@ -180,8 +183,9 @@ def _ranking_cells(
     found = summarise(rows.filter(pl.col("metric").is_in(names)), ["model", "metric", "k"])
     found = found.rename({"model": "name"}).with_columns(pl.lit(group).alias("group"))
     primary = rows.filter((pl.col("metric") == PRIMARY[0]) & (pl.col("k") == PRIMARY[1]))
-    means = primary.group_by("model").agg(pl.col("value").mean())
-    rank = {model: -round(value, 12) for model, value in means.iter_rows()}
+    primary = primary.sort("model", "user", "value")
+    means = primary.group_by("model", maintain_order=True).agg(pl.col("value").mean())
+    rank = {model: -value for model, value in means.iter_rows()}
     cells = []
     for cell in found.iter_rows(named=True):
         metric = results.metric(cell["metric"])
@@ -238,7 +242,7 @@ def _lost_cells(results: Results, rows: pl.DataFrame, main: str, group: str, k: 
     )
 
 
-def _share_cells(results: Results, shares: pl.DataFrame, names: list[str]) -> list[dict[str, Any]]:
+def _share_cells(results: Results, shares: pl.DataFrame) -> list[dict[str, Any]]:
     found = summarise(shares, ["component", "group", "few"]).rename({"component": "name"})
     cells = []
     for cell in found.iter_rows(named=True):
@@ -246,7 +250,16 @@ def _share_cells(results: Results, shares: pl.DataFrame, names: list[str]) -> li
         cases = CaseGroup(cell["group"], bool(cell.pop("few")))
         about = {"row": title_of(cell["name"]), "column": f"{metric.label}, {cases.title}", "metric": metric.name}
         cells.append(cell | about | {"group": cases.name, "form": metric.form})
-    return sorted(cells, key=lambda cell: (names.index(cell["name"]), cell["column"]))
+    return sorted(cells, key=lambda cell: cell["column"])
+
+
+def _largest_first(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Columns as they are, their rows by what they have in the first one, then by name."""
+    columns = list(dict.fromkeys(cell["column"] for cell in cells))
+    first = {cell["name"]: -cell["value"] for cell in cells if cell["column"] == columns[0]}
+    place = {name: (value, name) for name, value in first.items()}
+    last = float("inf")
+    return sorted(cells, key=lambda c: (columns.index(c["column"]), place.get(c["name"], (last, c["name"]))))
 
 
 def _users_by_group(rows: pl.DataFrame) -> str:

@@ -92,7 +92,7 @@ def _differences(one: pl.DataFrame, two: pl.DataFrame) -> tuple[float, list[str]
         ranked.group_by("stage", "metric")
         .agg(pl.col("relative").max())
         .filter(pl.col("relative") > 0)
-        .sort("relative", descending=True)
+        .sort("relative", "stage", "metric", descending=[True, False, False])
     )
     lines = [f"  {stage}/{metric}: up to {value:.3g} relative" for stage, metric, value in worst.head(10).iter_rows()]
     if lonely:
