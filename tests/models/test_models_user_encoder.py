@@ -100,3 +100,9 @@ def test_kl_is_summed_over_latents_and_averaged_over_users() -> None:
 def test_impossible_dropouts_are_refused(dropout: float) -> None:
     with pytest.raises(ValueError, match=rf"vae: dropout must be in \[0, 1\), got {dropout}"):
         VAE(3, 2, dropout=dropout)
+
+
+def test_a_hidden_layer_of_one_is_the_smallest() -> None:
+    assert VAE(3, 2, hidden_size=1).rows.embedding_dim == 1
+    with pytest.raises(ValueError, match="vae: hidden_size must be at least 1, got 0"):
+        VAE(3, 2, hidden_size=0)

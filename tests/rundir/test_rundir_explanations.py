@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tests.by_hand import attribution
+from tests.by_hand import OnPaper, attribution
 from xrec.errors import RunError
 from xrec.rundir.explanations import (
     ANSWERS,
@@ -165,6 +165,9 @@ def test_a_mismatch_names_the_case_and_both_numbers() -> None:
     players, answers = damaged()["a player is missing"]
     with pytest.raises(RunError, match=r"case 3 of by_hand \(draw 1\) has 1 players instead of 2; explain again"):
         Explanations(players, answers)
+    _, answers = rows([attribution([[1.0]], (OnPaper((2,), 23),))])
+    with pytest.raises(RunError, match=r"case 0 of by_hand \(draw 0\) has 0 players instead of 1"):
+        Explanations(players.clear(), answers)
 
 
 def test_a_case_that_was_not_explained_is_an_error() -> None:

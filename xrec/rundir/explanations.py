@@ -104,8 +104,7 @@ class Explanations:
 
     def __init__(self, players: pl.DataFrame, answers: pl.DataFrame) -> None:
         self.answers = answers.select(list(ANSWERS))
-        chosen = players.select(list(PLAYERS)).with_row_index("place").sort("explainer", "draw", "case", "place")
-        self._players = dict(_pieces(chosen, "explainer", "draw", "case"))
+        self._players = dict(_pieces(players.select(list(PLAYERS)), "explainer", "draw", "case"))
         found = {key: piece.height for key, piece in self._players.items()}
         promised: Counter[tuple[Any, ...]] = Counter()
         for *key, n in answers.select("explainer", "draw", "case", "n_players").iter_rows():
