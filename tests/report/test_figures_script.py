@@ -99,6 +99,6 @@ def test_tables_are_short_unless_all_columns_are_asked_for(run_directory: Path, 
         assert run(run_directory, "--out", tmp_path / name, *options).returncode == 0
     short, whole = ((tmp_path / name / "ranking.md").read_text() for name in ("short", "all"))
     assert "NDCG@10" in short and "Coverage@10" in whole
-    heads = [line for line in short.splitlines() if line.startswith("|")][0]
+    heads = next(line for line in short.splitlines() if line.startswith("|"))
     assert "Coverage" not in heads and "Columns left out here:" in short and "Coverage@10" in short
     assert (tmp_path / "short" / "fidelity_ranks_new.md").read_text().count("Pos@") == 3  # a family without main ones
