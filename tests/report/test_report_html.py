@@ -208,6 +208,18 @@ def test_cards_fall_back_on_what_is_there(run_directory: Path, tmp_path: Path) -
         assert (shown["name"], shown["item"]) == ("repeat0-0", ""), "no name: the id, once"
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("Bananas", "new0-0"), ("Bananas #new0-0", ""), ("new0-0", ""), ("Bananasnew0-0", "new0-0"), (None, "")],
+)
+def test_an_id_is_shown_once(run_directory: Path, tmp_path: Path, name: str | None, shown: str) -> None:
+    for file in ("attributions.parquet", "explanations.parquet"):
+        shutil.copy(run_directory / file, tmp_path / file)
+    cases = pl.read_parquet(run_directory / "cases.parquet")
+    cases.with_columns(pl.lit(name, pl.String).alias("item_name")).write_parquet(tmp_path / "cases.parquet")
+    assert user_cards(SavedRun(tmp_path))[0]["recommendations"][0]["item"] == shown
+
+
 def test_what_is_wrong_is_named(run_directory: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="does not exist"):
         report(tmp_path / "nowhere")

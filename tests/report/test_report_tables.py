@@ -368,6 +368,7 @@ def test_front(study_directory: Any) -> None:
     assert table["row"].unique(maintain_order=True).to_list() == ["trial 1", "trial 3", "trial 4"]
     assert cell(table, "trial 3", "validation NDCG@10 new")["best"]
     assert cell(table, "trial 1", "validation removal gain")["best"]
+    assert cell(table, "trial 4", "loss.weights.kl")["value"] == pytest.approx(0.4)
     assert "5 finished trials; left out: 1 trial" in table["caption"][0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import polars as pl
@@ -17,8 +18,8 @@ def user_cards(run: SavedRun, n_users: int = 5) -> list[dict[str, Any]]:
     """Cards of the first users (by case number, so not picked for their looks) with explained cases.
 
     Per user, of the group 'new' and the test part where there are such: `recent` and `strong` history items, and
-    `recommendations`, each with its name, its id (`item`) where that is another, and its weightiest contributions. Bar
-    widths are in percent of the largest one on the card.
+    `recommendations`, each with its name, its id (`item`) where the name does not say it, and its weightiest
+    contributions. Bar widths are in percent of the largest one on the card.
 
     Args:
         run: its cases.parquet, explanations.parquet and attributions.parquet are read.
@@ -114,12 +115,17 @@ def _recommendation(case: dict[str, Any], players: pl.DataFrame) -> dict[str, An
     columns = [pl.col("player_name").alias("name"), "value", "standard_error", "age", "strength"]
     return {
         "name": case["item_name"],
-        "item": case["item"] if case["item"] != case["item_name"] else "",
+        "item": "" if _says(case["item_name"], case["item"]) else case["item"],
         "position": case["position"],
         "reasons": shown.select(columns).to_dicts(),
         "n_rest": rest.height,
         "rest": float(rest["value"].sum()),
     }
+
+
+def _says(name: str, identity: str) -> bool:
+    """Whether a name is the id, or ends with it as a word of its own."""
+    return re.search(rf"(?:^|\W){re.escape(identity)}$", name) is not None
 
 
 def _scale_bars(recommendations: list[dict[str, Any]]) -> None:

@@ -73,7 +73,8 @@ def front_table(study: Study) -> pl.DataFrame:
                 }
             )
         for name, value in (trial.get("params") or {}).items():
-            cells.append(row | {"column": name, "text": f"{value:.4g}" if isinstance(value, float) else str(value)})
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            cells.append(row | {"column": name} | ({"value": value, "form": ".4g"} if number else {"text": str(value)}))
     objectives = ", ".join(map(title_of, study.objectives))
     caption = (
         f"Trials of study {study.name} that no other trial beats on all of {objectives}, out of "
