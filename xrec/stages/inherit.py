@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from xrec.config.commandline import parse
 from xrec.errors import RunError
-from xrec.rundir.directory import ENVIRONMENT, RunDirectory
+from xrec.rundir.directory import RunDirectory
 from xrec.rundir.record import read_record
 from xrec.rundir.saved import SavedRun
 
@@ -61,8 +61,8 @@ def inherit(source: Path, store: RunDirectory, stages: Sequence[str]) -> None:
     """Take stages over from the saved run, as far as it has them."""
     store.adopt(source, [s for s in taken_over(stages) if s not in store.done()])
     if "fit" in taken_over(stages):
-        facts = SavedRun(source).json(ENVIRONMENT)
-        store.environment(weights_sha256=facts.get("weights_sha256") if isinstance(facts, dict) else None)
+        described = SavedRun(store.directory).json("model.json")  # on record, so whole
+        store.environment(weights_sha256=described["weights_sha256"])
 
 
 def inherit_settings(config: DictConfig, saved: DictConfig, overrides: Sequence[str]) -> list[str]:
