@@ -22,6 +22,7 @@ RANKING = (
 FIDELITY = (
     Metric("deletion", "Deletion", "lower", ".3f", family="scores", headline=True),
     Metric("removal_gain", "Removal gain", "higher", ".3f", family="scores", headline=True),
+    Metric("share", "Share", "higher", ".3f"),
     Metric("n_flagged", "Flagged", None, ",.0f"),
 )
 #: NDCG@10 of arm `target` by seed: means .25, .28, .31
@@ -124,6 +125,7 @@ def _add_fidelity(
         rows.add("deletion", [5.0 if c in left_out else 2 * (1 - g) for c, g in zip(cases, gain, strict=True)], **own)
         rows.add("deletion", [1 - g for g in gain], **own | {"variant": "normalised"})
         rows.add("deletion", [7.0] * len(gain), **own | {"variant": "curve", "step": 0.1})
+        rows.add("share", gain, **own | {"variant": "normalised"})
         if explainer != "random":
             rows.add("removal_gain", gain, **own)
     rows.add("n_flagged", 0, **about)

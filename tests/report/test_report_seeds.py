@@ -84,6 +84,7 @@ class TestRanking:
         want = crossed_mean([TARGET[seed] for seed in range(3)], generator_for("mean", "composed", "ndcg", 10))
         assert (got["low"], got["high"]) == (pytest.approx(want.low), pytest.approx(want.high))
         assert (got["n_users"], got["n_cases"]) == (4, None)
+        assert (got["name"], got["group"]) == ("composed", "all")
 
     def test_differences_are_paired_by_user_and_seed(self, ranking: pl.DataFrame) -> None:
         """By seed +.05, +.1, -.05: mean .1 / 3, ahead at two of three."""
@@ -243,6 +244,7 @@ class TestFidelity:
         table = fidelity_over_seeds(several, NEW)
         got = cell(table, f"{A}: Explainers", "exact", "Removal gain")
         assert (got["value"], got["n_users"], got["n_cases"]) == (pytest.approx(0.4), 2, 9)
+        assert (got["name"], got["group"]) == ("exact", "new")
         got = cell(table, f"{A}: Explainers", "exact", "Deletion")
         assert (got["value"], got["difference"]) == (pytest.approx(1.2), pytest.approx(-0.8))
         assert cell(table, f"{A}: Controls", "random", "Deletion")["value"] == pytest.approx(2.0)
@@ -283,6 +285,11 @@ class TestFidelity:
         assert of_arm["row"].unique(maintain_order=True).to_list() == ["z better", "exact", "a worse", "random"]
         best = of_arm.filter(pl.col("best"))
         assert best.select("row", "column").rows() == [("z better", "Deletion"), ("z better", "Removal gain")]
+
+    def test_a_metric_that_is_normalised_only(self, several: Several) -> None:
+        assert fidelity_over_seeds(several, NEW, ["share"]).is_empty()
+        table = fidelity_between_arms(several, NEW, ["share"])
+        assert cell(table, f"{B} minus {A}", "exact", "Share, normalised")["value"] == pytest.approx(0)
 
     def test_cases_of_a_group_of_their_own(self, several: Several) -> None:
         assert fidelity_over_seeds(several, CaseGroup("new", few=True)).is_empty()

@@ -108,8 +108,9 @@ def _group_cells(several: Several, rows: pl.DataFrame, group: str, names: list[s
             mine = _of(of_row, column)
             if mine.is_empty():
                 continue
-            shared = column.cell(results) | {"row": row}
-            found = ranking_estimate(mine, mine["model"][0], column)
+            model = mine["model"][0]
+            shared = column.cell(results) | {"row": row, "name": model, "group": group}
+            found = ranking_estimate(mine, model, column)
             test = tests.get((row, column))
             means.append(mean_cell(shared | {"block": block}, found, test))
             if row in main or (found.spread or 0) > _NOTHING:

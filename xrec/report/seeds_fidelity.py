@@ -64,7 +64,7 @@ def fidelity_over_seeds(several: Several, cases: CaseGroup, metrics: Sequence[st
     results = several.results
     names = list(metrics) if metrics is not None else headline(results)
     measured = measured_in(several, cases, names)
-    cells = [cell for name, mine in measured.items() for cell in _arm_cells(several, name, mine.rows, names)]
+    cells = [cell for name, mine in measured.items() for cell in _arm_cells(several, name, mine.rows, names, cases)]
     if not cells:
         return table_of([], "")
     best = {_prefix(several, name) + BLOCKS["explainer"] for name in measured}
@@ -96,7 +96,7 @@ def fidelity_between_arms(several: Several, cases: CaseGroup, metrics: Sequence[
     measured = measured_in(several, cases, names)
     refused = {arm.name: why for arm in several.arms[1:] if (why := _refusal(measured, arm.name, reference))}
     tested = [arm for arm in several.arms[1:] if arm.name not in refused]
-    cells = _between_cells(several, measured, [arm.name for arm in tested], names)
+    cells = _between_cells(several, measured, [arm.name for arm in tested], names, cases)
     if not cells:
         return table_of([], "")
     text = (
@@ -127,19 +127,22 @@ def fidelity_estimate(rows: pl.DataFrame, explainer: str, column: Column) -> Est
     return estimate(rows, explainer, *column[:4])
 
 
-def _arm_cells(several: Several, arm: str, rows: pl.DataFrame, names: list[str]) -> list[dict[str, Any]]:
+def _arm_cells(
+    several: Several, arm: str, rows: pl.DataFrame, names: list[str], cases: CaseGroup
+) -> list[dict[str, Any]]:
+    """All cells of an arm, block after block."""
     results, prefix = several.results, _prefix(several, arm)
     rows = rows.filter(pl.col("variant").is_null())
     columns = _columns(results, rows, names)
     tests = _tests_within(results, rows, columns)
     spread, ahead = f"{prefix}{spread_words(several)}", prefix + ahead_words(several)
     means, spreads, leads = [], [], []
-    for explainer, role in _by_mean(rows, columns[0]):
+    for explainer, role in _by_mean(rows, columns):
         for column in columns:
             mine = _of(rows, explainer, column)
             if mine.is_empty():
                 continue
-            about = column.cell(results) | {"row": title_of(explainer)}
+            about = column.cell(results) | _whose(explainer, cases)
             test = tests.get((explainer, column))
             found = fidelity_estimate(mine, explainer, column)
             means.append(mean_cell(about | {"block": prefix + BLOCKS.get(role, role)}, found, test))
@@ -149,13 +152,20 @@ def _arm_cells(several: Several, arm: str, rows: pl.DataFrame, names: list[str])
     return [*means, *spreads, *leads]
 
 
+def _whose(explainer: str, cases: CaseGroup) -> dict[str, str]:
+    return {"row": title_of(explainer), "name": explainer, "group": cases.name}
+
+
 def _prefix(several: Several, arm: str) -> str:
     """What stands before a block's heading; nothing where there is one arm only."""
     return f"{arm}: " if len(several.arms) > 1 else ""
 
 
-def _by_mean(rows: pl.DataFrame, lead: Column) -> list[tuple[str, str]]:
+def _by_mean(rows: pl.DataFrame, columns: list[Column]) -> list[tuple[str, str]]:
     """(explainer, role): roles apart, the best of the first column on top."""
+    if not columns:
+        return []
+    lead = columns[0]
     first = rows.filter((pl.col("metric") == lead.metric) & pl.col("step").eq_missing(lead.step))
     means = dict(first.group_by("explainer").agg(pl.col("value").mean().round(12)).iter_rows())
     roles = {name: role or "explainer" for name, role in rows.select("explainer", "role").unique().iter_rows()}
@@ -196,7 +206,7 @@ def _tests_within(
 
 
 def _between_cells(
-    several: Several, measured: dict[str, Measured], tested: list[str], names: list[str]
+    several: Several, measured: dict[str, Measured], tested: list[str], names: list[str], cases: CaseGroup
 ) -> list[dict[str, Any]]:
     """Differences, p and seeds ahead of the tested arms, block after block."""
     results, reference = several.results, several.reference.name
@@ -204,7 +214,7 @@ def _between_cells(
     for arm in tested:
         sides = _comparable(measured[arm].rows, measured[reference].rows)
         columns = _columns(results, sides[1], names)
-        for explainer, _ in _by_mean(sides[1], columns[0]):
+        for explainer, _ in _by_mean(sides[1], columns):
             for column in columns:
                 key = ("between", explainer, *column[:4])
                 mine, other = (_of(side, explainer, column) for side in sides)
@@ -216,7 +226,7 @@ def _between_cells(
         blocks = {"difference": f"{arm} minus {reference}", "p": f"{arm}: p (Holm)"}
         if n_repetitions(several) > 1:
             blocks["ahead"] = f"{arm}: {ahead_words(several)}"
-        about = column.cell(results) | {"row": title_of(explainer)}
+        about = column.cell(results) | _whose(explainer, cases)
         cells += difference_cells(about, blocks, found, p[arm, explainer, column])
     order = list(dict.fromkeys(cell["block"] for cell in cells))
     return sorted(cells, key=lambda cell: order.index(cell["block"]))

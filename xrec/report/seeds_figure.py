@@ -49,24 +49,14 @@ def seeds_figure(several: Several) -> Figure | None:
     n_columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
     n_rows = -(-len(panels) // n_columns)
     names = [arm.name for arm in several.arms]
-    inside = _LINE * len(names)
-    height = n_rows * (_TITLE + inside + _AXIS)
     with style():
-        figure = new_figure(_WIDTH, height)
+        figure = new_figure(_WIDTH, n_rows * (_TITLE + _LINE * len(names) + _AXIS))
         for number, panel in enumerate(panels):
             axes = figure.add_subplot(n_rows, n_columns, number + 1)
             _draw(axes, panel, names)
             axes.set_yticks(
                 range(len(names)), [clean(n) for n in names] if number % n_columns == 0 else [""] * len(names)
             )
-        figure.subplots_adjust(
-            left=min(0.4, 0.02 + 0.0086 * max(map(len, names))),
-            right=0.985,
-            top=1 - _TITLE / height,
-            bottom=_AXIS / height,
-            wspace=0.1,
-            hspace=(_TITLE + _AXIS) / inside,
-        )
     return figure
 
 
