@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from geometry import assert_words_have_room
 
 from tests.seed_runs import GAINS, MORE, TARGET, USERS, config, toy_ndcg, write_multirun, write_run
 from xrec.report.cells import CELL_SCHEMA, caption_of
@@ -437,6 +439,15 @@ class TestFigure:
         assert any(list(x) == [got["value"]] for x in lines)
         assert any(np.allclose(x, [0.25, 0.28, 0.31]) for x in lines if len(x) == 3)
         assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == [A, B]
+        assert [axes.get_xlabel() for axes in figure.axes] == ["NDCG@10", "NDCG@10", "share of f(x) − f(empty)"]
+        assert_words_have_room(figure)
+
+    def test_long_names_of_arms_have_room(self, several: Several) -> None:
+        long = "model.attention=target, loss.weights.adversarial=0.1, " + "x" * 50
+        arms = tuple(replace(arm, name=long) if arm.name == A else arm for arm in several.arms)
+        figure = seeds_figure(replace(several, arms=arms))
+        assert figure is not None
+        assert_words_have_room(figure)
 
     def test_one_seed_has_no_dots_beside_its_mean(self, multirun: Path) -> None:
         figure = seeds_figure(read_several([multirun / "0", multirun / "1"]))

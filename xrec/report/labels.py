@@ -53,9 +53,14 @@ def wrapped(names: Sequence[str]) -> str:
         if lines and len(lines[-1]) + 1 + len(name) <= _LINE:
             lines[-1] += f" {name}"
         else:
-            for part in textwrap.wrap(name, _LINE, break_long_words=False) or [name]:
-                lines += textwrap.wrap(part, _WORD) or [part]
+            lines += in_lines(name).split("\n")
     return "\n".join(lines)
+
+
+def in_lines(words: str) -> str:
+    """Words in lines that are not too long."""
+    lines = textwrap.wrap(clean(words), _LINE, break_long_words=False)
+    return "\n".join("\n".join(textwrap.wrap(line, _WORD)) for line in lines)
 
 
 def tied(curves: Curves, close: float) -> list[list[str]]:

@@ -9,8 +9,9 @@ import polars as pl
 from xrec.report.arm_cells import Column
 from xrec.report.cells import only
 from xrec.report.fidelity import fidelity_groups
+from xrec.report.labels import in_lines
 from xrec.report.metrics import label
-from xrec.report.plot import GRID, MUTED, PAGE, SERIES, new_figure, style
+from xrec.report.plot import GRID, MUTED, PAGE, SERIES, new_figure, settle, style
 from xrec.report.render import clean
 from xrec.report.repeats import Estimate
 from xrec.report.seeds import ranked_rows, ranking_estimate
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
 _EXPLAINERS = ("permutation_shap",)
 _WIDTH = 7.2
 #: inches of a panel: its title, a line per arm, its axis
-_TITLE, _LINE, _AXIS = 0.36, 0.24, 0.33
+_TITLE, _LINE, _AXIS = 0.36, 0.24, 0.5
 
 
 class Panel(NamedTuple):
     """One number of every arm that has it."""
 
     title: str
+    quantity: str
     arms: dict[str, Estimate]
 
 
@@ -49,14 +51,17 @@ def seeds_figure(several: Several) -> Figure | None:
     n_columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
     n_rows = -(-len(panels) // n_columns)
     names = [arm.name for arm in several.arms]
+    line = max(_LINE, 0.06 + 0.13 * max(1 + in_lines(name).count("\n") for name in names))
     with style():
-        figure = new_figure(_WIDTH, n_rows * (_TITLE + _LINE * len(names) + _AXIS))
+        figure = new_figure(_WIDTH, n_rows * (_TITLE + line * len(names) + _AXIS))
         for number, panel in enumerate(panels):
             axes = figure.add_subplot(n_rows, n_columns, number + 1)
             _draw(axes, panel, names)
-            axes.set_yticks(
-                range(len(names)), [clean(n) for n in names] if number % n_columns == 0 else [""] * len(names)
-            )
+            first = number % n_columns == 0
+            axes.set_yticks(range(len(names)), [in_lines(n) for n in names] if first else [""] * len(names))
+            axes.set_ylabel("arm" if first else "")
+            axes.set_xlabel(panel.quantity)
+        settle(figure)
     return figure
 
 
@@ -72,7 +77,7 @@ def _ranking_panels(several: Several) -> list[Panel]:
             mine = of_group.filter(pl.col("arm") == arm.name)
             if mine.height:
                 arms[arm.name] = ranking_estimate(mine, mine["model"][0], Column(metric, None, k, None, ""))
-        panels += [Panel(f"{words}, {group_words(group).lower()}", arms)] if arms else []
+        panels += [Panel(f"{words}, {group_words(group).lower()}", words, arms)] if arms else []
     return panels
 
 
@@ -87,7 +92,7 @@ def _gain_panels(several: Several) -> list[Panel]:
         mine = {name: rows.filter(pl.col("explainer") == explainer) for name, rows in measured.items()}
         arms = {name: fidelity_estimate(rows, explainer, column) for name, rows in mine.items() if rows.height}
         gain = several.results.metric(GAIN).label
-        panels.append(Panel(f"{gain}, {cases.title}\n{title_of(explainer)}", arms))
+        panels.append(Panel(f"{gain}, {cases.title}\n{title_of(explainer)}", "share of f(x) − f(empty)", arms))
     return panels
 
 
