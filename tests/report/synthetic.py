@@ -56,7 +56,7 @@ DECLARED: dict[str, list[Metric]] = {
 }
 METRICS = {m.name: m for declared in (*DECLARED.values(), STAGE_COSTS) for m in declared}
 STAGES = tuple(DECLARED)
-N_EPOCHS, STEPS_PER_EPOCH = 6, 20
+N_EPOCHS, STEPS_PER_EPOCH, BEST_EPOCH = 6, 20, 5
 
 
 def row(**values: Any) -> dict[str, Any]:
@@ -251,7 +251,8 @@ def write_run(
         card: data_card.json.
     """
     rng = np.random.default_rng(7)
-    rows = ranking_rows(rng, n_users) + share_rows(rng, n_users)
+    rows = [row(stage="fit", part=None, metric="best_epoch", value=float(BEST_EPOCH))]
+    rows += ranking_rows(rng, n_users) + share_rows(rng, n_users)
     for group in ("new", "repeat"):
         rows += fidelity_rows(rng, n_users, group)
     rows += cost_rows(rng, n_users) if costs else []

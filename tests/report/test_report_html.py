@@ -92,6 +92,12 @@ def test_every_section_is_there(page: Page) -> None:
         assert words in page.sections[section]
 
 
+def test_the_kept_epoch_is_the_one_that_the_fit_names(page: Page) -> None:
+    kept = [line for line in page.sections["learning"].splitlines() if "kept: epoch" in line]
+    assert len(kept) == 2, "all, new"
+    assert all(f"kept: epoch {synthetic.BEST_EPOCH}, " in line for line in kept)
+
+
 def test_names_are_for_people(page: Page) -> None:
     """Everywhere but in the folded configuration and the command."""
     for section in SECTIONS:

@@ -60,6 +60,14 @@ def test_validation_is_drawn_by_epoch_and_the_kept_one_is_marked() -> None:
     assert not figure.axes[0].texts, "a loss has no best epoch"
 
 
+def test_the_kept_epoch_need_not_be_the_best_of_every_metric() -> None:
+    figure = learning_curves(epochs([0.1, 0.3, 0.2]), best_epoch=3)
+    assert figure is not None
+    ring = figure.axes[1].lines[1]
+    assert (list(ring.get_xdata()), list(ring.get_ydata())) == ([3], [0.2])  # pyright: ignore[reportArgumentType]
+    assert [text.get_text() for text in figure.axes[1].texts] == ["kept: epoch 3, 0.2000"]
+
+
 @pytest.mark.parametrize("best", [1, 2, 20, 39, 40])
 def test_the_words_stay_within_their_panel(best: int) -> None:
     rising = [0.01 * i for i in range(40)]
