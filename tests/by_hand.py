@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.games import plain_history
-from xrec.fidelity.base import Key
-from xrec.masking.maskers import Zero
-from xrec.masking.players import Items
-from xrec.masking.value import ValueFunction, ValueSettings
-from xrec.models.base import AdditiveRecommender, Capabilities, Context, FitData
+from tests.toy_games import plain_history
+from xrec.fidelity.metric import Key
+from xrec.games.game import Game, Rules
+from xrec.games.maskers import Zero
+from xrec.games.players import Items
+from xrec.models.recommender import AdditiveRecommender, Capabilities, Context, FitData
 from xrec.types import Attribution, Case, Role
 
 N_ITEMS = 24
@@ -116,15 +116,15 @@ def cases(on_paper: tuple[OnPaper, ...] = CASES) -> tuple[Case, ...]:
     )
 
 
-def value_function(
+def game_of(
     on_paper: tuple[OnPaper, ...] = CASES, model: AdditiveRecommender | None = None, mask_chunk: int = 7
-) -> ValueFunction:
+) -> Game:
     candidates = torch.zeros(len(on_paper), N_ITEMS, dtype=torch.bool)
     for row, case in enumerate(on_paper):
         candidates[row, case.candidates] = True
-    settings = ValueSettings(Zero(), Items(), ITEM_IDS, np.linspace(0.9, 0.1, N_ITEMS), mask_chunk)
+    settings = Rules(Zero(), Items(), ITEM_IDS, np.linspace(0.9, 0.1, N_ITEMS), mask_chunk)
     history = plain_history([list(c.history) for c in on_paper])
-    return ValueFunction(model or Table(), history, cases(on_paper), candidates, settings)
+    return Game(model or Table(), history, cases(on_paper), candidates, settings)
 
 
 def attribution(

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.toys import fit_data, toy_dataset
 from xrec.data.interactions import SplitInteractions
-from xrec.models.base import FitData
+from xrec.models.recommender import FitData
 
 CHECKS = list(HealthCheck)
 settings.register_profile("xrec", deadline=None, max_examples=25, suppress_health_check=CHECKS, derandomize=True)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import polars as pl
 from hypothesis import strategies as st
 
-from xrec.data.split.base import Assigned
+from xrec.data.split.assigned import Assigned
 
 SCHEMA = {"user": pl.Int32, "item": pl.Int32, "time": pl.Int64, "kind": pl.UInt8, "strength": pl.Float32}
 

@@ -21,7 +21,7 @@ from xrec.data.clean import Cleaning
 from xrec.data.interactions import SplitInteractions
 from xrec.errors import RunError
 from xrec.files import DiskError
-from xrec.models.base import Recommender
+from xrec.models.recommender import Recommender
 from xrec.report.run_tables import RunTables
 from xrec.rundir.directory import RunDirectory
 from xrec.rundir.saved import SavedRun, read_yaml

@@ -56,7 +56,7 @@ BAD = [
     ("tracking.mode=onlin", ["tracking.mode", "did you mean 'online'"]),
     ("tracking.mode=none", ["got 'none', takes one of offline, online; no tracking at all is tracking=none"]),
     ("tracking.mode=null", ["got null, takes one of offline, online; no tracking at all is tracking=none"]),
-    ("++masker._target_=xrec.masking.maskers.Zer", ["has no 'Zer'", "did you mean 'Zero'"]),
+    ("++masker._target_=xrec.games.maskers.Zer", ["has no 'Zer'", "did you mean 'Zero'"]),
     ("++masker._target_=xrec.nowhere.Zero", ["masker._target_: cannot import 'xrec.nowhere.Zero'"]),
     ("++masker._target_=os.system", ["masker._target_: got 'os.system'", "under xrec"]),
     ("++masker._target_=xrec.config.allowed.os.system", ["xrec.config.allowed.os.system", "is from posix"]),

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from xrec import pipeline
 from xrec.data.interactions import SplitInteractions
-from xrec.explain.base import Request
+from xrec.explain.explainer import Request
 from xrec.explain.removal import LeaveOneOut
 from xrec.report import tables
 from xrec.rundir.saved import SavedRun

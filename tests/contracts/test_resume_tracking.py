@@ -18,7 +18,7 @@ WANDB = "xrec.tracking.wandb_tracker.WandbTracker"
     ("overrides", "expected"),
     [
         ([], {"_target_": WANDB, "project": "mine", "mode": "online", "group": None}),
-        (["tracking=none"], {"_target_": "xrec.tracking.base.NoTracker"}),
+        (["tracking=none"], {"_target_": "xrec.tracking.tracker.NoTracker"}),
         (["tracking.mode=offline"], {"_target_": WANDB, "project": "mine", "mode": "offline", "group": None}),
         (
             ["tracking=wandb", "tracking.group=x"],

@@ -25,7 +25,7 @@ from xrec.data.core import k_core
 from xrec.data.errors import DataError
 from xrec.data.interactions import SplitInteractions
 from xrec.data.schema import RawData
-from xrec.data.split.base import Assigned
+from xrec.data.split.assigned import Assigned
 from xrec.data.split.cold_item import ColdItemSplit
 from xrec.data.split.leakage import check
 from xrec.data.split.merge import merge_periods

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tests.splits import in_part, table
-from xrec.data.split.base import Assigned
+from xrec.data.split.assigned import Assigned
 from xrec.data.split.cold_item import ColdItemSplit
 from xrec.data.split.leave_last_out import LeaveLastOutSplit
 from xrec.data.split.temporal import TemporalSplit

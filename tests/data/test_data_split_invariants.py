@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.splits import TABLES, in_part, table
 from xrec.data.errors import DataError
-from xrec.data.split.base import Assigned
+from xrec.data.split.assigned import Assigned
 from xrec.data.split.cold_item import ColdItemSplit
 from xrec.data.split.leakage import check
 from xrec.data.split.leave_last_out import LeaveLastOutSplit

@@ -13,7 +13,7 @@ import pytest
 
 from tests.splits import table
 from xrec.data.errors import DataError
-from xrec.data.split.base import Assigned
+from xrec.data.split.assigned import Assigned
 from xrec.data.split.cold_item import ColdItemSplit
 from xrec.data.split.leakage import check, check_attributes, last_training_time
 from xrec.data.split.leave_last_out import LeaveLastOutSplit

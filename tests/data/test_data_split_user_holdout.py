@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from tests.splits import in_part, periods, table
-from xrec.data.split.base import Assigned
+from xrec.data.split.assigned import Assigned
 from xrec.data.split.user_holdout import UserHoldoutSplit
 
 

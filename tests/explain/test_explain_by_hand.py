@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import shap
 
-from tests.by_hand import CASES, OnPaper, Table, cases, value_function
+from tests.by_hand import CASES, OnPaper, Table, cases, game_of
 from xrec.errors import SettingError
 from xrec.explain.attention import AdditiveContributions, RawAttention
-from xrec.explain.base import Explainer, case_seed, numpy_global_seed
 from xrec.explain.controls import Popularity, Random
+from xrec.explain.explainer import Explainer, case_seed, numpy_global_seed
 from xrec.explain.gradient import IntegratedGradients
 from xrec.explain.removal import LeaveOneOut
 from xrec.explain.shapley import KernelShap, PermutationShap, ShapExplainer
@@ -44,23 +44,23 @@ def padded(rows: list[list[float]]) -> np.ndarray:
 
 @pytest.mark.parametrize("explainer", EXACT, ids=name_of)
 def test_explainers_of_an_additive_model_find_its_contributions(explainer: Explainer) -> None:
-    found = explainer.attribute(value_function(), 0, "x").values
+    found = explainer.attribute(game_of(), 0, "x").values
     np.testing.assert_allclose(found, padded([c.contributions for c in CASES]), atol=1e-6)
 
 
 def test_raw_attention_is_the_model_s_attention_not_its_contributions() -> None:
-    found = RawAttention().attribute(value_function(), 0, "x").values
+    found = RawAttention().attribute(game_of(), 0, "x").values
     np.testing.assert_allclose(found, padded([[1 / (1 + abs(v)) for v in c.contributions] for c in CASES]), rtol=1e-6)
 
 
 def test_popularity_is_the_share_of_users_who_have_an_item() -> None:
     share = np.linspace(0.9, 0.1, 24)
-    found = Popularity().attribute(value_function(), 0, "x").values
+    found = Popularity().attribute(game_of(), 0, "x").values
     np.testing.assert_array_equal(found, padded([[float(share[j]) for j in c.history] for c in CASES]))
 
 
 def test_random_is_uniform() -> None:
-    drawn = np.stack([Random().attribute(value_function(), 0, "random", draw).values for draw in range(300)])
+    drawn = np.stack([Random().attribute(game_of(), 0, "random", draw).values for draw in range(300)])
     there = ~np.isnan(drawn[0])
     assert there.sum(1).tolist() == LENGTHS
     numbers = drawn[:, there]
@@ -83,20 +83,20 @@ def test_random_is_uniform() -> None:
     ],
 )
 def test_forwards_are_counted_per_case_whatever_it_is_padded_to(explainer: Explainer, forwards: list[int]) -> None:
-    value = value_function()
+    value = game_of()
     value.forwards += 1000
     assert explainer.attribute(value, 0, "x").n_forwards.tolist() == forwards
 
 
 def test_kernel_shap_may_see_twice_as_many_coalitions_as_permutation_shap() -> None:
     """4 P + 2 of them and both ends, or all there are: 2 ^ P."""
-    assert KernelShap().attribute(value_function(), 0, "x").n_forwards.tolist() == [36, 8, 24, 4]
-    assert KernelShap(budget=60).attribute(value_function(), 0, "x").n_forwards.tolist()[0] == 62
+    assert KernelShap().attribute(game_of(), 0, "x").n_forwards.tolist() == [36, 8, 24, 4]
+    assert KernelShap(budget=60).attribute(game_of(), 0, "x").n_forwards.tolist()[0] == 62
 
 
 @pytest.mark.parametrize("explainer", list(PROMISES), ids=name_of)
 def test_an_attribution_says_where_it_comes_from(explainer: Explainer) -> None:
-    value = value_function()
+    value = game_of()
     found = explainer.attribute(value, 0, "mine", draw=4)
     assert (found.explainer, found.draw, found.cases, found.player_ids) == ("mine", 4, value.cases, value.player_ids)
     assert (found.output, found.masker, found.players) == ("logit", "zero", "items")
@@ -121,7 +121,7 @@ class Given(Explainer):
 
 
 def test_seconds_are_shared_by_the_cases_that_were_explained_together() -> None:
-    seconds = Given(np.zeros((4, 8))).attribute(value_function(), 0, "x").seconds
+    seconds = Given(np.zeros((4, 8))).attribute(game_of(), 0, "x").seconds
     assert seconds.shape == (4,) and len(set(seconds.tolist())) == 1 and 0.005 <= seconds[0] < 0.02
 
 
@@ -129,12 +129,12 @@ def test_seconds_are_shared_by_the_cases_that_were_explained_together() -> None:
 def test_what_stands_beyond_a_case_s_players_is_ignored_and_no_number_among_them_refused(number: float) -> None:
     given = np.zeros((4, 8))
     given[1, 3:] = number
-    found = Given(given).attribute(value_function(), 0, "mine")
+    found = Given(given).attribute(game_of(), 0, "mine")
     assert np.isnan(found.values).sum(1).tolist() == [0, 5, 3, 6]
     assert given[0, 0] == 0 and given[2, 7] == 0  # the explainer's own table is left alone
     given[1, 2] = given[3, 0] = number
     with pytest.raises(SettingError, match=r"explainer mine gave values that are not numbers for cases \[1, 3\]"):
-        Given(given).attribute(value_function(), 0, "mine")
+        Given(given).attribute(game_of(), 0, "mine")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_what_stands_beyond_a_case_s_players_is_ignored_and_no_number_among_them
 )
 def test_an_answer_of_another_shape_is_refused_by_name(answer: Any, says: str) -> None:
     with pytest.raises(SettingError, match=f"^explainer mine gave {says}"):
-        Given(answer).attribute(value_function(), 0, "mine")
+        Given(answer).attribute(game_of(), 0, "mine")
 
 
 def test_a_seed_is_keyed_by_what_is_explained_by_whom_and_nothing_else() -> None:
@@ -166,7 +166,7 @@ def test_a_seed_is_keyed_by_what_is_explained_by_whom_and_nothing_else() -> None
 
 
 def test_a_random_explainer_draws_from_the_seed_of_the_case() -> None:
-    found = Random().attribute(value_function(), 3, "random", 2).values
+    found = Random().attribute(game_of(), 3, "random", 2).values
     for row, case in enumerate(cases()):
         wanted = np.random.default_rng(case_seed(3, case, "random", 2)).random(LENGTHS[row])
         np.testing.assert_array_equal(found[row, : LENGTHS[row]], wanted)
@@ -199,9 +199,9 @@ def test_impossible_budgets_are_refused(budget) -> None:
 
 
 def test_a_budget_of_one_permutation_is_enough_and_one_less_is_not() -> None:
-    assert PermutationShap(17).attribute(value_function(CASES[:1]), 0, "x").n_forwards.tolist() == [17]
+    assert PermutationShap(17).attribute(game_of(CASES[:1]), 0, "x").n_forwards.tolist() == [17]
     with pytest.raises(ValueError, match="a case with 8 players needs a budget of at least 17, got 16"):
-        PermutationShap(16).attribute(value_function(CASES[:1]), 0, "x")
+        PermutationShap(16).attribute(game_of(CASES[:1]), 0, "x")
 
 
 def test_the_ends_of_what_is_legal_and_what_is_beyond_them() -> None:
@@ -218,7 +218,7 @@ def test_the_ends_of_what_is_legal_and_what_is_beyond_them() -> None:
 def test_kernel_shap_chooses_no_features() -> None:
     """shap itself would keep ten of the twelve players."""
     weights = {(j, 20): (-1) ** j * (1 + j / 4) for j in range(12)}
-    value = value_function((OnPaper(tuple(range(12)), 20),), Table({}, weights))
+    value = game_of((OnPaper(tuple(range(12)), 20),), Table({}, weights))
     found = KernelShap(400).attribute(value, 0, "x").values[0]
     np.testing.assert_allclose(found, list(weights.values()), atol=1e-6)
 
@@ -232,7 +232,7 @@ def test_permutations_are_shuffled_by_the_seed_of_the_case(monkeypatch) -> None:
             super().__init__(game, masker, seed=seed)
 
     monkeypatch.setattr(shap, "PermutationExplainer", Watched)
-    PermutationShap().attribute(value_function(), 5, "mine", draw=2)
+    PermutationShap().attribute(game_of(), 5, "mine", draw=2)
     assert seeds == [case_seed(5, case, "mine", 2) % 2**32 for case in cases()]
 
 
@@ -248,7 +248,7 @@ class Seeds(ShapExplainer):
 
 def test_a_shap_game_is_one_case_with_a_seed_and_a_budget_of_its_own() -> None:
     explainer = Seeds()
-    explainer.attribute(value_function(), 5, "mine", draw=2)
+    explainer.attribute(game_of(), 5, "mine", draw=2)
     sizes, budgets, seeds, drawn, ends = zip(*explainer.seen, strict=True)
     assert list(sizes) == LENGTHS and list(budgets) == [2 * n + 2 for n in LENGTHS]
     assert list(seeds) == [case_seed(5, case, "mine", 2) for case in cases()]

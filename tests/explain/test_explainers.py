@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from tests.games import Planted, exact_shapley, plain_history, value_function
+from tests.toy_games import Planted, exact_shapley, game_of, plain_history
 from tests.toys import toy_composed
 from xrec.explain.attention import AdditiveContributions, RawAttention
-from xrec.explain.base import numpy_global_seed
 from xrec.explain.controls import Popularity, Random
+from xrec.explain.explainer import numpy_global_seed
 from xrec.explain.gradient import IntegratedGradients
 from xrec.explain.removal import LeaveOneOut
 from xrec.explain.shapley import KernelShap, PermutationShap
-from xrec.models.base import History
+from xrec.models.recommender import History
 
 REAL = {
     "leave_one_out": LeaveOneOut(),
@@ -31,7 +31,7 @@ def short_cases(toy, toy_fit, normaliser: str):
     model.fit(toy_fit)
     table = toy.histories(9)
     short = [int(u) for u in np.argsort(table.lengths()) if table.lengths()[u] >= 3][:3]
-    return value_function(model, History.from_table(table, short), [1, 2, 3])
+    return game_of(model, History.from_table(table, short), [1, 2, 3])
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_leave_one_out_is_the_score_lost_by_really_removing_the_item(values) -> 
 def test_every_explainer_but_the_controls_finds_the_planted_cause(name) -> None:
     history = plain_history([[0, 3, 5, 7], [2, 4, 6], [1, 8, 9, 5]])
     causes = [5, 4, 8]
-    value = value_function(Planted(20), history, [19 - c for c in causes])
+    value = game_of(Planted(20), history, [19 - c for c in causes])
     found = REAL[name].attribute(value, 0, name)
     for row, cause in enumerate(causes):
         best = int(np.nanargmax(found.values[row]))
@@ -103,7 +103,7 @@ def test_every_explainer_but_the_controls_finds_the_planted_cause(name) -> None:
 
 def test_the_controls_know_nothing_of_the_cause() -> None:
     history = plain_history([[0, 3, 5, 7]] * 200)
-    value = value_function(Planted(20), history, [14] * 200)
+    value = game_of(Planted(20), history, [14] * 200)
     ranked = [int(np.argmax(r)) for r in Random().attribute(value, 0, "random").values]
     assert 20 < ranked.count(2) < 80  # one in four by chance
     popular = Popularity().attribute(value, 0, "popularity").values

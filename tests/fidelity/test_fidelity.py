@@ -9,13 +9,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.games import Planted, plain_history, value_function
+from tests.toy_games import Planted, game_of, plain_history
 from xrec.explain.attention import AdditiveContributions
 from xrec.explain.controls import Random
 from xrec.fidelity.axiomatic import Axiomatic
-from xrec.fidelity.base import FRACTIONS, Removal, step_sizes
 from xrec.fidelity.eraser import Eraser
-from xrec.fidelity.removal import RankRemoval
+from xrec.fidelity.metric import FRACTIONS, Removal, step_sizes
+from xrec.fidelity.rank import RankRemoval
 from xrec.fidelity.score import ScoreRemoval
 
 ITEMS = [0, 3, 5, 7]
@@ -23,7 +23,7 @@ ITEMS = [0, 3, 5, 7]
 
 @pytest.fixture
 def value():
-    return value_function(Planted(20), plain_history([ITEMS, [2, 4]]), [14, 15])
+    return game_of(Planted(20), plain_history([ITEMS, [2, 4]]), [14, 15])
 
 
 def removal(value, explainer=None) -> Removal:

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from tests.by_hand import CASES, OnPaper, Table, attribution, measured_slowly, value_function
+from tests.by_hand import CASES, OnPaper, Table, attribution, game_of, measured_slowly
 from xrec.fidelity.axiomatic import Axiomatic
-from xrec.fidelity.base import FidelityMetric, Key, Removal, effect, step_sizes
 from xrec.fidelity.eraser import Eraser
-from xrec.fidelity.removal import RankRemoval
+from xrec.fidelity.metric import FidelityMetric, Key, Removal, effect, step_sizes
+from xrec.fidelity.rank import RankRemoval
 from xrec.fidelity.score import ScoreRemoval
 from xrec.types import Attribution, Doubles
 
@@ -28,7 +28,7 @@ TRUE = [*(c.contributions for c in CASES[:3]), [0.25, -0.5]]
 
 
 def measure(given: Attribution) -> dict[Key, Doubles]:
-    removal = Removal(value_function(), given, [7] * len(given.cases))
+    removal = Removal(game_of(), given, [7] * len(given.cases))
     found = [m for family in FAMILIES for m in family.measure(removal)]
     values = {m.key: m.values for m in found}
     assert len(values) == len(found), "two of them under one key"
@@ -123,13 +123,13 @@ def test_an_effect_is_too_small_below_a_millionth_of_the_spread_over_the_candida
     """The first history spreads the candidates 2^20 apart; what is no candidate of it lies 2^30 away."""
     weights = {(1, 3): effect_of_one, (1, 0): 2.0**19, (1, 4): -(2.0**19), (5, 3): effect_of_one}
     model = Table({1: 2.0**30, 2: -(2.0**30)}, weights)
-    found = effect(value_function((OnPaper((1, 2), 3), OnPaper((1, 2, 5), 3), OnPaper((5, 1, 2), 6, "new")), model))
+    found = effect(game_of((OnPaper((1, 2), 3), OnPaper((1, 2, 5), 3), OnPaper((5, 1, 2), 6, "new")), model))
     assert np.isnan(found).tolist() == [not kept, False, True]
     assert found[1] == 2 * effect_of_one
 
 
 def test_no_effect_on_candidates_that_all_score_the_same_is_too_small() -> None:
-    assert np.isnan(effect(value_function((OnPaper((1, 2), 3),), Table({}, {})))).all()
+    assert np.isnan(effect(game_of((OnPaper((1, 2), 3),), Table({}, {})))).all()
 
 
 def test_a_half_player_is_a_whole_one() -> None:
@@ -142,7 +142,7 @@ def test_a_half_player_is_a_whole_one() -> None:
 
 def test_each_case_has_its_own_seed_for_ties() -> None:
     given = attribution([[0.0] * len(c.history) for c in CASES])
-    value = value_function()
+    value = game_of()
     one, two = (Removal(value, given, seeds).position for seeds in ([1, 2, 3, 4], [5, 2, 3, 4]))
     assert one[1:].tolist() == two[1:].tolist() and one[0].tolist() != two[0].tolist()
 

@@ -8,10 +8,10 @@ import torch
 
 from tests.toys import events_frame, fit_data, histories, toy_dataset
 from xrec.data.split.temporal import TemporalSplit
-from xrec.models.base import History
 from xrec.models.baselines.ease import EASE
 from xrec.models.baselines.personal_frequency import PersonalFrequency
 from xrec.models.baselines.popularity import Popularity
+from xrec.models.recommender import History
 
 BASELINES = {
     "ease": lambda c: EASE(c, 5.0),

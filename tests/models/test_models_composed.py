@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tests.toys import fit_data, fitted_composed, histories, toy_composed
-from xrec.models.base import CHANNELS, History
 from xrec.models.closed_form import Ease
 from xrec.models.parts import pair_features
+from xrec.models.recommender import CHANNELS, History
 
 VARIANTS = {
     "sigmoid": {},

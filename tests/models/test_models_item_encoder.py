@@ -12,9 +12,9 @@ import torch
 from tests.toys import toy_composed, toy_raw
 from xrec.losses.adversarial import Nonsaturating
 from xrec.models.item_encoder.attributes import Attributes
-from xrec.models.item_encoder.base import LARGEST, AttributeCodes, AttributeSum
 from xrec.models.item_encoder.bigan import BiGAN
 from xrec.models.item_encoder.embedding import Embedding
+from xrec.models.item_encoder.item_encoder import LARGEST, AttributeCodes, AttributeSum
 from xrec.types import Field
 
 

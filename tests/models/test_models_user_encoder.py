@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from tests.games import plain_history
+from tests.toy_games import plain_history
 from xrec.models.user_encoder.vae import VAE
 
 HISTORY = plain_history([[0, 1, 2]])

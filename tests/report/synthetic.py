@@ -15,7 +15,7 @@ import polars as pl
 
 from xrec.fidelity.axiomatic import Axiomatic
 from xrec.fidelity.eraser import Eraser
-from xrec.fidelity.removal import RankRemoval
+from xrec.fidelity.rank import RankRemoval
 from xrec.fidelity.score import ScoreRemoval
 from xrec.ranking import metrics as ranking
 from xrec.rundir.directory import RunDirectory

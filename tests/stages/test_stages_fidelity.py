@@ -34,10 +34,10 @@ SETTINGS: dict[str, Any] = {
     "seed": 3,
     "model": {"name": "table"},
     "cases": {"part": "test", "chunk_size": 8, "mask_chunk": 5},
-    "masker": {"_target_": "xrec.masking.maskers.Zero"},
-    "players": {"_target_": "xrec.masking.players.Items"},
+    "masker": {"_target_": "xrec.games.maskers.Zero"},
+    "players": {"_target_": "xrec.games.players.Items"},
     "fidelity": {
-        "removal": {"_target_": "xrec.fidelity.removal.RankRemoval", "cutoffs": CUTOFFS},
+        "removal": {"_target_": "xrec.fidelity.rank.RankRemoval", "cutoffs": CUTOFFS},
         "score": {"_target_": "xrec.fidelity.score.ScoreRemoval"},
         "eraser": {"_target_": "xrec.fidelity.eraser.Eraser", "shares": [0.1, 0.5]},
         "axiomatic": {"_target_": "xrec.fidelity.axiomatic.Axiomatic"},

@@ -18,7 +18,7 @@ from xrec.report.run_tables import RunTables
 from xrec.report.summary import summaries, wide
 from xrec.rundir.saved import SavedRun
 from xrec.stages.report import OBJECTIVES, report
-from xrec.tracking.base import NoTracker
+from xrec.tracking.tracker import NoTracker
 
 CONFIG = {
     "model": {"name": "composed"},

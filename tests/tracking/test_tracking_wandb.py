@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from xrec.tracking.base import NoTracker
+from xrec.tracking.tracker import NoTracker
 from xrec.tracking.wandb_tracker import WandbTracker
 
 LOG = [

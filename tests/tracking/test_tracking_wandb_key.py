@@ -11,7 +11,7 @@ import wandb
 from wandb.errors import CommError, Error, UsageError
 
 from xrec.errors import SettingError
-from xrec.tracking.base import NoTracker
+from xrec.tracking.tracker import NoTracker
 from xrec.tracking.wandb_tracker import WandbTracker
 
 ONLINE = WandbTracker(mode="online")

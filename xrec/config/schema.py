@@ -32,7 +32,7 @@ STAGES = ("fit", "rank", "explain", "fidelity", "report")
 #: stage -> the stage whose result it needs, from this run or from `from_run`
 NEEDS = {"rank": "fit", "explain": "fit", "fidelity": "explain"}
 
-#: what an explainer may require; the fields of xrec.models.base.Capabilities
+#: what an explainer may require; the fields of xrec.models.recommender.Capabilities
 CAPABILITIES = ("attention", "gradients", "fractional_presence", "additive", "cold_items", "likelihood", "trainable")
 
 #: how the one error about a broken interpolation begins

@@ -82,7 +82,7 @@ def check_objectives(cfg: Any) -> list[str]:
 
 
 def capabilities_of(cfg: Any) -> set[str]:
-    """What the composed model will be able to do: names of `xrec.models.base.Capabilities`.
+    """What the composed model will be able to do: names of `xrec.models.recommender.Capabilities`.
 
     A class says it by a class attribute `capabilities`; one without (Composed) is what its parts in the config make it.
 

@@ -27,7 +27,7 @@ class Source(Protocol):
 
 
 class Split(Protocol):
-    """`xrec.data.split.base.Split`, without polars."""
+    """`xrec.data.split.assigned.Split`, without polars."""
 
     name: str
 

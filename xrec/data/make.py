@@ -20,7 +20,7 @@ from xrec.data.fields import encode_fields
 from xrec.data.interactions import ENTITIES, PARTS
 from xrec.data.runs import by_user, last_of_runs
 from xrec.data.schema import RawData, Step, check_events
-from xrec.data.split.base import Assigned
+from xrec.data.split.assigned import Assigned
 from xrec.data.split.leakage import check, last_training_time
 from xrec.data.texts import Texts, short
 from xrec.types import Bools, Field, Ints

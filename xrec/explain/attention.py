@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from xrec.explain.base import Explainer, Request
+from xrec.explain.explainer import Explainer, Request
 from xrec.types import Floats
 
 

@@ -7,7 +7,7 @@ from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
 
 from xrec.errors import SettingError
-from xrec.explain.base import Explainer, Request
+from xrec.explain.explainer import Explainer, Request
 from xrec.types import Floats
 
 

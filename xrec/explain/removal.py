@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xrec.explain.base import Explainer, Request
+from xrec.explain.explainer import Explainer, Request
 from xrec.types import Doubles
 
 

@@ -11,10 +11,10 @@ import shap
 from shap.maskers import Independent
 
 from xrec.errors import SettingError
-from xrec.explain.base import Explainer, Request, case_seed, numpy_global_seed
+from xrec.explain.explainer import Explainer, Request, case_seed, numpy_global_seed
 from xrec.types import Doubles
 
-Game = Callable[[np.ndarray], np.ndarray]
+SetFunction = Callable[[np.ndarray], np.ndarray]
 
 
 class ShapExplainer(Explainer):
@@ -46,14 +46,14 @@ class ShapExplainer(Explainer):
         return values
 
     @abstractmethod
-    def explain(self, game: Game, n_players: int, budget: int, seed: int) -> Doubles:
+    def explain(self, game: SetFunction, n_players: int, budget: int, seed: int) -> Doubles:
         """Shapley values [P] of game(masks [M, P]) -> [M]."""
 
 
 class PermutationShap(ShapExplainer):
     """Permutation sampling, forward and backward through each permutation (shap.PermutationExplainer)."""
 
-    def explain(self, game: Game, n_players: int, budget: int, seed: int) -> Doubles:
+    def explain(self, game: SetFunction, n_players: int, budget: int, seed: int) -> Doubles:
         if budget < 2 * n_players + 1:
             raise SettingError(
                 f"permutation_shap: a case with {n_players} players needs a budget of at least "
@@ -75,7 +75,7 @@ class KernelShap(ShapExplainer):
 
     per_player = 4
 
-    def explain(self, game: Game, n_players: int, budget: int, seed: int) -> Doubles:
+    def explain(self, game: SetFunction, n_players: int, budget: int, seed: int) -> Doubles:
         explainer = shap.KernelExplainer(game, np.zeros((1, n_players)))
         result = explainer.shap_values(np.ones((1, n_players)), nsamples=budget, l1_reg=0, silent=True)
         return np.asarray(result, dtype=np.float64).reshape(n_players)

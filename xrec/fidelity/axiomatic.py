@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xrec.fidelity.base import FidelityMetric, Measured, Removal
+from xrec.fidelity.metric import FidelityMetric, Measured, Removal
 from xrec.types import Metric
 
 

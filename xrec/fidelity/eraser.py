@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xrec.errors import SettingError
-from xrec.fidelity.base import FidelityMetric, Measured, Removal, mean_over, step_sizes
+from xrec.fidelity.metric import FidelityMetric, Measured, Removal, mean_over, step_sizes
 from xrec.types import Metric
 
 

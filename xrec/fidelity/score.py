@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xrec.fidelity.base import DISCRETE, FRACTIONS, FidelityMetric, Measured, Removal, mean_over, step_sizes
+from xrec.fidelity.metric import DISCRETE, FRACTIONS, FidelityMetric, Measured, Removal, mean_over, step_sizes
 from xrec.types import Metric
 
 

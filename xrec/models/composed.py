@@ -19,11 +19,11 @@ from torch import Tensor
 from xrec.errors import SettingError
 from xrec.losses.reconstruction import ReconstructionLoss
 from xrec.losses.weights import wanted_terms
-from xrec.models.attention.base import AttentionTables, HistoryAttention
-from xrec.models.base import Capabilities, Context, FitData, History, Recommender
-from xrec.models.item_encoder.base import ItemEncoder
+from xrec.models.attention.history_attention import AttentionTables, HistoryAttention
+from xrec.models.item_encoder.item_encoder import ItemEncoder
 from xrec.models.parts import ItemPrior, ItemStatistics, LinearPath, RepeatFeatures
-from xrec.models.user_encoder.base import UserEncoder
+from xrec.models.recommender import Capabilities, Context, FitData, History, Recommender
+from xrec.models.user_encoder.user_encoder import UserEncoder
 from xrec.types import Catalogue
 
 N_STATISTICS = 9

@@ -12,8 +12,8 @@ import torch
 from xrec.config.instantiate import instantiate
 from xrec.errors import RunError
 from xrec.files import whole_file
-from xrec.masking.value import ValueFunction, ValueSettings
-from xrec.models.base import History, Recommender
+from xrec.games.game import Game, Rules
+from xrec.models.recommender import History, Recommender
 from xrec.ranking.evaluate import top_items
 from xrec.rundir.saved import SavedRun
 from xrec.stages.run import Run, by_length, chunked, release_memory, score_users
@@ -124,12 +124,12 @@ def case_chunks(run: Run, cases: list[Case]) -> list[tuple[Case, ...]]:
     return [tuple(cases[start:end]) for start, end in ranges]
 
 
-def value_functions(run: Run, model: Recommender, chunks: list[tuple[Case, ...]]) -> Iterator[ValueFunction]:
+def games_of(run: Run, model: Recommender, chunks: list[tuple[Case, ...]]) -> Iterator[Game]:
     """One value function per chunk of cases; made one at a time, since each holds tables over the catalogue."""
     if not chunks:
         return
     table = run.dataset.histories(run.dataset.period(chunks[0][0].part)[0])
-    settings = ValueSettings(
+    settings = Rules(
         masker=instantiate(run.config.masker),
         players=instantiate(run.config.players),
         item_ids=run.dataset.catalogue.item_ids,
@@ -142,10 +142,10 @@ def value_functions(run: Run, model: Recommender, chunks: list[tuple[Case, ...]]
         known = table.known(users, run.dataset.catalogue.n_items)
         repeat = np.array([c.group == "repeat" for c in chunk])
         candidates = torch.from_numpy(~known | repeat[:, None]).to(run.device)
-        yield ValueFunction(model, History.from_table(table, users, run.device), chunk, candidates, settings)
+        yield Game(model, History.from_table(table, users, run.device), chunk, candidates, settings)
 
 
-def channel(value: ValueFunction, name: str) -> list[Any]:
+def channel(value: Game, name: str) -> list[Any]:
     """A history channel per player, case after case, without padding."""
     values = getattr(value.history, name).tolist()
     return [v for row, n in zip(values, value.n_players.tolist(), strict=True) for v in row[:n]]

@@ -14,7 +14,7 @@ from xrec.stages.fit import build
 from xrec.stages.memory import TRAINING_COPIES
 from xrec.stages.rank import check_groups
 from xrec.stages.run import Run
-from xrec.tracking.base import Tracker
+from xrec.tracking.tracker import Tracker
 
 #: nodes that are built without data, by the stage that uses them
 _PARTS = {"explain": ("masker", "players", "explainer"), "fidelity": ("masker", "players", "fidelity")}

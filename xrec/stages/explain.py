@@ -9,14 +9,14 @@ import polars as pl
 import torch
 
 from xrec.config.instantiate import instantiate
-from xrec.explain.base import Explainer
+from xrec.explain.explainer import Explainer
 from xrec.files import whole_file
-from xrec.masking.value import ValueFunction
-from xrec.models.base import Recommender
+from xrec.games.game import Game
 from xrec.models.composed import Composed
+from xrec.models.recommender import Recommender
 from xrec.rundir.explanations import answer_rows, player_rows, write_explanations
 from xrec.rundir.table import Rows
-from xrec.stages.cases import CASES, case_chunks, channel, choose_cases, save_cases, value_functions
+from xrec.stages.cases import CASES, case_chunks, channel, choose_cases, games_of, save_cases
 from xrec.stages.run import Done, Run, progress
 from xrec.types import Attribution, Case, Metric
 
@@ -66,7 +66,7 @@ def explain(run: Run, model: Recommender) -> Done:
     shards.mkdir(exist_ok=True)
     # Last of a shard's files, so that a shard with answers is whole.
     missing = [i for i in range(len(chunks)) if not _path(shards, i, "answers").is_file()]
-    values = value_functions(run, model, [chunks[i] for i in missing])
+    values = games_of(run, model, [chunks[i] for i in missing])
     for i, value in progress(zip(missing, values, strict=True), total=len(missing), description="explain"):
         if i == missing[0]:
             _warm_up(run, model, chunks[i], chosen)
@@ -88,13 +88,13 @@ def explain(run: Run, model: Recommender) -> Done:
 
 def _warm_up(run: Run, model: Recommender, chunk: tuple[Case, ...], chosen: dict[str, Explainer]) -> None:
     """Explain one case for nothing: what compiles or loads itself at its first call is no cost of the first cases."""
-    value = next(value_functions(run, model, [chunk[:1]]))
+    value = next(games_of(run, model, [chunk[:1]]))
     for name, explainer in chosen.items():
         explainer.attribute(value, run.seed, name)
 
 
 def _write_shard(
-    shards: Path, number: int, run: Run, model: Recommender, value: ValueFunction, chosen: dict[str, Explainer]
+    shards: Path, number: int, run: Run, model: Recommender, value: Game, chosen: dict[str, Explainer]
 ) -> None:
     attributions = [
         explainer.attribute(value, run.seed, name, draw)
@@ -115,7 +115,7 @@ def _path(shards: Path, number: int, name: str) -> Path:
     return shards / f"{number:05d}.{name}.parquet"
 
 
-def _player_rows(run: Run, value: ValueFunction, attribution: Attribution) -> pl.DataFrame:
+def _player_rows(run: Run, value: Game, attribution: Attribution) -> pl.DataFrame:
     names = run.dataset.catalogue.item_names
     return player_rows(
         attribution,
@@ -125,7 +125,7 @@ def _player_rows(run: Run, value: ValueFunction, attribution: Attribution) -> pl
     )
 
 
-def _shares(model: Recommender, value: ValueFunction) -> pl.DataFrame:
+def _shares(model: Recommender, value: Game) -> pl.DataFrame:
     """What each component contributes: cov(component, score) / var(score) over the 100 best candidates; shares sum to
     1."""
     schema = {"case": pl.Int64, "component": pl.String, "share": pl.Float64}

@@ -9,14 +9,14 @@ import numpy as np
 
 from xrec.config.instantiate import instantiate
 from xrec.errors import RunError
-from xrec.explain.base import case_seed
-from xrec.fidelity.base import DISCRETE, FidelityMetric, Key, Measured, Removal, effect
-from xrec.masking.value import ValueFunction
-from xrec.models.base import Recommender
+from xrec.explain.explainer import case_seed
+from xrec.fidelity.metric import DISCRETE, FidelityMetric, Key, Measured, Removal, effect
+from xrec.games.game import Game
+from xrec.models.recommender import Recommender
 from xrec.rundir.explanations import ATTRIBUTIONS, EXPLANATIONS, Explanations
 from xrec.rundir.saved import SavedRun
 from xrec.rundir.table import Rows
-from xrec.stages.cases import case_chunks, load_cases, value_functions
+from xrec.stages.cases import case_chunks, games_of, load_cases
 from xrec.stages.run import Done, Run, progress
 from xrec.types import Attribution, Case, Doubles, Metric, Role
 
@@ -53,7 +53,7 @@ def fidelity(run: Run, model: Recommender) -> Done:
     counts: Counter[tuple[str, str, bool, int | None]] = Counter()
     chunks = case_chunks(run, cases)
     reference = None
-    for value in progress(value_functions(run, model, chunks), total=len(chunks), description="fidelity"):
+    for value in progress(games_of(run, model, chunks), total=len(chunks), description="fidelity"):
         assert saved is not None
         measured: dict[Who, Values] = {}
         for name in saved.names():
@@ -87,7 +87,7 @@ def _declared(metrics: list[FidelityMetric]) -> list[Metric]:
     return [*(m for m in mine if m.family == "scores"), *METRICS, *(m for m in mine if m.family != "scores")]
 
 
-def _measure(run: Run, value: ValueFunction, attribution: Attribution, metrics: list[FidelityMetric]) -> Values:
+def _measure(run: Run, value: Game, attribution: Attribution, metrics: list[FidelityMetric]) -> Values:
     """Every metric of one attribution."""
     for row, case in enumerate(value.cases):
         if attribution.player_ids[row] != value.player_ids[row]:
@@ -121,7 +121,7 @@ def _add_removal_gain(scale: Doubles, measured: Mapping[Who, Values], reference:
             found[REMOVAL_GAIN] = (chance[DELETION] - found[DELETION]) / np.abs(scale)
 
 
-def _count(value: ValueFunction, scale: Doubles, counts: Counter[tuple[str, str, bool, int | None]]) -> None:
+def _count(value: Game, scale: Doubles, counts: Counter[tuple[str, str, bool, int | None]]) -> None:
     """Cases flagged for normalisation, and cases too short for a discrete removal, by group; zeros are counted too."""
     for case, flagged, n_players in zip(value.cases, np.isnan(scale), value.n_players, strict=True):
         counts["n_flagged", case.group, case.few, None] += int(flagged)
@@ -129,7 +129,7 @@ def _count(value: ValueFunction, scale: Doubles, counts: Counter[tuple[str, str,
             counts["n_left_out", case.group, case.few, step] += int(n_players <= step)
 
 
-def _add(rows: Rows, value: ValueFunction, measured: Mapping[Who, Values]) -> None:
+def _add(rows: Rows, value: Game, measured: Mapping[Who, Values]) -> None:
     """One row per case that has a value."""
     for group, few in dict.fromkeys((c.group, c.few) for c in value.cases):
         mine = np.array([(c.group, c.few) == (group, few) for c in value.cases])

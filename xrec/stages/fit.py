@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from xrec.config.instantiate import instantiate
 from xrec.files import write_json
-from xrec.models.base import Recommender
 from xrec.models.composed import Composed
+from xrec.models.recommender import Recommender
 from xrec.ranking.evaluate import RankingSettings, evaluate
 from xrec.stages.memory import TRAINING_COPIES, within_memory
 from xrec.stages.run import Done, Run, by_length, score_users

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from xrec.errors import RunError
-from xrec.models.base import History, Recommender, checked_scores
 from xrec.models.composed import Composed
+from xrec.models.recommender import History, Recommender, checked_scores
 from xrec.ranking.evaluate import Ranking, RankingSettings, evaluate
 from xrec.ranking.metrics import METRICS
 from xrec.rundir.table import Rows

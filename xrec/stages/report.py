@@ -20,7 +20,7 @@ from xrec.report.summary import summaries, wide
 from xrec.rundir.table import summary
 from xrec.stages.fit import MODEL_FILES
 from xrec.stages.run import Done, Run
-from xrec.tracking.base import Tracker
+from xrec.tracking.tracker import Tracker
 
 OBJECTIVES = "objectives.json"
 

@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from xrec.data.cache import ArrayCache
 from xrec.data.interactions import SplitInteractions
-from xrec.models.base import FitData, History, Recommender, checked_scores
+from xrec.models.recommender import FitData, History, Recommender, checked_scores
 from xrec.rundir.directory import RunDirectory
 from xrec.rundir.table import Rows
-from xrec.tracking.base import Tracker
+from xrec.tracking.tracker import Tracker
 from xrec.types import Doubles, Ints, Metric
 
 STAGE_COSTS = (

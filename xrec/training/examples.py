@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from xrec.errors import SettingError
-from xrec.models.base import History
 from xrec.models.composed import Batch
+from xrec.models.recommender import History
 from xrec.types import Dataset, HistoryTable, Ints, TargetTable, membership
 
 

@@ -14,8 +14,8 @@ import torch
 
 from xrec.errors import SettingError
 from xrec.losses.weights import LossError, weighted_sum
-from xrec.models.base import FitData
 from xrec.models.composed import Composed
+from xrec.models.recommender import FitData
 from xrec.training.checkpoint import load_checkpoint, save_checkpoint
 from xrec.training.examples import Window, epoch_batches, make_batch, windows
 from xrec.types import Dataset

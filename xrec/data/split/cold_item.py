@@ -11,7 +11,7 @@ import polars as pl
 from xrec.data.core import core_of_pairs
 from xrec.data.errors import DataError
 from xrec.data.schema import ALL_KINDS
-from xrec.data.split.base import Assigned, Split
+from xrec.data.split.assigned import Assigned, Split
 from xrec.data.split.merge import first_of_pairs, step, whole_numbers
 from xrec.data.split.settings import fold_of, room_for_training, whole
 from xrec.types import Ints

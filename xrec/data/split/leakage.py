@@ -10,7 +10,7 @@ import polars as pl
 
 from xrec.data.errors import DataError
 from xrec.data.schema import ALL_KINDS
-from xrec.data.split.base import PROMISES, Assigned
+from xrec.data.split.assigned import PROMISES, Assigned
 
 EVENT = ["user", "item", "time"]
 Time = int | datetime

@@ -10,7 +10,7 @@ import polars as pl
 
 from xrec.data.errors import DataError
 from xrec.data.schema import ALL_KINDS, Step
-from xrec.data.split.base import Assigned
+from xrec.data.split.assigned import Assigned
 from xrec.data.split.merge import (
     ASSIGNED_COLUMNS,
     first_of_pairs,

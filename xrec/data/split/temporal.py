@@ -9,7 +9,7 @@ import polars as pl
 
 from xrec.data.errors import DataError
 from xrec.data.schema import ALL_KINDS
-from xrec.data.split.base import Assigned
+from xrec.data.split.assigned import Assigned
 from xrec.data.split.calendar import Calendar, last_hour
 from xrec.data.split.merge import ASSIGNED_COLUMNS, merge_periods, step
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from xrec.models.attention.base import AttentionTables, HistoryAttention, against
-from xrec.models.base import History
+from xrec.models.attention.history_attention import AttentionTables, HistoryAttention, against
+from xrec.models.recommender import History
 
 
 class Mean(HistoryAttention):

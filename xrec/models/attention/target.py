@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from xrec.errors import SettingError
-from xrec.models.attention.base import AttentionTables, HistoryAttention, against
-from xrec.models.base import History
+from xrec.models.attention.history_attention import AttentionTables, HistoryAttention, against
+from xrec.models.recommender import History
 
 
 class Target(HistoryAttention):

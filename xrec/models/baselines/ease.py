@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from xrec.errors import SettingError
-from xrec.models.base import AdditiveRecommender, Context, FitData
 from xrec.models.closed_form import ease_weights
+from xrec.models.recommender import AdditiveRecommender, Context, FitData
 from xrec.types import Catalogue
 
 

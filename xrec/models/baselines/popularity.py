@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xrec.errors import SettingError
-from xrec.models.base import AdditiveRecommender, Capabilities, Context, FitData
+from xrec.models.recommender import AdditiveRecommender, Capabilities, Context, FitData
 from xrec.types import Catalogue
 
 

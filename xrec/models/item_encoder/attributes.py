@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from xrec.errors import SettingError
-from xrec.models.item_encoder.base import AttributeCodes, AttributeSum, ItemEncoder
+from xrec.models.item_encoder.item_encoder import AttributeCodes, AttributeSum, ItemEncoder
 from xrec.types import Catalogue
 
 

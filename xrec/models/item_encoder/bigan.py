@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from xrec.errors import SettingError
 from xrec.losses.adversarial import AdversarialLoss
-from xrec.models.item_encoder.base import AttributeCodes, AttributeSum, ItemEncoder, forget_cold
+from xrec.models.item_encoder.item_encoder import AttributeCodes, AttributeSum, ItemEncoder, forget_cold
 from xrec.types import Catalogue
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xrec.models.item_encoder.base import ItemEncoder, forget_cold
+from xrec.models.item_encoder.item_encoder import ItemEncoder, forget_cold
 from xrec.types import Catalogue
 
 

@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from xrec.errors import SettingError
 from xrec.losses.variational import kl_divergence, reparameterize
-from xrec.models.base import History
-from xrec.models.user_encoder.base import Encoded, UserEncoder
+from xrec.models.recommender import History
+from xrec.models.user_encoder.user_encoder import Encoded, UserEncoder
 
 
 class VAE(UserEncoder):

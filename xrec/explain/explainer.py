@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xrec.errors import SettingError
-from xrec.masking.value import ValueFunction
+from xrec.games.game import Game
 from xrec.types import Attribution, Case, Doubles, Floats, Role
 
 
@@ -37,7 +37,7 @@ def numpy_global_seed(seed: int) -> Iterator[None]:
 class Request:
     """What an explainer is given: the cases' value function, and where its random numbers come from."""
 
-    value: ValueFunction
+    value: Game
     seed: int
     name: str
     draw: int
@@ -59,7 +59,7 @@ class Explainer(ABC):
     complete: bool = False
     n_draws: int = 1
 
-    def attribute(self, value: ValueFunction, seed: int, name: str, draw: int = 0) -> Attribution:
+    def attribute(self, value: Game, seed: int, name: str, draw: int = 0) -> Attribution:
         """Attribution of every case of `value`; forwards and seconds are counted per case.
 
         Raises:
@@ -111,10 +111,10 @@ def _as_array(answer: object, name: str, expected: tuple[int, int]) -> Doubles:
     return values
 
 
-def _padding(value: ValueFunction) -> int:
+def _padding(value: Game) -> int:
     return int((value.width - value.n_players).sum())
 
 
-def _where(values: Doubles, value: ValueFunction) -> list[int]:
+def _where(values: Doubles, value: Game) -> list[int]:
     real = np.arange(values.shape[1]) < value.n_players[:, None]
     return [value.cases[i].index for i in np.flatnonzero((~np.isfinite(values) & real).any(1))]

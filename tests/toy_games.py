@@ -9,16 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xrec.masking.maskers import Zero
-from xrec.masking.players import Items
-from xrec.masking.value import ValueFunction, ValueSettings
-from xrec.models.base import AdditiveRecommender, Capabilities, Context, FitData, History, Recommender
+from xrec.games.game import Game, Rules
+from xrec.games.maskers import Zero
+from xrec.games.players import Items
+from xrec.models.recommender import AdditiveRecommender, Capabilities, Context, FitData, History, Recommender
 from xrec.types import Case
 
 
-def value_function(
-    model: Recommender, history: History, targets: list[int], group: str = "new", mask_chunk: int = 7
-) -> ValueFunction:
+def game_of(model: Recommender, history: History, targets: list[int], group: str = "new", mask_chunk: int = 7) -> Game:
     """Cases over the rows of a history; candidates are what is outside it, and the target."""
     cases = tuple(Case(i, "test", i, t, group, 1, f"u{i}", f"i{t}") for i, t in enumerate(targets))
     candidates = torch.ones(len(history), model.n_items, dtype=torch.bool)
@@ -27,10 +25,10 @@ def value_function(
     candidates[torch.arange(len(targets)), torch.tensor(targets)] = True
     ids = tuple(f"i{i}" for i in range(model.n_items))
     popularity = np.linspace(0.9, 0.1, model.n_items)
-    return ValueFunction(model, history, cases, candidates, ValueSettings(Zero(), Items(), ids, popularity, mask_chunk))
+    return Game(model, history, cases, candidates, Rules(Zero(), Items(), ids, popularity, mask_chunk))
 
 
-def exact_shapley(value: ValueFunction, row: int) -> np.ndarray:
+def exact_shapley(value: Game, row: int) -> np.ndarray:
     """Shapley values of one case by enumerating every coalition."""
     game = value.single(row)
     n = int(value.n_players[row])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xrec.masking.value import ValueFunction
+from xrec.games.game import Game
 from xrec.types import Attribution, Bools, Doubles, Ints, Metric
 
 FRACTIONS = tuple(round(0.1 * i, 1) for i in range(1, 10))
@@ -59,7 +59,7 @@ class Removal:
     players is ignored.
     """
 
-    def __init__(self, value: ValueFunction, attribution: Attribution, seeds: list[int]) -> None:
+    def __init__(self, value: Game, attribution: Attribution, seeds: list[int]) -> None:
         self.value, self.attribution = value, attribution
         self.n_players = value.n_players
         self.position = np.zeros(attribution.values.shape, dtype=np.int64)
@@ -91,7 +91,7 @@ class Removal:
         return effect(self.value)
 
 
-def effect(value: ValueFunction) -> Doubles:
+def effect(value: Game) -> Doubles:
     """f(x) - f(empty) [B]; NaN for flagged cases, where it is below 1e-6 of the score's spread over the candidates."""
     whole, empty = value.ends()
     return np.where(np.abs(whole - empty) <= 1e-6 * value.spread(), np.nan, whole - empty)

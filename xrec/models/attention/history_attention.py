@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from xrec.models.base import History
+from xrec.models.recommender import History
 
 
 @dataclass(frozen=True)

@@ -11,24 +11,24 @@ import torch
 from torch import Tensor
 
 from xrec.errors import SettingError
-from xrec.masking.maskers import Masker
-from xrec.masking.players import PlayerMap
-from xrec.models.base import Context, History, Recommender, checked_scores
+from xrec.games.maskers import Masker
+from xrec.games.players import Players
+from xrec.models.recommender import Context, History, Recommender, checked_scores
 from xrec.types import Bools, Case, Doubles, Ints
 
 
 @dataclass(frozen=True)
-class ValueSettings:
+class Rules:
     """masker and players; mask_chunk: masked copies per forward; popularity [I]: share of users per item."""
 
     masker: Masker
-    players: PlayerMap
+    players: Players
     item_ids: Sequence[str]
     popularity: Doubles
     mask_chunk: int = 256
 
 
-class ValueFunction:
+class Game:
     """B cases whose histories are padded to P players; what masks say beyond a case's players is ignored.
 
     Args:
@@ -38,7 +38,7 @@ class ValueFunction:
     output = "logit"
 
     def __init__(
-        self, model: Recommender, history: History, cases: tuple[Case, ...], candidates: Tensor, settings: ValueSettings
+        self, model: Recommender, history: History, cases: tuple[Case, ...], candidates: Tensor, settings: Rules
     ) -> None:
         if len(history) != len(cases):
             raise ValueError(f"{len(cases)} cases but {len(history)} histories")
@@ -123,11 +123,11 @@ class ValueFunction:
             self._ends = both[:, 0], both[:, 1]
         return self._ends
 
-    def single(self, row: int) -> ValueFunction:
+    def single(self, row: int) -> Game:
         """The value function of one case, without padding; it counts its forwards in this one too."""
         history = self.history.rows([row])
         history = history.without(history.presence[0])
-        view = ValueFunction(self.model, history, (self.cases[row],), self.candidates[row : row + 1], self.settings)
+        view = Game(self.model, history, (self.cases[row],), self.candidates[row : row + 1], self.settings)
         view.forwards = self.forwards[row : row + 1]
         return view
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.by_hand import CASES, OnPaper, Table, attribution, cases, value_function
-from tests.games import plain_history
+from tests.by_hand import CASES, OnPaper, Table, attribution, cases, game_of
+from tests.toy_games import plain_history
 from xrec.errors import SettingError
-from xrec.masking.value import ValueFunction
+from xrec.games.game import Game
 
 
 def random_masks(n_masks: int) -> np.ndarray:
@@ -22,7 +22,7 @@ def random_masks(n_masks: int) -> np.ndarray:
 
 @pytest.mark.parametrize("mask_chunk", [1, 7, 20, 256])
 def test_scores_and_ranks_of_any_mask_are_those_on_paper(mask_chunk: int) -> None:
-    value = value_function(mask_chunk=mask_chunk)
+    value = game_of(mask_chunk=mask_chunk)
     masks = random_masks(20)
     scores, ranks = value.values(masks), value.ranks(masks)
     assert scores.shape == ranks.shape == (4, 20)
@@ -37,12 +37,12 @@ def test_scores_and_ranks_of_any_mask_are_those_on_paper(mask_chunk: int) -> Non
 
 def test_ties_go_to_the_lower_id_and_only_candidates_count() -> None:
     """Items 1, 2 and 4 tie with the target 3, item 0 is better; of the history's 2 and 5 the latter is far better."""
-    value = value_function((OnPaper((2, 5), 3), OnPaper((2, 5), 3, "repeat")), Table({0: 1, 5: 9}, {}))
+    value = game_of((OnPaper((2, 5), 3), OnPaper((2, 5), 3, "repeat")), Table({0: 1, 5: 9}, {}))
     assert value.ranks(np.ones((2, 1, 2), dtype=bool)).tolist() == [[3], [5]]
 
 
 def test_both_ends_are_measured_once() -> None:
-    value = value_function()
+    value = game_of()
     whole, empty = value.ends()
     assert whole.tolist() == [c.score(list(c.history)) for c in CASES] == [3.5, -5.5, 4.0, 4.0]
     assert empty.tolist() == [1.0, -5.0, 0.0, 4.0]
@@ -51,7 +51,7 @@ def test_both_ends_are_measured_once() -> None:
 
 
 def test_the_spread_is_that_of_the_candidates_for_the_whole_history() -> None:
-    value = value_function()
+    value = game_of()
     for _ in range(2):
         assert value.spread().tolist() == [
             max(c.score(list(c.history), i) for i in c.candidates)
@@ -63,7 +63,7 @@ def test_the_spread_is_that_of_the_candidates_for_the_whole_history() -> None:
 
 
 def test_players_are_the_history_items_by_their_external_ids() -> None:
-    value = value_function()
+    value = game_of()
     assert value.player_ids == attribution().player_ids
     assert value.n_players.tolist() == [8, 3, 5, 2]
     assert (len(value), value.width, value.output) == (4, 8, "logit")
@@ -71,7 +71,7 @@ def test_players_are_the_history_items_by_their_external_ids() -> None:
 
 
 def test_one_case_alone_has_no_padding_the_same_numbers_and_counts_for_all() -> None:
-    value = value_function()
+    value = game_of()
     for row, case in enumerate(CASES):
         alone = value.single(row)
         assert (len(alone), alone.width) == (1, len(case.history))
@@ -79,13 +79,13 @@ def test_one_case_alone_has_no_padding_the_same_numbers_and_counts_for_all() -> 
         masks = random_masks(5)[row : row + 1, :, : len(case.history)]
         padded = np.zeros((4, 5, 8), dtype=bool)
         padded[row, :, : len(case.history)] = masks[0]
-        np.testing.assert_array_equal(alone.values(masks), value_function().values(padded)[row : row + 1])
-        np.testing.assert_array_equal(alone.ranks(masks), value_function().ranks(padded)[row : row + 1])
+        np.testing.assert_array_equal(alone.values(masks), game_of().values(padded)[row : row + 1])
+        np.testing.assert_array_equal(alone.ranks(masks), game_of().ranks(padded)[row : row + 1])
     assert value.forwards.tolist() == [10] * 4
 
 
 def test_a_score_has_the_contributions_as_its_gradient_and_takes_fractions() -> None:
-    value = value_function()
+    value = game_of()
     present = torch.full((4, 3, 8), 0.5, requires_grad=True)
     score = value.score(present)
     half = [(c.score([]) + c.score(list(c.history))) / 2 for c in CASES]
@@ -101,7 +101,7 @@ def test_numbers_of_a_value_function_have_no_gradient_to_pay_for() -> None:
             assert not torch.is_grad_enabled()
             return super().score(*arguments)
 
-    value = value_function(model=Watched())
+    value = game_of(model=Watched())
     value.ends(), value.ranks(random_masks(2)), value.spread()
 
 
@@ -114,7 +114,7 @@ def test_the_context_is_prepared_once() -> None:
             return super().prepare(history)
 
     model = Counted()
-    value = value_function(model=model)
+    value = game_of(model=model)
     value.ends(), value.ranks(random_masks(2)), value.spread(), value.values(random_masks(3))
     assert model.prepared == 1
 
@@ -135,9 +135,9 @@ def test_a_masker_and_a_player_map_stand_between_mask_and_model() -> None:
         def expand(self, masks):
             return torch.cat([masks[..., :1], masks[..., 1:].expand(*masks.shape[:-1], 7)], dim=-1)
 
-    plain = value_function(CASES[:1])
+    plain = game_of(CASES[:1])
     settings = plain.settings.__class__(Half(), First(), plain.settings.item_ids, plain.settings.popularity)
-    value = ValueFunction(plain.model, plain.history, plain.cases, plain.candidates, settings)
+    value = Game(plain.model, plain.history, plain.cases, plain.candidates, settings)
     assert value.player_ids == (("first", "rest"),)
     assert value.values(np.array([[[True, False], [False, True]]])).tolist() == [[1 + 4 / 2, 1 - 1.5 / 2]]
     assert value.ranks(np.array([[[True, False]]])).tolist() == [[6]]
@@ -146,9 +146,9 @@ def test_a_masker_and_a_player_map_stand_between_mask_and_model() -> None:
 
 
 def test_cases_without_their_histories_are_refused() -> None:
-    value = value_function()
+    value = game_of()
     with pytest.raises(ValueError, match="4 cases but 1 histories"):
-        ValueFunction(value.model, plain_history([[1]]), cases(), value.candidates, value.settings)
+        Game(value.model, plain_history([[1]]), cases(), value.candidates, value.settings)
 
 
 class Spoilt(Table):
@@ -175,11 +175,11 @@ SHAPES = {
 @pytest.mark.parametrize("says", SHAPES)
 def test_scores_of_another_shape_are_refused_by_name(says: str) -> None:
     with pytest.raises(SettingError, match=f"^model Spoilt: {says}"):
-        value_function(model=Spoilt(SHAPES[says])).values(np.ones((4, 2, 8)))
+        game_of(model=Spoilt(SHAPES[says])).values(np.ones((4, 2, 8)))
 
 
 def test_a_catalogue_of_another_size_is_refused_by_name() -> None:
-    value = value_function(model=Spoilt(lambda s: s[:, :, :-1]))
+    value = game_of(model=Spoilt(lambda s: s[:, :, :-1]))
     with pytest.raises(SettingError, match=r"^model Spoilt: score gave \(4, 3, 23\), expected a tensor \(4, 3, 24\)"):
         value.ranks(np.ones((4, 3, 8), dtype=bool))
     with pytest.raises(SettingError, match=r"^model Spoilt: score gave \(4, 1, 23\), expected a tensor \(4, 1, 24\)"):
@@ -187,9 +187,9 @@ def test_a_catalogue_of_another_size_is_refused_by_name() -> None:
 
 
 def test_scores_that_are_no_numbers_are_refused_with_their_cases() -> None:
-    value = value_function(model=Spoilt(lambda s: s.where(s != -5.0, torch.nan)))  # the second case, masked
+    value = game_of(model=Spoilt(lambda s: s.where(s != -5.0, torch.nan)))  # the second case, masked
     with pytest.raises(SettingError, match=r"^model Spoilt: cases \[1\] have scores that are nan when some of the his"):
         value.values(np.zeros((4, 2, 8)))
-    value = value_function(model=Spoilt(lambda s: s.where(s != 3.5, -torch.inf)))  # the first case, whole
+    value = game_of(model=Spoilt(lambda s: s.where(s != 3.5, -torch.inf)))  # the first case, whole
     with pytest.raises(SettingError, match=r"^model Spoilt: cases \[0\] have scores that are not finite"):
         value.ends()

@@ -7,10 +7,10 @@ from typing import Protocol
 
 from torch import Tensor
 
-from xrec.models.base import History
+from xrec.models.recommender import History
 
 
-class PlayerMap(Protocol):
+class Players(Protocol):
     """Sparse players x channels."""
 
     name: str
