@@ -12,7 +12,8 @@ from torch import Tensor
 from xrec.games.game import Game, Rules
 from xrec.games.maskers import Zero
 from xrec.games.players import Items
-from xrec.models.recommender import AdditiveRecommender, Capabilities, Context, FitData, History, Recommender
+from xrec.models.history import History
+from xrec.models.recommender import AdditiveRecommender, Capabilities, Context, FitData, Recommender
 from xrec.types import Case
 
 

@@ -23,10 +23,11 @@ from xrec.losses.reconstruction import Bernoulli
 from xrec.models.attention.mean import Mean
 from xrec.models.attention.target import Target
 from xrec.models.composed import Composed
+from xrec.models.history import History
 from xrec.models.item_encoder.attributes import Attributes
 from xrec.models.item_encoder.bigan import BiGAN
 from xrec.models.item_encoder.embedding import Embedding
-from xrec.models.recommender import FitData, History
+from xrec.models.recommender import FitData
 from xrec.models.user_encoder.vae import VAE
 from xrec.training.fit import TrainingSettings, fit
 

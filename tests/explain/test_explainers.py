@@ -14,7 +14,7 @@ from xrec.explain.explainer import numpy_global_seed
 from xrec.explain.gradient import IntegratedGradients
 from xrec.explain.removal import LeaveOneOut
 from xrec.explain.shapley import KernelShap, PermutationShap
-from xrec.models.recommender import History
+from xrec.models.history import History
 
 REAL = {
     "leave_one_out": LeaveOneOut(),

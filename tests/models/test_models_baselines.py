@@ -11,7 +11,7 @@ from xrec.data.split.temporal import TemporalSplit
 from xrec.models.baselines.ease import EASE
 from xrec.models.baselines.personal_frequency import PersonalFrequency
 from xrec.models.baselines.popularity import Popularity
-from xrec.models.recommender import History
+from xrec.models.history import History
 
 BASELINES = {
     "ease": lambda c: EASE(c, 5.0),

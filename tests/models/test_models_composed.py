@@ -10,8 +10,8 @@ import torch
 
 from tests.toys import fit_data, fitted_composed, histories, toy_composed
 from xrec.models.closed_form import Ease
+from xrec.models.history import CHANNELS, History
 from xrec.models.parts import pair_features
-from xrec.models.recommender import CHANNELS, History
 
 VARIANTS = {
     "sigmoid": {},
@@ -85,8 +85,8 @@ def test_the_score_of_targets_is_the_catalogue_s(model, toy):
 def test_parts_sum_to_the_score(model, toy):
     context = model.prepare(histories(toy, [0, 3]))
     for presence in (None, torch.rand(2, 4, context.history.item.shape[1])):
-        parts = model.parts(context, presence)
-        assert tuple(parts) == model.part_names
+        parts = model.component_scores(context, presence)
+        assert tuple(parts) == model.component_names
         torch.testing.assert_close(sum(parts.values()), model.score(context, presence), **CLOSE)
         for name, part in parts.items():
             rest = model.without(name).score(context, presence)
@@ -95,7 +95,7 @@ def test_parts_sum_to_the_score(model, toy):
 
 @torch.no_grad()
 def test_no_part_is_silent(model, toy):
-    for name, part in model.parts(model.prepare(histories(toy, [0, 3]))).items():
+    for name, part in model.component_scores(model.prepare(histories(toy, [0, 3]))).items():
         assert part.std() > 1e-3, name
 
 
@@ -103,7 +103,7 @@ def test_no_part_is_silent(model, toy):
 def test_an_empty_history_gives_the_prior(model, toy):
     history = histories(toy, [3, 5])
     context = model.prepare(history)
-    parts = model.parts(context, torch.zeros(2, 1, history.item.shape[1]))
+    parts = model.component_scores(context, torch.zeros(2, 1, history.item.shape[1]))
     for name, part in parts.items():
         if name not in ("prior", "user_encoder"):
             assert (part == 0).all(), name
@@ -146,7 +146,7 @@ def test_fractional_presence_is_differentiable_and_finite_down_to_zero(model, to
         presence = torch.full((1, 1, length), value, requires_grad=True)
         score = model.score(context, presence, torch.tensor([[0, 5]]))
         assert torch.isfinite(score).all()
-        if score.requires_grad and len(model.part_names) > 1:
+        if score.requires_grad and len(model.component_names) > 1:
             (gradient,) = torch.autograd.grad(score.sum(), presence)
             assert torch.isfinite(gradient).all()
 
@@ -169,7 +169,9 @@ def test_prior_and_contributions_sum_to_the_score(toy, tmp_path, variant):
     context, targets = model.prepare(histories(toy, [0, 3])), torch.tensor([[1, 2, 7], [0, 5, 5]])
     assert model.capabilities.additive
     for wanted in (None, targets):
-        total = model.parts(context, None, wanted)["prior"].squeeze(1) + model.contributions(context, wanted).sum(1)
+        total = model.component_scores(context, None, wanted)["prior"].squeeze(1) + model.contributions(
+            context, wanted
+        ).sum(1)
         torch.testing.assert_close(total, model.score(context, None, wanted).squeeze(1), atol=1e-5, rtol=1e-6)
 
 
@@ -197,7 +199,7 @@ def test_contributions_leave_out_parts_that_are_switched_off(toy, tmp_path):
     context = model.prepare(histories(toy, [3]))
     for name in ("linear", "repeat", "attention"):
         view = model.without(name)
-        total = view.parts(context)["prior"].squeeze(1) + view.contributions(context).sum(1)
+        total = view.component_scores(context)["prior"].squeeze(1) + view.contributions(context).sum(1)
         torch.testing.assert_close(total, view.score(context).squeeze(1), **CLOSE)
 
 
@@ -222,7 +224,7 @@ def test_target_attention_equals_its_formula(toy, tmp_path, normaliser):
     gate = logits.sigmoid() if normaliser == "sigmoid" else logits.softmax(0)
     torch.testing.assert_close(model.attention_weights(context)[0], gate, **CLOSE)
     wanted = (gate * (own.value(rows) @ features.T)).sum(0) / 8**0.5
-    torch.testing.assert_close(model.parts(context)["attention"][0, 0], wanted, **CLOSE)
+    torch.testing.assert_close(model.component_scores(context)["attention"][0, 0], wanted, **CLOSE)
 
 
 @torch.no_grad()
@@ -232,21 +234,23 @@ def test_the_linear_path_is_a_learned_mix_of_three_views_times_ease(toy, tmp_pat
     history, mix = context.history, model.linear.mix
     slow, fast = (torch.log(1 + history.decayed[0, :, channel]) for channel in (4, 2))
     wanted = (mix[0] + mix[1] * slow + mix[2] * fast) @ model.linear.weights[history.item[0]]
-    torch.testing.assert_close(model.parts(context)["linear"][0, 0], wanted, **CLOSE)
+    torch.testing.assert_close(model.component_scores(context)["linear"][0, 0], wanted, **CLOSE)
 
 
 @torch.no_grad()
 def test_repeat_features_touch_the_item_itself_only(toy, tmp_path):
     model = fitted_composed(toy, tmp_path)
     context = model.prepare(histories(toy, [3]))
-    touched = model.parts(context)["repeat"][0, 0] != 0
+    touched = model.component_scores(context)["repeat"][0, 0] != 0
     assert touched.nonzero().squeeze(1).tolist() == sorted(context.history.item[0].tolist())
 
 
 @torch.no_grad()
 def test_the_prior_knows_the_moment(toy, tmp_path):
     model = fitted_composed(toy, tmp_path)
-    priors = [model.parts(model.prepare(histories(toy, [3], part)))["prior"] for part in ("validation", "test")]
+    priors = [
+        model.component_scores(model.prepare(histories(toy, [3], part)))["prior"] for part in ("validation", "test")
+    ]
     assert not torch.allclose(*priors)
     reference = toy.item_statistics(toy.train_end + 1)
     standard = (toy.item_statistics(11) - reference.mean(0)) / (reference.std(0) + 1e-6)

@@ -13,7 +13,8 @@ from torch import Tensor
 from xrec.errors import SettingError
 from xrec.games.maskers import Masker
 from xrec.games.players import Players
-from xrec.models.recommender import Context, History, Recommender, checked_scores
+from xrec.models.history import History
+from xrec.models.recommender import Context, Recommender, checked_scores
 from xrec.types import Bools, Case, Doubles, Ints
 
 

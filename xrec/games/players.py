@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from xrec.models.recommender import History
+from xrec.models.history import History
 
 
 class Players(Protocol):

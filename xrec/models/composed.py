@@ -20,9 +20,10 @@ from xrec.errors import SettingError
 from xrec.losses.reconstruction import ReconstructionLoss
 from xrec.losses.weights import wanted_terms
 from xrec.models.attention.history_attention import AttentionTables, HistoryAttention
+from xrec.models.history import History
 from xrec.models.item_encoder.item_encoder import ItemEncoder
 from xrec.models.parts import ItemPrior, ItemStatistics, LinearPath, RepeatFeatures
-from xrec.models.recommender import Capabilities, Context, FitData, History, Recommender
+from xrec.models.recommender import Capabilities, Context, FitData, Recommender
 from xrec.models.user_encoder.user_encoder import UserEncoder
 from xrec.types import Catalogue
 
@@ -88,14 +89,16 @@ class Composed(Recommender):
             additive=self.attention is not None or linear_path or repeat_features,
             cold_items=self.item_encoder.cold_items,
             likelihood=True,
+            components=True,
+            item_features=True,
             trainable=True,
         )
         self._statistics: ItemStatistics | None = None
         self._features: tuple[object, Tensor] | None = None
 
     @property
-    def part_names(self) -> tuple[str, ...]:
-        """The parts this model has, in the order they are reported in."""
+    def component_names(self) -> tuple[str, ...]:
+        """The components this model has, in the order they are reported in."""
         there = {
             "linear": self.linear,
             "repeat": self.repeat,
@@ -136,7 +139,7 @@ class Composed(Recommender):
             self._features = state, self.item_encoder.features()
         return self._features[1]
 
-    def parts(
+    def component_scores(
         self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None
     ) -> dict[str, Tensor]:
         history, present = context.history, context.presence(presence)
@@ -159,7 +162,7 @@ class Composed(Recommender):
 
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
         if presence is None or targets is not None or self.switched_off:
-            return _sum(list(self.parts(context, presence, targets).values()))
+            return _sum(list(self.component_scores(context, presence, targets).values()))
         return self._score_catalogue(context, context.presence(presence))
 
     def _score_catalogue(self, context: Context, present: Tensor) -> Tensor:
@@ -279,12 +282,23 @@ class Composed(Recommender):
         Raises:
             SettingError: a part this model does not have.
         """
-        unknown = sorted(set(parts) - set(self.part_names))
+        unknown = sorted(set(parts) - set(self.component_names))
         if unknown:
-            raise SettingError(f"composed: no part {unknown}; parts are {', '.join(self.part_names)}")
+            raise SettingError(f"composed: no part {unknown}; parts are {', '.join(self.component_names)}")
         view = copy.copy(self)
         view.switched_off = self.switched_off | set(parts)
         return view
+
+    def only(self, component: str) -> Composed:
+        if component not in self.component_names:
+            raise SettingError(
+                f"composed: no component {component!r}; components are {', '.join(self.component_names)}"
+            )
+        return self.without(*(name for name in self.component_names if name != component))
+
+    def item_features(self) -> Tensor:
+        with torch.no_grad():
+            return self._item_features()
 
 
 def _sum(parts: list[Tensor]) -> Tensor:

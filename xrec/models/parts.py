@@ -10,7 +10,8 @@ from xrec.errors import SettingError
 from xrec.models.baselines.ease import fitted_weights, gathered, summed_rows
 from xrec.models.baselines.personal_frequency import at_own_item
 from xrec.models.closed_form import Ease, dense_histories, in_user_space
-from xrec.models.recommender import FitData, History
+from xrec.models.history import History
+from xrec.models.recommender import FitData
 from xrec.types import HALF_LIVES, Dataset, HistoryTable
 
 _SLOW, _FAST = HALF_LIVES.index(16.0), HALF_LIVES.index(4.0)

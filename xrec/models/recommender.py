@@ -3,96 +3,41 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from xrec.errors import SettingError
-from xrec.types import Cache, Dataset, HistoryTable, Progress
+from xrec.models.history import History
+from xrec.types import Cache, Dataset, Progress
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a recommender can be asked for. Explainers and stages ask here, never for a model's name."""
+    """What a recommender can be asked for. Explainers and stages ask its instance, never for a class or a name.
+
+    attention: `attention_weights`. gradients: scores are differentiable with respect to presence. fractional_presence:
+    presence between 0 and 1 means something. additive: `contributions`. components: `component_scores` and `only`.
+    item_features: `item_features`. layers: `attention_layers`. cold_items: items that were never trained on get a
+    meaningful score. likelihood: scores are logits of a likelihood, so that a softmax of them is a probability.
+    trainable: it has loss terms, and is trained by `xrec.training.fit`.
+    """
 
     attention: bool = False
     gradients: bool = False
     fractional_presence: bool = False
     additive: bool = False
+    components: bool = False
+    item_features: bool = False
+    layers: bool = False
     cold_items: bool = False
     likelihood: bool = False
     trainable: bool = False
 
-
-@dataclass(frozen=True)
-class History:
-    """B histories padded to L items. Channels [B, L] as in `HistoryTable` (decayed [B, L, H]); `moment` is shared.
-
-    `presence` [B, L] is 1 for a real item and 0 for padding. Everything that perturbs a history changes presence and
-    nothing else.
-    """
-
-    item: Tensor
-    age: Tensor
-    first_age: Tensor
-    strength: Tensor
-    n_periods: Tensor
-    kind: Tensor
-    positive: Tensor
-    decayed: Tensor
-    presence: Tensor
-    moment: int
-
-    @classmethod
-    def from_table(
-        cls, table: HistoryTable, users: Sequence[int] | np.ndarray, device: torch.device | str = "cpu"
-    ) -> History:
-        """Rows `users` of a table, padded to the longest of them (at least 1 column, so that empty histories are
-        legal)."""
-        rows = np.asarray(users, dtype=np.int64)
-        lengths = table.indptr[rows + 1] - table.indptr[rows]
-        width = max(1, int(lengths.max(initial=0)))
-        column = np.arange(width)
-        real = column[None, :] < lengths[:, None]
-        source = np.where(real, table.indptr[rows][:, None] + column[None, :], 0)
-
-        def channel(values: np.ndarray) -> Tensor:
-            if len(values) == 0:
-                values = np.zeros((1, *values.shape[1:]), dtype=values.dtype)
-            gathered = values[source]
-            gathered[~real] = 0
-            return torch.from_numpy(gathered).to(device)
-
-        return cls(
-            item=channel(table.item),
-            age=channel(table.age),
-            first_age=channel(table.first_age),
-            strength=channel(table.strength),
-            n_periods=channel(table.n_periods),
-            kind=channel(table.kind),
-            positive=channel(table.positive),
-            decayed=channel(table.decayed),
-            presence=torch.from_numpy(real.astype(np.float32)).to(device),
-            moment=table.moment,
-        )
-
-    def __len__(self) -> int:
-        return self.item.shape[0]
-
-    def rows(self, index: Tensor | Sequence[int] | slice) -> History:
-        """The histories `index`, with the same padding."""
-        return replace(self, **{name: getattr(self, name)[index] for name in CHANNELS})
-
-    def without(self, keep: Tensor) -> History:
-        """One history (B = 1) with only the items where `keep` [L] is true: really removed, not masked."""
-        chosen = keep.bool() & (self.presence[0] > 0)
-        return replace(self, **{name: getattr(self, name)[:, chosen] for name in CHANNELS})
-
-
-CHANNELS = ("item", "age", "first_age", "strength", "n_periods", "kind", "positive", "decayed", "presence")
+    def names(self) -> frozenset[str]:
+        """Those it has."""
+        return frozenset(f.name for f in fields(self) if getattr(self, f.name))
 
 
 @dataclass
@@ -145,11 +90,41 @@ class Recommender(nn.Module, ABC):
         catalogue, T = n_items). An empty history is legal and gives the model's prior.
         """
 
-    def parts(
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        """The components of a model with `capabilities.components`, in the order they are reported in."""
+        return ()
+
+    def component_scores(
         self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Named summands of `score`, each [B, M, T]. One part unless the model says otherwise."""
-        return {"score": self.score(context, presence, targets)}
+        """Summands of `score` by component, each [B, M, T]; none where the model is no sum."""
+        return {}
+
+    def only(self, component: str) -> Recommender:
+        """A view of this model (same weights) whose score is one of its components.
+
+        Raises:
+            TypeError: the model has no components. SettingError: it has others.
+        """
+        raise TypeError(f"{type(self).__name__} has no components")
+
+    def item_features(self) -> Tensor:
+        """[I, d] features of all items, for models with `capabilities.item_features`.
+
+        Raises:
+            TypeError: the model has none.
+        """
+        raise TypeError(f"{type(self).__name__} has no item features")
+
+    def attention_layers(self, context: Context, targets: Tensor | None = None) -> list[Tensor]:
+        """Attention of history items on history items [B, L, L], rows sum to 1, one per layer from the first to the
+        last, for models with `capabilities.layers`.
+
+        Raises:
+            TypeError: the model has no layers of attention.
+        """
+        raise TypeError(f"{type(self).__name__} has no layers of attention")
 
     def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
         """Exact summands [B, L, T] that the history items add to the score, for models with `capabilities.additive`.

@@ -13,7 +13,8 @@ from xrec.config.instantiate import instantiate
 from xrec.errors import RunError
 from xrec.files import whole_file
 from xrec.games.game import Game, Rules
-from xrec.models.recommender import History, Recommender
+from xrec.models.history import History
+from xrec.models.recommender import Recommender
 from xrec.ranking.evaluate import top_items
 from xrec.rundir.saved import SavedRun
 from xrec.stages.run import Run, by_length, chunked, release_memory, score_users

@@ -12,7 +12,6 @@ from xrec.config.instantiate import instantiate
 from xrec.explain.explainer import Explainer
 from xrec.files import whole_file
 from xrec.games.game import Game
-from xrec.models.composed import Composed
 from xrec.models.recommender import Recommender
 from xrec.rundir.explanations import answer_rows, player_rows, write_explanations
 from xrec.rundir.table import Rows
@@ -129,10 +128,10 @@ def _shares(model: Recommender, value: Game) -> pl.DataFrame:
     """What each component contributes: cov(component, score) / var(score) over the 100 best candidates; shares sum to
     1."""
     schema = {"case": pl.Int64, "component": pl.String, "share": pl.Float64}
-    if not isinstance(model, Composed):
+    if not model.capabilities.components:
         return pl.DataFrame(schema=schema)
     with torch.no_grad():
-        parts = {name: p[:, 0].double() for name, p in model.parts(value.context).items()}
+        parts = {name: p[:, 0].double() for name, p in model.component_scores(value.context).items()}
     whole = torch.stack(list(parts.values())).sum(0)
     n_best = min(100, int(value.candidates.sum(1).min()))
     best = whole.masked_fill(~value.candidates, -torch.inf).topk(n_best, dim=1).indices

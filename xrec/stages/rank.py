@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from xrec.errors import RunError
-from xrec.models.composed import Composed
-from xrec.models.recommender import History, Recommender, checked_scores
+from xrec.models.history import History
+from xrec.models.recommender import Recommender, checked_scores
 from xrec.ranking.evaluate import Ranking, RankingSettings, evaluate
 from xrec.ranking.metrics import METRICS
 from xrec.rundir.table import Rows
@@ -81,9 +81,9 @@ def rank_part(run: Run, models: Mapping[str, Recommender], part: str) -> dict[Ra
 def _scores(name: str, model: Recommender, history: History, *, ablate: bool) -> dict[Ranked, Tensor]:
     """The model's scores [B, I] and, for a composed model, those with each component switched off."""
     context = model.prepare(history)
-    if not (ablate and isinstance(model, Composed)):
+    if not (ablate and model.capabilities.components):
         return {(name, None): checked_scores(model, context)[:, 0]}
-    parts = {part: values[:, 0] for part, values in model.parts(context).items()}
+    parts = {part: values[:, 0] for part, values in model.component_scores(context).items()}
     whole = torch.stack(list(parts.values())).sum(0)
     left_out: dict[Ranked, Tensor] = {(name, part): whole - values for part, values in parts.items()}
     return {(name, None): whole, **left_out}

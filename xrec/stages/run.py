@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from xrec.data.cache import ArrayCache
 from xrec.data.interactions import SplitInteractions
-from xrec.models.recommender import FitData, History, Recommender, checked_scores
+from xrec.models.history import History
+from xrec.models.recommender import FitData, Recommender, checked_scores
 from xrec.rundir.directory import RunDirectory
 from xrec.rundir.table import Rows
 from xrec.tracking.tracker import Tracker

@@ -16,7 +16,7 @@ import torch
 
 from xrec.errors import SettingError
 from xrec.models.composed import Batch
-from xrec.models.recommender import History
+from xrec.models.history import History
 from xrec.types import Dataset, HistoryTable, Ints, TargetTable, membership
 
 

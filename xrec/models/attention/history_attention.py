@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from xrec.models.recommender import History
+from xrec.models.history import History
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from xrec.models.attention.history_attention import AttentionTables, HistoryAttention, against
-from xrec.models.recommender import History
+from xrec.models.history import History
 
 
 class Mean(HistoryAttention):

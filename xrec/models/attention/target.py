@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from xrec.errors import SettingError
 from xrec.models.attention.history_attention import AttentionTables, HistoryAttention, against
-from xrec.models.recommender import History
+from xrec.models.history import History
 
 
 class Target(HistoryAttention):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from xrec.models.recommender import History
+from xrec.models.history import History
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from xrec.errors import SettingError
 from xrec.losses.variational import kl_divergence, reparameterize
-from xrec.models.recommender import History
+from xrec.models.history import History
 from xrec.models.user_encoder.user_encoder import Encoded, UserEncoder
 
 

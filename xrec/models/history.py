@@ -1,0 +1,80 @@
+"""A batch of histories as tensors: parallel channels per item, and presence apart from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xrec.types import HistoryTable
+
+
+@dataclass(frozen=True)
+class History:
+    """B histories padded to L items. Channels [B, L] as in `HistoryTable` (decayed [B, L, H]); `moment` is shared.
+
+    `presence` [B, L] is 1 for a real item and 0 for padding. Everything that perturbs a history changes presence and
+    nothing else.
+    """
+
+    item: Tensor
+    age: Tensor
+    first_age: Tensor
+    strength: Tensor
+    n_periods: Tensor
+    kind: Tensor
+    positive: Tensor
+    decayed: Tensor
+    presence: Tensor
+    moment: int
+
+    @classmethod
+    def from_table(
+        cls, table: HistoryTable, users: Sequence[int] | np.ndarray, device: torch.device | str = "cpu"
+    ) -> History:
+        """Rows `users` of a table, padded to the longest of them (at least 1 column, so that empty histories are
+        legal)."""
+        rows = np.asarray(users, dtype=np.int64)
+        lengths = table.indptr[rows + 1] - table.indptr[rows]
+        width = max(1, int(lengths.max(initial=0)))
+        column = np.arange(width)
+        real = column[None, :] < lengths[:, None]
+        source = np.where(real, table.indptr[rows][:, None] + column[None, :], 0)
+
+        def channel(values: np.ndarray) -> Tensor:
+            if len(values) == 0:
+                values = np.zeros((1, *values.shape[1:]), dtype=values.dtype)
+            gathered = values[source]
+            gathered[~real] = 0
+            return torch.from_numpy(gathered).to(device)
+
+        return cls(
+            item=channel(table.item),
+            age=channel(table.age),
+            first_age=channel(table.first_age),
+            strength=channel(table.strength),
+            n_periods=channel(table.n_periods),
+            kind=channel(table.kind),
+            positive=channel(table.positive),
+            decayed=channel(table.decayed),
+            presence=torch.from_numpy(real.astype(np.float32)).to(device),
+            moment=table.moment,
+        )
+
+    def __len__(self) -> int:
+        return self.item.shape[0]
+
+    def rows(self, index: Tensor | Sequence[int] | slice) -> History:
+        """The histories `index`, with the same padding."""
+        return replace(self, **{name: getattr(self, name)[index] for name in CHANNELS})
+
+    def without(self, keep: Tensor) -> History:
+        """One history (B = 1) with only the items where `keep` [L] is true: really removed, not masked."""
+        chosen = keep.bool() & (self.presence[0] > 0)
+        return replace(self, **{name: getattr(self, name)[:, chosen] for name in CHANNELS})
+
+
+CHANNELS = ("item", "age", "first_age", "strength", "n_periods", "kind", "positive", "decayed", "presence")
