@@ -21,7 +21,11 @@ from xrec.data.split.temporal import TemporalSplit
 from xrec.losses.adversarial import Nonsaturating
 from xrec.losses.reconstruction import Bernoulli
 from xrec.models.attention.mean import Mean
+from xrec.models.attention.self_attention import SelfAttention
 from xrec.models.attention.target import Target
+from xrec.models.components.linear import Linear
+from xrec.models.components.prior import Prior
+from xrec.models.components.repeat import Repeat
 from xrec.models.composed import Composed
 from xrec.models.history import History
 from xrec.models.item_encoder.attributes import Attributes
@@ -29,7 +33,8 @@ from xrec.models.item_encoder.bigan import BiGAN
 from xrec.models.item_encoder.embedding import Embedding
 from xrec.models.recommender import FitData
 from xrec.models.user_encoder.vae import VAE
-from xrec.training.fit import TrainingSettings, fit
+from xrec.training.fit import Objective, TrainingSettings, fit
+from xrec.training.schedules import WarmUp
 
 SPLIT = TemporalSplit(train_end=8, validation_end=10, test_end=12)
 WEIGHTS = {"reconstruction": 1.0, "item_bias": 0.01, "kl": 0.1, "adversarial": 0.1, "item_reconstruction": 0.1}
@@ -125,32 +130,34 @@ def toy_composed(
     user_encoder: bool = True,
     attention: str | None = "target",
     item_encoder: str = "bigan",
-    linear_path: bool = True,
-    repeat_features: bool = True,
-    reconstruction: Any = None,
+    linear: bool = True,
+    repeat: bool = True,
     embedding_size: int = 8,
     seed: int = 0,
     noise: float = 0.3,
 ) -> Composed:
-    """An unfitted composed model. `noise` on every parameter keeps any part of an untrained model from being silent."""
+    """An unfitted composed model. `noise` on every parameter keeps the components of an untrained model from being
+    silent."""
     encoders = {
         "bigan": partial(BiGAN, adversarial=Nonsaturating(), latent_size=4, hidden_size=8, batch_size=16),
         "embedding": Embedding,
         "attributes": partial(Attributes, hidden_size=8),
     }
-    attentions = {None: None, "target": partial(Target, normaliser=normaliser), "mean": Mean}
+    attentions = {"target": partial(Target, normaliser=normaliser), "mean": Mean, "self_attention": SelfAttention}
+    components = {
+        "prior": Prior,
+        "linear": partial(Linear, regularization=5.0) if linear else None,
+        "repeat": Repeat if repeat else None,
+        "attention": attentions[attention] if attention else None,
+        "user_encoder": partial(VAE, hidden_size=8, dropout=0.2) if user_encoder else None,
+    }
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Composed(
             catalogue=dataset.catalogue,
-            reconstruction=Bernoulli() if reconstruction is None else reconstruction,
             embedding_size=embedding_size,
             item_encoder=encoders[item_encoder],
-            user_encoder=partial(VAE, hidden_size=8, dropout=0.2) if user_encoder else None,
-            attention=attentions[attention],
-            linear_path=linear_path,
-            repeat_features=repeat_features,
-            regularization=5.0,
+            components={name: component for name, component in components.items() if component is not None},
         )
         with torch.no_grad():
             for parameter in model.parameters():
@@ -159,7 +166,7 @@ def toy_composed(
 
 
 def fitted_composed(dataset: SplitInteractions, tmp_path: Path, **options: Any) -> Composed:
-    """`toy_composed` with its closed-form parts fitted; nothing is trained."""
+    """`toy_composed` with what is closed form fitted; nothing is trained."""
     model = toy_composed(dataset, **options)
     model.fit(fit_data(dataset, tmp_path))
     return model
@@ -187,6 +194,8 @@ def train(
     seed: int = 0,
     model: Composed | None = None,
     weights: dict[str, float] | None = None,
+    reconstruction: Any = None,
+    score_terms: Any = None,
     validate: Callable[[Composed], dict[str, float]] = constant_validation,
     log: Callable[[dict[str, float]], None] = lambda row: None,
     **changes: Any,
@@ -195,5 +204,6 @@ def train(
     model = toy_composed(dataset, seed=seed, noise=0.0) if model is None else model
     data = fit_data(dataset, tmp_path, seed)
     settings = toy_settings(**changes)
-    summary = fit(model, data, settings, weights or WEIGHTS, {"kl": 4}, tmp_path / "checkpoint", validate, log)
+    objective = Objective(weights or WEIGHTS, reconstruction or Bernoulli(), {"kl": WarmUp(steps=4)}, score_terms or {})
+    summary = fit(model, data, settings, objective, tmp_path / "checkpoint", validate, log)
     return model, summary

@@ -16,7 +16,8 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 Compose = Callable[..., DictConfig]
 
 NO_ATTENTION = "explainer=[random,popularity,leave_one_out]"
-MULTI = ("explainer", "fidelity", "baselines")
+MULTI = ("explainer", "fidelity", "baselines", "model/wide")
+SCHEDULED = ("loss.schedules.kl", "training.learning_rate_schedule")
 
 
 def options() -> list[tuple[str, ...]]:
@@ -25,6 +26,9 @@ def options() -> list[tuple[str, ...]]:
     for path in sorted(CONF.rglob("*.yaml")):
         group = path.parent.relative_to(CONF).as_posix()
         if group == "." or group.startswith("hydra"):
+            continue
+        if group == "schedule":  # chosen for a place
+            found += [(f"{group}@{place}={path.stem}",) for place in SCHEDULED]
             continue
         choice = f"{group}=[{path.stem}]" if group in MULTI else f"{group}={path.stem}"
         single = group == "model" and path.stem != "composed"
@@ -40,16 +44,17 @@ def test_every_option_of_conf_is_sound(compose: Compose, overrides: tuple[str, .
 BAD = [
     (
         "+model.embeding_size=3",
-        ["model.embeding_size: unknown argument", "did you mean 'embedding_size'", "linear_path"],
+        ["model.embeding_size: unknown argument", "did you mean 'embedding_size'", "item_encoder"],
     ),
-    ("+model.attention.kind=x", ["model.attention.kind: unknown argument", "Target takes"]),
+    ("+model.components.attention.kind=x", ["model.components.attention.kind: unknown argument", "Target takes"]),
     ("~model.embedding_size", ["model.embedding_size is missing", "a whole number"]),
     ("~split.test_end", ["split.test_end is missing", "a whole number"]),
-    ("model.linear_path=3", ["model.linear_path: got 3, takes true or false"]),
     ("model.embedding_size=true", ["model.embedding_size: got true, takes a whole number"]),
-    ("model.regularization=high", ["model.regularization: got 'high', takes a number"]),
-    ("model.attention.normaliser=sofmax", ["one of sigmoid, softmax", "did you mean 'softmax'"]),
-    ("model.user_encoder=vae", ["model.user_encoder: got 'vae'", "or null"]),
+    (
+        "model.components.linear.regularization=high",
+        ["linear.regularization: got 'high', takes a number"],
+    ),
+    ("model.components.attention.normaliser=sofmax", ["one of sigmoid, softmax", "did you mean 'softmax'"]),
     ("explainer.kernel_shap.budget=atuo", ["a whole number or 'auto'", "did you mean 'auto'"]),
     ("fidelity.eraser.shares=[0.1,x]", ["fidelity.eraser.shares: got [0.1, 'x'], takes a list of a number"]),
     ("fidelity.removal.cutoffs=5", ["fidelity.removal.cutoffs: got 5, takes a list of a whole number"]),
@@ -98,7 +103,8 @@ def test_broken_interpolation_is_an_error(compose: Compose) -> None:
 
 
 def test_constructors_may_be_given_whole_numbers_for_floats(compose: Compose) -> None:
-    assert check_targets(compose("model.regularization=500", "model.user_encoder.dropout=0")) == []
+    whole = ("model.components.linear.regularization=500", "model.components.user_encoder.dropout=0")
+    assert check_targets(compose(*whole)) == []
 
 
 def test_attention_explainer_needs_attention(compose: Compose) -> None:
@@ -146,6 +152,6 @@ def test_capabilities_follow_the_parts(compose: Compose) -> None:
     always = {"gradients", "fractional_presence", "likelihood", "trainable"}
     assert capabilities_of(compose()) == always | {"attention", "additive"}
     assert capabilities_of(compose("~model/attention")) == always | {"additive"}
-    off = ["~model/attention", "model.linear_path=false", "model.repeat_features=false"]
+    off = ["~model/attention", "model/wide=[prior]"]
     assert capabilities_of(compose(*off)) == always
     assert capabilities_of(compose("model=ease")) == {"gradients", "fractional_presence", "additive"}

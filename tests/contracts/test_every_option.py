@@ -14,9 +14,10 @@ from xrec.config.validate import validate_job
 from xrec.rundir.saved import SavedRun
 
 SWITCHES = (
-    "model.linear_path=false",
-    "model.repeat_features=false",
-    "model.attention.normaliser=softmax",
+    "model/wide=[prior,repeat]",
+    "schedule@loss.schedules.kl=cyclic",
+    "schedule@training.learning_rate_schedule=cosine",
+    "model.components.attention.normaliser=softmax",
     "cases.part=validation",
 )
 NEEDS_SWEEP = ("sweep", "experiment", "hydra")
@@ -30,9 +31,9 @@ def options() -> list[str]:
     found = []
     for path in sorted(CONF.rglob("*.yaml")):
         group, name = str(path.parent.relative_to(CONF)), path.stem
-        if group in (".", "data") or group.split("/")[0] in NEEDS_SWEEP:
+        if group in (".", "data", "schedule") or group.split("/")[0] in NEEDS_SWEEP:
             continue
-        multiple = group in ("baselines", "explainer", "fidelity")
+        multiple = group in ("baselines", "explainer", "fidelity", "model/wide")
         found.append(f"{group}=[{name}]" if multiple else f"{group}={name}")
     return found
 

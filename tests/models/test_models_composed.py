@@ -10,8 +10,8 @@ import torch
 
 from tests.toys import fit_data, fitted_composed, histories, toy_composed
 from xrec.models.closed_form import Ease
+from xrec.models.components.repeat import pair_features
 from xrec.models.history import CHANNELS, History
-from xrec.models.parts import pair_features
 
 VARIANTS = {
     "sigmoid": {},
@@ -20,8 +20,9 @@ VARIANTS = {
     "no attention": {"attention": None},
     "no user encoder": {"user_encoder": False},
     "softmax, no user encoder": {"normaliser": "softmax", "user_encoder": False},
-    "vae only": {"attention": None, "linear_path": False, "repeat_features": False},
-    "prior only": {"attention": None, "linear_path": False, "repeat_features": False, "user_encoder": False},
+    "vae only": {"attention": None, "linear": False, "repeat": False},
+    "self-attention": {"attention": "self_attention"},
+    "prior only": {"attention": None, "linear": False, "repeat": False, "user_encoder": False},
     "embedding": {"item_encoder": "embedding"},
     "attributes": {"item_encoder": "attributes"},
 }
@@ -29,8 +30,8 @@ ADDITIVE = {
     "sigmoid": {"user_encoder": False},
     "softmax": {"user_encoder": False, "normaliser": "softmax"},
     "mean": {"user_encoder": False, "attention": "mean"},
-    "linear": {"user_encoder": False, "attention": None, "repeat_features": False},
-    "repeat": {"user_encoder": False, "attention": None, "linear_path": False},
+    "linear": {"user_encoder": False, "attention": None, "repeat": False},
+    "repeat": {"user_encoder": False, "attention": None, "linear": False},
 }
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -61,7 +62,7 @@ def test_masking_is_removing(model, toy):
 @torch.no_grad()
 def test_softmax_masking_is_removing_even_when_one_item_took_all_the_weight(toy, tmp_path):
     model = fitted_composed(toy, tmp_path, normaliser="softmax", user_encoder=False)
-    model.attention.decay.fill_(20.0)
+    model.component("attention").decay.fill_(20.0)
     history = histories(toy, [3])
     age = torch.full_like(history.age, 10.0)
     age[0, strongest := 2] = 1.0  # its logit is 34 above that of all others
@@ -156,7 +157,7 @@ def test_the_gradient_is_the_slope(toy, tmp_path, name):
     model = fitted_composed(toy, tmp_path, **VARIANTS[name]).double()
     history = histories(toy, [2])
     history = replace(history, **{c: getattr(history, c).double() for c in CHANNELS if c not in ("item", "kind")})
-    model._statistics._tables = {history.moment: model.statistics(history.moment).double()}
+    model._statistics._tables = {history.moment: model._statistics.at(history.moment).double()}
     context = model.prepare(history)
     presence = torch.full((1, 1, history.item.shape[1]), 0.4, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(lambda p: model.score(context, p, torch.tensor([[0, 5]])), presence)
@@ -208,7 +209,7 @@ def test_switching_off_leaves_the_model_itself_alone(toy, tmp_path):
     model.without("linear")
     assert model.switched_off == frozenset()
     assert model.without("linear").without("repeat").switched_off == {"linear", "repeat"}
-    with pytest.raises(ValueError, match="no part .*'nothing'.*parts are prior, linear"):
+    with pytest.raises(ValueError, match="no component .*'nothing'.*components are prior, linear"):
         model.without("nothing")
 
 
@@ -216,7 +217,7 @@ def test_switching_off_leaves_the_model_itself_alone(toy, tmp_path):
 @pytest.mark.parametrize("normaliser", ["sigmoid", "softmax"])
 def test_target_attention_equals_its_formula(toy, tmp_path, normaliser):
     model = fitted_composed(toy, tmp_path, normaliser=normaliser)
-    context, own = model.prepare(histories(toy, [3])), model.attention
+    context, own = model.prepare(histories(toy, [3])), model.component("attention")
     history, features = context.history, context.tables["features"]
     rows = features[history.item[0]]
     logits = own.key(rows) @ own.query(features).T / 8**0.5
@@ -228,12 +229,12 @@ def test_target_attention_equals_its_formula(toy, tmp_path, normaliser):
 
 
 @torch.no_grad()
-def test_the_linear_path_is_a_learned_mix_of_three_views_times_ease(toy, tmp_path):
+def test_the_linear_is_a_learned_mix_of_three_views_times_ease(toy, tmp_path):
     model = fitted_composed(toy, tmp_path)
     context = model.prepare(histories(toy, [3]))
-    history, mix = context.history, model.linear.mix
+    history, mix = context.history, model.component("linear").mix
     slow, fast = (torch.log(1 + history.decayed[0, :, channel]) for channel in (4, 2))
-    wanted = (mix[0] + mix[1] * slow + mix[2] * fast) @ model.linear.weights[history.item[0]]
+    wanted = (mix[0] + mix[1] * slow + mix[2] * fast) @ model.component("linear").weights[history.item[0]]
     torch.testing.assert_close(model.component_scores(context)["linear"][0, 0], wanted, **CLOSE)
 
 
@@ -255,7 +256,11 @@ def test_the_prior_knows_the_moment(toy, tmp_path):
     reference = toy.item_statistics(toy.train_end + 1)
     standard = (toy.item_statistics(11) - reference.mean(0)) / (reference.std(0) + 1e-6)
     statistics = torch.from_numpy(standard)
-    wanted = model.prior.bias + model.prior.level + statistics @ model.prior.statistics
+    wanted = (
+        model.component("prior").bias
+        + model.component("prior").level
+        + statistics @ model.component("prior").statistics
+    )
     torch.testing.assert_close(priors[1][0, 0], wanted, **CLOSE)
 
 
@@ -287,13 +292,15 @@ def test_a_window_s_weights_are_fitted_on_events_before_it(toy, tmp_path, moment
     inverse = np.linalg.inv(binary.T @ binary + 5.0 * np.eye(binary.shape[1]))
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0.0)
-    found = model.linear._window(moment)
+    found = model.component("linear")._window(moment)
     for view, matrix in enumerate((binary, np.log1p(slow), np.log1p(fast))):
         np.testing.assert_allclose(found[:, view].astype(np.float64), matrix @ weights, atol=2e-3)
     users, targets = torch.tensor([0, 4]), torch.tensor([[1, 2], [3, 3]])
-    total = model.linear.window_total(History.from_table(toy.histories(moment), users.tolist()), users, targets)
+    total = model.component("linear").window_total(
+        History.from_table(toy.histories(moment), users.tolist()), users, targets
+    )
     views = np.stack([binary, np.log1p(slow), np.log1p(fast)])
-    mixed = np.tensordot(model.linear.mix.detach().numpy(), views, 1) @ weights
+    mixed = np.tensordot(model.component("linear").mix.detach().numpy(), views, 1) @ weights
     np.testing.assert_allclose(total.detach().numpy(), mixed[users.numpy()[:, None], targets.numpy()], atol=1e-2)
 
 
@@ -303,9 +310,9 @@ def test_events_inside_a_window_do_not_change_its_inputs(toy, tmp_path):
         toy, **{c: getattr(toy, c)[past] for c in ("user", "item", "time", "strength", "kind")}, fingerprint="cut"
     )
     whole, short = fitted_composed(toy, tmp_path), toy_composed(toy)
-    short.linear.fit(fit_data(cut, tmp_path / "cut"))
-    np.testing.assert_array_equal(whole.linear._window(7), short.linear._window(7))
-    assert not np.array_equal(whole.linear.weights, short.linear.weights)
+    short.component("linear").attach(fit_data(cut, tmp_path / "cut"))
+    np.testing.assert_array_equal(whole.component("linear")._window(7), short.component("linear")._window(7))
+    assert not np.array_equal(whole.component("linear").weights, short.component("linear").weights)
 
 
 def test_solving_for_a_window_forms_the_same_weights(toy):
@@ -338,10 +345,13 @@ def test_bad_arguments_are_named(toy, changes, message):
 
 def test_every_parameter_is_in_exactly_one_group(toy):
     model = toy_composed(toy)
-    groups = model.parameter_groups()
-    grouped = [id(p) for parameters in groups.values() for p in parameters]
+    groups, (update,) = model.parameter_groups(), model.updates()
+    grouped = [id(p) for parameters in (*groups.values(), update.parameters) for p in parameters]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters())
-    assert {id(p) for p in groups["discriminator"]} == {id(p) for p in model.item_encoder.discriminator.parameters()}
+    assert update.name == "discriminator" and update.term == "adversarial"
+    assert {id(p) for p in update.parameters} == {id(p) for p in model.item_encoder.discriminator.parameters()}
+    wide = [p for name in ("prior", "linear", "repeat") for p in model.component(name).parameters()]
+    assert [id(p) for p in groups["wide"]] == [id(p) for p in wide]
 
 
 def test_item_features_are_computed_once_until_a_weight_changes(toy, tmp_path, monkeypatch):

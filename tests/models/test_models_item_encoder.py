@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.toy_games import plain_history
 from tests.toys import toy_composed, toy_raw
 from xrec.losses.adversarial import Nonsaturating
+from xrec.models.item_encoder.attribute_codes import LARGEST, AttributeCodes, AttributeSum
 from xrec.models.item_encoder.attributes import Attributes
 from xrec.models.item_encoder.bigan import BiGAN
 from xrec.models.item_encoder.embedding import Embedding
-from xrec.models.item_encoder.item_encoder import LARGEST, AttributeCodes, AttributeSum
+from xrec.models.recommender import Context
 from xrec.types import Field
 
 
@@ -26,6 +28,11 @@ def bigan(toy) -> BiGAN:
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def drawing(drawn: torch.Generator) -> Context:
+    """A training context that draws from a generator."""
+    return Context(plain_history([[0]]), generator=drawn)
 
 
 def reached(model: torch.nn.Module) -> set[str]:
@@ -61,7 +68,7 @@ def test_an_undecided_discriminator_costs_two_log_two(bigan):
         bigan.discriminator.head[-1].weight.zero_()
         bigan.discriminator.head[-1].bias.zero_()
     assert bigan.discriminator_loss(generator()).item() == pytest.approx(2 * math.log(2), rel=1e-6)
-    assert bigan.terms({"adversarial"}, generator())["adversarial"].item() == pytest.approx(2 * math.log(2), rel=1e-6)
+    assert adversarial_term(bigan, generator()).item() == pytest.approx(2 * math.log(2), rel=1e-6)
 
 
 @pytest.fixture
@@ -88,7 +95,7 @@ def pairs(toy):
 
 
 def adversarial_term(bigan, drawn):
-    return bigan.terms({"adversarial"}, drawn)["adversarial"]
+    return bigan.terms(drawing(drawn), {"adversarial"})["adversarial"]
 
 
 def discriminator_loss(bigan, drawn):
@@ -145,13 +152,13 @@ def test_the_discriminator_s_step_moves_the_discriminator_only(bigan):
 
 
 def test_the_adversarial_term_reaches_encoder_and_generator(bigan):
-    bigan.terms({"adversarial"}, generator())["adversarial"].backward()
+    bigan.terms(drawing(generator()), {"adversarial"})["adversarial"].backward()
     moved = reached(bigan)
     assert {"encoder_first", "encoder_second", "generator"} <= moved
 
 
 def test_item_reconstruction_is_the_mean_cross_entropy_of_the_fields(bigan):
-    found = bigan.terms({"item_reconstruction"}, generator())["item_reconstruction"]
+    found = bigan.terms(drawing(generator()), {"item_reconstruction"})["item_reconstruction"]
     rows = torch.randint(len(bigan.codes.columns), (16,), generator=generator())
     columns = bigan.codes.columns[rows]
     log_shares = bigan.generate(bigan.encode(columns, bigan.codes.weights[rows])).log()
@@ -164,7 +171,7 @@ BOTH = {"adversarial", "item_reconstruction"}
 
 @pytest.mark.parametrize("wanted", [set(), {"adversarial"}, {"item_reconstruction"}, BOTH])
 def test_only_wanted_terms_are_computed(bigan, wanted):
-    assert set(bigan.terms(wanted | {"reconstruction"}, generator())) == wanted
+    assert set(bigan.terms(drawing(generator()), wanted | {"reconstruction"})) == wanted
 
 
 def test_features_do_not_flicker(bigan):
@@ -254,7 +261,7 @@ def test_weights_multiply_the_rows_of_several_values_and_numbers(toy):
 def test_bigan_reconstructs_shares_by_cross_entropy_and_numbers_by_squared_error(toy):
     torch.manual_seed(0)
     bigan = BiGAN(rich(toy), 8, Nonsaturating(), latent_size=4, hidden_size=8, batch_size=16)
-    found = bigan.terms({"item_reconstruction"}, generator())["item_reconstruction"]
+    found = bigan.terms(drawing(generator()), {"item_reconstruction"})["item_reconstruction"]
     rows = torch.randint(len(bigan.codes.columns), (16,), generator=generator())
     drawn = bigan.generate(bigan.encode(bigan.codes.columns[rows], bigan.codes.weights[rows]))
     x = dense(bigan.codes)[rows]

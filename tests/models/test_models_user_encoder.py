@@ -11,8 +11,13 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from tests.toy_games import plain_history
 from xrec.models.user_encoder.vae import VAE
+from xrec.types import Catalogue
 
 HISTORY = plain_history([[0, 1, 2]])
+
+
+def items(n: int) -> Catalogue:
+    return Catalogue([f"{i}" for i in range(n)], [f"item {i}" for i in range(n)], (), [])
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -21,7 +26,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def vae(dropout: float, deviation: float = 0.0) -> VAE:
     """Item j feeds latent j alone: mu = tanh(presence / norm + .1), with the same deviation everywhere."""
-    model = VAE(n_items=3, embedding_size=3, hidden_size=3, dropout=dropout)
+    model = VAE(items(3), embedding_size=3, hidden_size=3, dropout=dropout)
     with torch.no_grad():
         for layer in (model.rows, model.mu):
             layer.weight.copy_(torch.eye(3))
@@ -61,7 +66,7 @@ def test_training_brings_nothing_back_that_is_not_there() -> None:
 
 def test_an_untrained_posterior_is_narrow_and_says_little() -> None:
     torch.manual_seed(0)
-    model = VAE(n_items=400, embedding_size=64)
+    model = VAE(items(400), embedding_size=64)
     assert (model.rows.embedding_dim, model.dropout) == (128, 0.5)
     assert model.rows.weight.std().item() == pytest.approx(0.05, rel=0.02)
     assert model.logvar.weight.std().item() == pytest.approx(0.001, rel=0.05)
@@ -81,7 +86,7 @@ def test_training_draws_from_the_posterior() -> None:
 
 def test_kl_is_summed_over_latents_and_averaged_over_users() -> None:
     torch.manual_seed(0)
-    model = VAE(n_items=9, embedding_size=4, hidden_size=5, dropout=0.5)
+    model = VAE(items(9), embedding_size=4, hidden_size=5, dropout=0.5)
     torch.nn.init.normal_(model.rows.weight)
     torch.nn.init.normal_(model.logvar.weight)
     seen = {}
@@ -99,10 +104,10 @@ def test_kl_is_summed_over_latents_and_averaged_over_users() -> None:
 @pytest.mark.parametrize("dropout", [1.0, 1.5, -0.1])
 def test_impossible_dropouts_are_refused(dropout: float) -> None:
     with pytest.raises(ValueError, match=rf"vae: dropout must be in \[0, 1\), got {dropout}"):
-        VAE(3, 2, dropout=dropout)
+        VAE(items(3), 2, dropout=dropout)
 
 
 def test_a_hidden_layer_of_one_is_the_smallest() -> None:
-    assert VAE(3, 2, hidden_size=1).rows.embedding_dim == 1
+    assert VAE(items(3), 2, hidden_size=1).rows.embedding_dim == 1
     with pytest.raises(ValueError, match="vae: hidden_size must be at least 1, got 0"):
-        VAE(3, 2, hidden_size=0)
+        VAE(items(3), 2, hidden_size=0)

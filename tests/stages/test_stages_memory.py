@@ -16,7 +16,7 @@ from xrec.stages.memory import TRAINING_COPIES, available_memory, named_memory_e
 @pytest.mark.parametrize("size", [10**9, 10**18, 10**30])
 def test_a_layer_that_cannot_fit_is_never_allocated(size: int) -> None:
     node = {"embedding_size": size, "on": True, "user_encoder": {"hidden_size": 64, "dropout": 0.5}}
-    says = f"^model .*lower model.embedding_size={size}, model.user_encoder.hidden"
+    says = f"^model .*lower model.embedding_size={size}, model.components.user_encoder.hidden"
     with pytest.raises(SettingError, match=says), within_memory("model", node, TRAINING_COPIES):
         torch.nn.Linear(64, size)
 

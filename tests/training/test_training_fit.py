@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import signal
@@ -14,12 +15,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.toys import MONITOR, WEIGHTS, fit_data, histories, toy_composed, toy_settings, train
+from tests.toys import MONITOR, WEIGHTS, fit_data, fitted_composed, histories, toy_composed, toy_settings, train
+from xrec.losses.reconstruction import Bernoulli
 from xrec.losses.weights import LossError
+from xrec.models.composed import Composed
+from xrec.models.history import History
+from xrec.models.update import Update
 from xrec.rundir.directory import RunDirectory
 from xrec.rundir.saved import SavedRun
 from xrec.training.checkpoint import weights_digest
-from xrec.training.fit import fit
+from xrec.training.fit import Objective, fit
+from xrec.training.schedules import Staircase
 
 
 def digest(toy, folder: Path, **changes) -> str:
@@ -47,7 +53,7 @@ def test_training_moves_every_part(toy, tmp_path):
 
 def test_encoders_drop_and_draw_in_training_and_never_when_scoring(toy, tmp_path):
     model, drawn = toy_composed(toy, noise=0.0), []
-    encode, features = model.user_encoder.encode, model.item_encoder.features
+    encode, features = model.component("user_encoder").encode, model.item_encoder.features
 
     def watched_encode(history, presence, generator=None):
         drawn.append(("encode", generator is not None))
@@ -57,7 +63,7 @@ def test_encoders_drop_and_draw_in_training_and_never_when_scoring(toy, tmp_path
         drawn.append(("features", generator is not None))
         return features(generator)
 
-    model.user_encoder.encode, model.item_encoder.features = watched_encode, watched_features
+    model.component("user_encoder").encode, model.item_encoder.features = watched_encode, watched_features
     seen = []
 
     def validate(model):
@@ -87,9 +93,9 @@ def interrupt_at(step: int):
 @pytest.mark.parametrize("better", [1.0, -1.0], ids=["improving", "worsening"])
 def test_an_interrupted_run_ends_with_the_bits_of_an_undisturbed_one(toy, tmp_path, step, better):
     def validate(model):
-        return {MONITOR: better * float(model.prior.bias.detach().abs().sum())}
+        return {MONITOR: better * float(model.component("prior").bias.detach().abs().sum())}
 
-    run = partial(train, toy, validate=validate, epochs=4, decay=0.7)
+    run = partial(train, toy, validate=validate, epochs=4, learning_rate_schedule=Staircase(0.7, 4))
     with pytest.raises(InterruptedRunError):
         run(tmp_path / "a", log=interrupt_at(step))
     resumed, summary = run(tmp_path / "a")
@@ -190,9 +196,8 @@ def test_a_validation_that_is_nan_is_not_silent(toy, tmp_path):
 
 
 def test_a_nan_names_its_term_and_step(toy, tmp_path):
-    model = toy_composed(toy, noise=0.0, reconstruction=lambda scores, labels, weight: scores.sum(1) * math.nan)
     with pytest.raises(LossError, match=r"'reconstruction' is nan at step 0 \(epoch 1\)"):
-        train(toy, tmp_path, model=model)
+        train(toy, tmp_path, reconstruction=lambda scores, labels, weight: scores.sum(1) * math.nan)
 
 
 def test_an_exploding_term_names_its_term_and_step(toy, tmp_path):
@@ -222,19 +227,20 @@ def test_an_annealed_weight_grows_from_zero(toy, tmp_path):
 def test_a_learning_rate_scale_of_zero_freezes_its_group(toy, tmp_path):
     before = {n: p.clone() for n, p in toy_composed(toy, noise=0.0).named_parameters()}
     model, _ = train(toy, tmp_path, learning_rate_scale={"wide": 0.0}, epochs=1)
-    moved = {n.split(".")[0] for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    changed = (n.split(".") for n, p in model.named_parameters() if not torch.equal(p, before[n]))
+    moved = {place[1] if place[0] == "components" else place[0] for place in changed}
     assert moved == {"item_encoder", "attention", "user_encoder"}
 
 
 def test_an_unknown_parameter_group_lists_the_groups(toy, tmp_path):
-    with pytest.raises(ValueError, match="no parameter group .*'wid'.*groups are wide, neural, discriminator"):
+    with pytest.raises(ValueError, match="no parameter group .*'wid'.*groups are wide, neural$"):
         train(toy, tmp_path, learning_rate_scale={"wid": 0.0})
 
 
 def test_windows_past_the_training_periods_are_refused_before_training(toy, tmp_path):
-    settings = toy_settings(windows=[8])
+    settings, objective = toy_settings(windows=[8]), Objective(WEIGHTS, Bernoulli())
     with pytest.raises(ValueError, match="past the last training period 8"):
-        fit(toy_composed(toy), fit_data(toy, tmp_path), settings, WEIGHTS, {}, tmp_path, dict, print)
+        fit(toy_composed(toy), fit_data(toy, tmp_path), settings, objective, tmp_path, dict, print)
 
 
 def test_decay_multiplies_the_learning_rate_every_epoch(toy, tmp_path):
@@ -244,5 +250,105 @@ def test_decay_multiplies_the_learning_rate_every_epoch(toy, tmp_path):
         seen.append(weights_digest(model))
         return {MONITOR: float(len(seen))}
 
-    train(toy, tmp_path, validate=validate, epochs=2, decay=0.0)
+    train(toy, tmp_path, validate=validate, epochs=2, learning_rate_schedule=Staircase(0.0, 2))
     assert seen[0] == seen[1]
+
+
+class Shrinking(Composed):
+    """With an update of its own: it pulls the prior's level to 0, and no other step moves it."""
+
+    every, term = 1, None
+
+    def updates(self):
+        level = self.component("prior").level
+        step = Update("shrink", [level], lambda g: level.square(), self.term, self.every, 0.5, torch.optim.SGD)
+        return [*super().updates(), step]
+
+
+def levels(toy, tmp_path, monkeypatch, **changes) -> list[float]:
+    """The prior's level before each step and after the last."""
+    model, found = toy_composed(toy, noise=0.0), []
+    model.__class__ = Shrinking
+    for name in ("every", "term"):
+        monkeypatch.setattr(Shrinking, name, changes.pop(name, getattr(Shrinking, name)))
+    score = model.score
+    monkeypatch.setattr(model, "score", lambda *a: (found.append(float(model.component("prior").level)), score(*a))[1])
+    train(toy, tmp_path, model=model, epochs=1, learning_rate=0.1, **changes)
+    return found
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_an_update_is_a_step_of_its_own_with_its_own_optimiser_rate_and_rhythm(toy, tmp_path, monkeypatch, every):
+    rows = []
+    found = levels(toy, tmp_path, monkeypatch, every=every, log=rows.append)
+    wanted = -6.0
+    for step, level in enumerate(found[: len(rows) - 1]):  # seen after the update of the step
+        if step % every == 0:
+            wanted *= 1 - 2 * 0.1 * 0.5  # of SGD on the square
+        assert level == pytest.approx(wanted, rel=1e-5)
+    assert [row["step"] for row in rows if "shrink_loss" in row] == [s for s in range(len(rows) - 1) if s % every == 0]
+
+
+def test_an_update_rests_while_its_term_has_no_weight(toy, tmp_path, monkeypatch):
+    assert set(levels(toy, tmp_path, monkeypatch, term="kl", weights={**WEIGHTS, "kl": 0.0})) == {-6.0}
+
+
+def test_two_updates_of_one_name_are_refused(toy, tmp_path, monkeypatch):
+    model = toy_composed(toy)
+    twice = model.updates() * 2
+    monkeypatch.setattr(model, "updates", lambda: twice)
+    with pytest.raises(ValueError, match="update 'discriminator' of the model: the name is taken"):
+        train(toy, tmp_path, model=model)
+
+
+def test_a_schedule_scales_every_rate(toy, tmp_path):
+    before = dict(toy_composed(toy, noise=0.0).named_parameters())
+    after, _ = train(toy, tmp_path, learning_rate_schedule=lambda step, progress: 0.0, epochs=1)
+    assert all(torch.equal(p, before[n]) for n, p in after.named_parameters())
+
+
+def test_progress_goes_from_zero_to_one_over_all_epochs(toy, tmp_path):
+    seen = []
+    train(toy, tmp_path, epochs=3, learning_rate_schedule=lambda *at: (seen.append(at), 1.0)[1])
+    steps, shares = zip(*seen, strict=True)
+    assert list(steps) == list(range(len(seen)))
+    assert shares[0] == 0.0 and all(a < b < 1.0 for a, b in itertools.pairwise(shares))
+    assert {1 / 3, 2 / 3} <= set(shares)
+
+
+def half_gone(score, presence, labels, log_weight, generator):
+    """What the scores of the targets lose when the first half of the history goes; the mean over users."""
+    later = (torch.arange(presence.shape[1]) >= presence.shape[1] // 2) * presence
+    return ((score(None) - score(later.unsqueeze(1))).squeeze(1) * labels).sum(1).mean()
+
+
+def size(score, presence, labels, log_weight, generator):
+    return (score(None).squeeze(1).square() * torch.isfinite(log_weight)).mean()
+
+
+def test_loss_terms_are_handed_the_model_s_score(toy, tmp_path):
+    rows = []
+    terms = {"half_gone": half_gone, "size": size}
+    weights = {**WEIGHTS, "half_gone": 0.01, "size": 0.01}
+    model, _ = train(toy, tmp_path / "with", score_terms=terms, weights=weights, log=rows.append)
+    raw = [(row["loss/raw/half_gone"], row["loss/raw/size"]) for row in rows if "loss/raw/size" in row]
+    assert all(size > 0 and lost != 0 for lost, size in raw)
+    assert weights_digest(model) != weights_digest(train(toy, tmp_path / "without")[0])
+    off = train(toy, tmp_path / "off", score_terms=terms, weights={**weights, "half_gone": 0.0, "size": 0.0})[0]
+    assert weights_digest(off) == weights_digest(train(toy, tmp_path / "again")[0])
+
+
+def test_a_masked_score_in_training_uses_weights_from_before_the_window(toy, tmp_path):
+    model = fitted_composed(toy, tmp_path, user_encoder=False, item_encoder="embedding")
+    history = History.from_table(toy.histories(7), [3, 4])
+    context = model.training_context(history, torch.tensor([3, 4]), torch.Generator())
+    targets = torch.tensor([[1, 2], [0, 5]])
+    whole = model.score(context, None, targets)
+    masked = model.score(context, torch.ones(2, 1, history.item.shape[1]), targets)
+    torch.testing.assert_close(masked, whole, atol=2e-2, rtol=0)  # the window's table is kept in half precision
+
+
+def test_a_term_without_a_weight_is_refused(toy, tmp_path):
+    weights = {name: weight for name, weight in WEIGHTS.items() if name != "item_bias"}
+    with pytest.raises(LossError, match="loss term 'item_bias' has no weight: add loss.weights.item_bias"):
+        train(toy, tmp_path, weights=weights)

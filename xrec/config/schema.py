@@ -105,7 +105,8 @@ SCHEMA = Section(
         "loss": Section(
             {
                 "weights": MapOf(number(0)),
-                "anneal": MapOf(whole(0)),
+                "schedules": Entries("schedule"),
+                "terms": Entries("loss/terms"),
                 "reconstruction": Node("loss/reconstruction", optional=True),
                 "adversarial": Node("loss/adversarial", optional=True),
             },
@@ -120,8 +121,8 @@ SCHEMA = Section(
                 "epochs": whole(1),
                 "batch_size": whole(1, 1_000_000, _TOGETHER),
                 "learning_rate": number(0, open_low=True),
-                "decay": number(0, 1, open_low=True),
-                "learning_rate_scale": MapOf(number(0), ("wide", "neural", "discriminator")),
+                "learning_rate_schedule": Node("schedule"),
+                "learning_rate_scale": MapOf(number(0)),
                 "n_negatives": whole(1),
                 "max_pairs": whole(1, 1_000_000_000, _TOGETHER),
                 "patience": whole(0),
@@ -203,7 +204,7 @@ def _null(key: str) -> str:
 
 def _cross(config: Mapping[str, Any]) -> list[str]:
     """Rules between keys. Each stands aside when a key it reads is itself wrong."""
-    rules = (_stages, _explained, _namesakes, _anneal, _windows, objective_errors)
+    rules = (_stages, _explained, _namesakes, _schedules, _windows, objective_errors)
     return [error for rule in rules for error in rule(config)]
 
 
@@ -249,16 +250,16 @@ def _namesakes(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _anneal(config: Mapping[str, Any]) -> list[str]:
+def _schedules(config: Mapping[str, Any]) -> list[str]:
     loss = config.get("loss")
     if not isinstance(loss, Mapping):
         return []
-    weights, anneal = loss.get("weights"), loss.get("anneal")
-    if not isinstance(weights, Mapping) or not isinstance(anneal, Mapping):
+    weights, schedules = loss.get("weights"), loss.get("schedules")
+    if not isinstance(weights, Mapping) or not isinstance(schedules, Mapping):
         return []
     return [
-        f"loss.anneal.{name}: no loss.weights.{name}{did_you_mean(str(name), weights)} (weights: {listed(weights)})"
-        for name in anneal
+        f"loss.schedules.{name}: no loss.weights.{name}{did_you_mean(str(name), weights)} (weights: {listed(weights)})"
+        for name in schedules
         if name not in weights
     ]
 

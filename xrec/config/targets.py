@@ -14,8 +14,8 @@ from xrec.words import did_you_mean, listed
 
 #: arguments that the pipeline passes to the node of a section, beside what the config gives
 SUPPLIED: Mapping[str, Collection[str]] = {
-    "model": ("catalogue", "reconstruction"),
-    "baselines": ("catalogue", "reconstruction"),
+    "model": ("catalogue",),
+    "baselines": ("catalogue",),
 }
 
 
@@ -97,8 +97,9 @@ def capabilities_of(cfg: Any) -> set[str]:
     declared = getattr(target, "capabilities", None)
     if declared is not None:
         return {name for name in CAPABILITIES if getattr(declared, name, False)}
-    attention = node.get("attention") is not None  # a composed model can what its parts can
-    additive = attention or _on(node, "linear_path") or _on(node, "repeat_features")
+    components = node.get("components", {})
+    attention = "attention" in components  # a composed model can what its parts can
+    additive = attention or "linear" in components or "repeat" in components
     there = {"attention": attention, "additive": additive}
     return {"gradients", "fractional_presence", "likelihood", "trainable", *(n for n, on in there.items() if on)}
 
@@ -106,10 +107,6 @@ def capabilities_of(cfg: Any) -> set[str]:
 def _requires(node: object) -> list[str]:
     needed = node.get("requires") if isinstance(node, Mapping) else None
     return [str(n) for n in needed] if isinstance(needed, list) else []
-
-
-def _on(node: Mapping[str, Any], part: str) -> bool:
-    return bool(node.get(part, True))  # as in Composed, these parts are there unless switched off
 
 
 def _metadata(path: str) -> tuple[str, ...]:

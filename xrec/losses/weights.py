@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -20,6 +20,13 @@ def wanted_terms(weights: Mapping[str, float]) -> set[str]:
     return {name for name, weight in weights.items() if weight != 0}
 
 
+def check_terms(produced: Iterable[str], weights: Mapping[str, float]) -> None:
+    """Raises: LossError, when a term has no weight, or a weight other than 0 no term."""
+    names = set(produced)
+    if not wanted_terms(weights) <= names <= set(weights):
+        raise LossError(_mismatch(names, wanted_terms(weights), set(weights)))
+
+
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> tuple[Tensor, dict[str, float]]:
     """The total loss, and what to log: `loss/raw/<term>`, `loss/weighted/<term>`, `loss/off/<term>` = 1 for weight 0.
 
@@ -28,7 +35,7 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> t
     """
     wanted = wanted_terms(weights)
     if set(terms) != wanted:
-        raise LossError(_mismatch(set(terms), wanted))
+        raise LossError(_mismatch(set(terms), wanted, wanted))
     logged: dict[str, float] = {f"loss/off/{name}": 1.0 for name in sorted(set(weights) - wanted)}
     total: Tensor | None = None
     for name in sorted(terms):
@@ -45,10 +52,10 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> t
     return total, logged
 
 
-def _mismatch(produced: set[str], wanted: set[str]) -> str:
+def _mismatch(produced: set[str], wanted: set[str], known: set[str]) -> str:
     lines = [
         f"loss.weights.{name} has no term: the model produces {listed(sorted(produced))}{did_you_mean(name, produced)}"
         for name in sorted(wanted - produced)
     ]
-    lines += [f"loss term {name!r} has no weight: add loss.weights.{name}" for name in sorted(produced - wanted)]
+    lines += [f"loss term {name!r} has no weight: add loss.weights.{name}" for name in sorted(produced - known)]
     return "; ".join(lines)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xrec.errors import SettingError
 from xrec.models.history import History
+from xrec.models.update import Update
 from xrec.types import Cache, Dataset, Progress
 
 
@@ -42,10 +44,17 @@ class Capabilities:
 
 @dataclass
 class Context:
-    """What `prepare` computed for B histories; `tables` holds what may be reused for every masked copy."""
+    """What `prepare` computed for B histories.
+
+    tables: what may be reused for every masked copy, by name. kept: what a part of a model keeps for its later calls,
+    by the part. users [B]: ids, in training only. generator: there in training, when noise is drawn.
+    """
 
     history: History
     tables: dict[str, Tensor] = field(default_factory=dict)
+    kept: dict[object, Any] = field(default_factory=dict)
+    users: Tensor | None = None
+    generator: torch.Generator | None = None
 
     def presence(self, presence: Tensor | None) -> Tensor:
         """[B, M, L]: the given presence with padding kept at 0, or the history's own as M = 1."""
@@ -67,16 +76,20 @@ class FitData:
 class Recommender(nn.Module, ABC):
     """Scores every item of the catalogue for a history.
 
-    Closed-form parts are made by `fit` (cheap, cached, deterministic, and repeated when a saved model is loaded);
-    trained weights are the `state_dict`. Sources: see each model.
+    What is fitted or trained is the `state_dict`, but for closed-form tables, which `data.cache` keeps by content: a
+    saved model is loaded by `attach` and its state_dict, and nothing is fitted again. Sources: see each model.
     """
 
     capabilities: Capabilities
     n_items: int
 
-    @abstractmethod
+    def attach(self, data: FitData) -> None:
+        """Take from the data what is neither in the state_dict nor estimated (tables come by way of `data.cache`).
+        Before `fit`, and when a saved model is loaded."""
+
     def fit(self, data: FitData) -> None:
-        """Compute the closed-form parts from training periods only."""
+        """Compute what is fitted in closed form, from training periods only."""
+        self.attach(data)
 
     @abstractmethod
     def prepare(self, history: History) -> Context:
@@ -89,6 +102,32 @@ class Recommender(nn.Module, ABC):
         presence [B, M, L] in [0, 1] (None: the whole history, M = 1); targets [B, T] item ids (None: the whole
         catalogue, T = n_items). An empty history is legal and gives the model's prior.
         """
+
+    # for models with `capabilities.trainable`
+
+    term_names: tuple[str, ...] = ()
+
+    def training_context(self, history: History, users: Tensor, generator: torch.Generator) -> Context:
+        """`prepare` for training examples: users [B] are their ids; noise comes from the generator."""
+        context = self.prepare(history)
+        context.users, context.generator = users, generator
+        return context
+
+    def terms(self, context: Context, wanted: set[str]) -> dict[str, Tensor]:
+        """The model's own loss terms (`term_names`), unweighted scalars, those of `wanted` only; after `score` of the
+        same context."""
+        return {}
+
+    def updates(self) -> list[Update]:
+        """The alternating steps that the model owns."""
+        return []
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """All parameters but those of `updates`, by the name that scales their learning rate."""
+        owned = {id(p) for update in self.updates() for p in update.parameters}
+        return {"main": [p for p in self.parameters() if id(p) not in owned]}
+
+    # for models with the capability of the same name
 
     @property
     def component_names(self) -> tuple[str, ...]:

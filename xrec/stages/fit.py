@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ from omegaconf import OmegaConf
 
 from xrec.config.instantiate import instantiate
 from xrec.files import write_json
-from xrec.models.composed import Composed
 from xrec.models.recommender import Recommender
 from xrec.ranking.evaluate import RankingSettings, evaluate
+from xrec.stages.closed_form import RecordedTables
 from xrec.stages.memory import TRAINING_COPIES, within_memory
 from xrec.stages.run import Done, Run, by_length, score_users
 from xrec.training.checkpoint import CheckpointError, load_state, load_tensors, save_tensors, weights_digest
-from xrec.training.fit import TrainingSettings, fit
+from xrec.training.fit import Objective, TrainingSettings, fit
 from xrec.types import Metric
 
 MODEL_FILES = ["model.safetensors", "model.json"]
@@ -37,13 +38,10 @@ def build(run: Run, node: Any, path: str = "model", copies: int = 1) -> Recommen
     Raises:
         SettingError: they do not fit; or what the model refuses.
     """
-    arguments: dict[str, Any] = {"catalogue": run.dataset.catalogue}
-    if "user_encoder" in node or "item_encoder" in node:
-        arguments["reconstruction"] = instantiate(run.config.loss.reconstruction)
     # torch's layers draw from the global generator: seed it, and put it back
     with torch.random.fork_rng(devices=[]), within_memory(path, node, copies):
         torch.manual_seed(run.seed)
-        return instantiate(node, **arguments).to(run.device)
+        return instantiate(node, catalogue=run.dataset.catalogue).to(run.device)
 
 
 def fit_model(run: Run) -> tuple[Recommender, Done]:
@@ -51,17 +49,15 @@ def fit_model(run: Run) -> tuple[Recommender, Done]:
     model = build(run, run.config.model, copies=TRAINING_COPIES)
     monitored = Metric(str(run.config.get("training", {}).get("monitor")), "Best on validation", "higher", ".4f")
     rows = run.rows("fit", (*FIT_METRICS, monitored))
-    if isinstance(model, Composed):
-        settings = TrainingSettings(**OmegaConf.to_container(run.config.training))  # type: ignore[arg-type]
+    if model.capabilities.trainable:
         folder = run.store.path("checkpoint")
         run.store.trim_log(_epochs_done(folder))
-        weights, anneal = dict(run.config.loss.weights), dict(run.config.loss.anneal)
 
         def log(row: dict[str, float]) -> None:
             run.store.log(row)
             run.tracker.log(row)
 
-        reached = fit(model, run.fit_data(), settings, weights, anneal, folder, _validation(run), log)
+        reached = fit(model, run.fit_data(), _settings(run), _objective(run), folder, _validation(run), log)
         for name, value in reached.items():
             rows.add(name, value)
     else:
@@ -69,9 +65,27 @@ def fit_model(run: Run) -> tuple[Recommender, Done]:
     model.eval()
     save_tensors(run.store.path("model.safetensors"), model.state_dict())
     digest = weights_digest(model)
-    write_json(run.store.path("model.json"), _description(run, digest))
+    write_json(run.store.path("model.json"), _description(run, digest, _closed_form(run, model)))
     run.store.environment(weights_sha256=digest)
     return model, Done([rows], [*MODEL_FILES, "metrics.jsonl"])
+
+
+def _settings(run: Run) -> TrainingSettings:
+    plain = OmegaConf.to_container(run.config.training)
+    assert isinstance(plain, dict)
+    schedule = instantiate(run.config.training.learning_rate_schedule)
+    return TrainingSettings(**{**plain, "learning_rate_schedule": schedule})  # type: ignore[arg-type]
+
+
+def _objective(run: Run) -> Objective:
+    """What `loss` of the config says."""
+    loss = run.config.loss
+    return Objective(
+        weights=dict(loss.weights),
+        reconstruction=instantiate(loss.reconstruction),
+        schedules={str(name): instantiate(node) for name, node in (loss.get("schedules") or {}).items()},
+        score_terms={str(name): instantiate(node) for name, node in (loss.get("terms") or {}).items()},
+    )
 
 
 def load_model(run: Run) -> Recommender:
@@ -91,7 +105,7 @@ def load_model(run: Run) -> Recommender:
             "data and split settings"
         )
     model = build(run, OmegaConf.create(described["model"]))
-    model.fit(run.fit_data())
+    model.attach(replace(run.fit_data(), cache=RecordedTables(run.cache, described.get("closed_form", []))))
     load_state(model, load_tensors(source / "model.safetensors"), source / "model.safetensors")
     if weights_digest(model) != described["weights_sha256"]:
         raise CheckpointError(
@@ -101,11 +115,19 @@ def load_model(run: Run) -> Recommender:
     return model
 
 
-def _description(run: Run, digest: str) -> dict[str, Any]:
+def _closed_form(run: Run, model: Recommender) -> list[dict[str, Any]]:
+    """Name, key and sha256 of the tables that the model takes from the cache when it is loaded."""
+    record = RecordedTables(run.cache)
+    model.attach(replace(run.fit_data(), cache=record))
+    return record.tables
+
+
+def _description(run: Run, digest: str, closed_form: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "model": OmegaConf.to_container(run.config.model, resolve=True),
         "data_fingerprint": run.dataset.fingerprint,
         "weights_sha256": digest,
+        "closed_form": closed_form,
     }
 
 

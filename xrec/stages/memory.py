@@ -98,7 +98,7 @@ class _Allocations(TorchFunctionMode):
 
 
 def _sizes(path: str, node: Mapping[str, Any]) -> str:
-    """The largest whole numbers in a node: 'model.embedding_size=1000000000, model.user_encoder.hidden_size=128'."""
+    """The largest whole numbers in a node: 'model.embedding_size=1000000000, model.item_encoder.hidden_size=64'."""
     found = sorted(_whole_numbers(path, node), reverse=True)[:3]
     return ", ".join(f"{where}={size}" for size, where in found) or f"the sizes of {path}"
 

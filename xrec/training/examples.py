@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from xrec.errors import SettingError
-from xrec.models.composed import Batch
 from xrec.models.history import History
 from xrec.types import Dataset, HistoryTable, Ints, TargetTable, membership
 
@@ -28,6 +27,19 @@ class Window:
     table: HistoryTable
     targets: TargetTable
     users: Ints
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training examples of one window: histories, a sample of targets [B, T] with labels and log weights (see
+    `losses.reconstruction`), the users' ids [B], and the number of users a full batch has."""
+
+    history: History
+    users: torch.Tensor
+    targets: torch.Tensor
+    labels: torch.Tensor
+    log_weight: torch.Tensor
+    full_size: int
 
 
 def windows(dataset: Dataset, moments: list[int], horizon: int) -> list[Window]:

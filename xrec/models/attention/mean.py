@@ -6,11 +6,14 @@ from torch import Tensor, nn
 
 from xrec.models.attention.history_attention import AttentionTables, HistoryAttention, against
 from xrec.models.history import History
+from xrec.types import Catalogue
 
 
 class Mean(HistoryAttention):
-    def __init__(self, embedding_size: int, n_kinds: int) -> None:
-        super().__init__()
+    """v_j = V f_j, averaged over the history."""
+
+    def __init__(self, catalogue: Catalogue, embedding_size: int) -> None:
+        super().__init__(catalogue, embedding_size)
         self.value = nn.Linear(embedding_size, embedding_size, bias=False)
 
     def tables(self, history: History, features: Tensor, target_features: Tensor) -> AttentionTables:

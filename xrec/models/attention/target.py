@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from xrec.errors import SettingError
 from xrec.models.attention.history_attention import AttentionTables, HistoryAttention, against
 from xrec.models.history import History
+from xrec.types import Catalogue
 
 
 class Target(HistoryAttention):
@@ -23,17 +24,20 @@ class Target(HistoryAttention):
     """
 
     def __init__(
-        self, embedding_size: int, n_kinds: int, normaliser: Literal["sigmoid", "softmax"] = "sigmoid"
+        self, catalogue: Catalogue, embedding_size: int, normaliser: Literal["sigmoid", "softmax"] = "sigmoid"
     ) -> None:
-        super().__init__()
+        super().__init__(catalogue, embedding_size)
         if normaliser not in ("sigmoid", "softmax"):
-            raise SettingError(f"model.attention.normaliser must be 'sigmoid' or 'softmax', got {normaliser!r}")
+            raise SettingError(
+                f"model.components.attention.normaliser must be 'sigmoid' or 'softmax', got {normaliser!r}"
+            )
         self.normaliser = normaliser
+        self.linear = normaliser == "sigmoid"
         self.query = nn.Linear(embedding_size, embedding_size, bias=False)
         self.key = nn.Linear(embedding_size, embedding_size, bias=False)
         self.value = nn.Linear(embedding_size, embedding_size, bias=False)
         self.decay = nn.Parameter(torch.tensor(0.5))
-        self.kind_bias = nn.Parameter(torch.zeros(n_kinds))
+        self.kind_bias = nn.Parameter(torch.zeros(len(catalogue.event_kinds)))
         self.bias = nn.Parameter(torch.tensor(-1.0))
 
     def tables(self, history: History, features: Tensor, target_features: Tensor) -> AttentionTables:

@@ -43,7 +43,7 @@ class EASE(AdditiveRecommender):
         self.regularization = regularization
         self.weights: Tensor
 
-    def fit(self, data: FitData) -> None:
+    def attach(self, data: FitData) -> None:
         weights = fitted_weights(data, self.regularization, data.dataset.train_end + 1)
         self.register_buffer("weights", weights, persistent=False)
 

@@ -34,13 +34,13 @@ class PersonalFrequency(AdditiveRecommender):
         self._dataset: Dataset | None = None
         self._backfill: dict[int, Tensor] = {}
 
-    def fit(self, data: FitData) -> None:
+    def attach(self, data: FitData) -> None:
         self._dataset, self._backfill = data.dataset, {}
 
     def prior(self, context: Context, targets: Tensor | None) -> Tensor:
         moment = context.history.moment
         if moment not in self._backfill:
-            assert self._dataset is not None, "fit comes first"
+            assert self._dataset is not None, "attach comes first"
             until = self._dataset.others_until(moment)
             recent = self._dataset.targets(until - self.backfill_periods, until - 1)
             counts = np.bincount(recent.item, minlength=self.n_items)

@@ -27,12 +27,13 @@ class Popularity(AdditiveRecommender):
         self.n_items = catalogue.n_items
         self.periods = periods
         self.counts: Tensor
+        self.register_buffer("counts", torch.zeros(catalogue.n_items))
 
     def fit(self, data: FitData) -> None:
         end = data.dataset.train_end
         targets = data.dataset.targets(0 if self.periods is None else end - self.periods + 1, end)
         counts = np.bincount(targets.item, minlength=self.n_items).astype(np.float32)
-        self.register_buffer("counts", torch.from_numpy(counts).to(data.device))
+        self.counts = torch.from_numpy(counts).to(data.device)
 
     def prior(self, context: Context, targets: Tensor | None) -> Tensor:
         return self.counts.unsqueeze(0) if targets is None else self.counts[targets]

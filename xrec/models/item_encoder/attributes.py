@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from xrec.errors import SettingError
-from xrec.models.item_encoder.item_encoder import AttributeCodes, AttributeSum, ItemEncoder
+from xrec.models.item_encoder.attribute_codes import AttributeCodes, AttributeSum
+from xrec.models.item_encoder.item_encoder import ItemEncoder
 from xrec.types import Catalogue
 
 

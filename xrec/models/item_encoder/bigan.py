@@ -13,7 +13,10 @@ from torch.nn import functional
 
 from xrec.errors import SettingError
 from xrec.losses.adversarial import AdversarialLoss
-from xrec.models.item_encoder.item_encoder import AttributeCodes, AttributeSum, ItemEncoder, forget_cold
+from xrec.models.item_encoder.attribute_codes import AttributeCodes, AttributeSum
+from xrec.models.item_encoder.item_encoder import ItemEncoder, forget_cold
+from xrec.models.recommender import Context
+from xrec.models.update import Update
 from xrec.types import Catalogue
 
 
@@ -26,11 +29,13 @@ class BiGAN(ItemEncoder):
         latent_size, hidden_size: of E, G and D.
         batch_size: items per adversarial step.
         free_dropout: probability that an item's free row is dropped in a training step.
+        discriminator_learning_rate_scale: times the training's learning rate.
     Raises:
         SettingError: no item attributes, a size below 1, or a probability outside [0, 1).
     """
 
     cold_items = True
+    term_names = ("adversarial", "item_reconstruction")
 
     def __init__(
         self,
@@ -41,10 +46,15 @@ class BiGAN(ItemEncoder):
         hidden_size: int = 64,
         batch_size: int = 512,
         free_dropout: float = 0.3,
+        discriminator_learning_rate_scale: float = 0.2,
     ) -> None:
         super().__init__()
         if not 0 <= free_dropout < 1:
             raise SettingError(f"bigan: free_dropout must be in [0, 1), got {free_dropout}")
+        if discriminator_learning_rate_scale <= 0:
+            raise SettingError(
+                f"bigan: discriminator_learning_rate_scale must be above 0, got {discriminator_learning_rate_scale}"
+            )
         for name, size in (("latent_size", latent_size), ("hidden_size", hidden_size), ("batch_size", batch_size)):
             if size < 1:
                 raise SettingError(f"bigan: {name} must be at least 1, got {size}")
@@ -52,6 +62,7 @@ class BiGAN(ItemEncoder):
         self.codes.require_some("bigan")
         self.fields = [_Number() if numeric else _Shares() for numeric in self.codes.numeric]
         self.adversarial = adversarial
+        self.discriminator_learning_rate_scale = discriminator_learning_rate_scale
         self.latent_size, self.batch_size, self.free_dropout = latent_size, batch_size, free_dropout
         self.encoder_first = AttributeSum(self.codes.n_columns, hidden_size)
         self.encoder_second = nn.Linear(hidden_size, latent_size)
@@ -95,11 +106,11 @@ class BiGAN(ItemEncoder):
         latents = torch.randn(self.batch_size, self.latent_size, generator=generator, device=device)
         return self.codes.columns[rows], self.codes.weights[rows], latents
 
-    def terms(self, wanted: set[str], generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, context: Context, wanted: set[str]) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = {}
-        if not wanted & {"adversarial", "item_reconstruction"}:
+        if context.generator is None or not wanted & set(self.term_names):
             return terms
-        columns, weights, latents = self._draw(generator)
+        columns, weights, latents = self._draw(context.generator)
         encoded = self.encode(columns, weights)
         if "adversarial" in wanted:
             real = self.discriminator.on_items(columns, weights, encoded)
@@ -110,6 +121,12 @@ class BiGAN(ItemEncoder):
             losses = [field.loss(lg, columns[:, at] - start, weights[:, at]) for field, lg, at, start in parts]
             terms["item_reconstruction"] = torch.stack(losses).mean()
         return terms
+
+    def updates(self) -> list[Update]:
+        """The discriminator's step, as long as the adversarial term has a weight."""
+        parameters = list(self.discriminator.parameters())
+        scale = self.discriminator_learning_rate_scale
+        return [Update("discriminator", parameters, self.discriminator_loss, "adversarial", learning_rate_scale=scale)]
 
     def discriminator_loss(self, generator: torch.Generator) -> Tensor:
         columns, weights, latents = self._draw(generator)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import math
+from abc import abstractmethod
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from xrec.models.component import Component, target_features
 from xrec.models.history import History
+from xrec.models.recommender import Context
+from xrec.types import Catalogue
 
 
 @dataclass(frozen=True)
@@ -19,8 +23,25 @@ class Encoded:
     terms: dict[str, Tensor] = field(default_factory=dict)
 
 
-class UserEncoder(nn.Module, ABC):
+class UserEncoder(Component):
+    """score = <z_u, f_i> / sqrt(d), with the item encoder's features f."""
+
+    uses_features = True
+
+    def __init__(self, catalogue: Catalogue, embedding_size: int) -> None:
+        super().__init__()
+        self.scale = 1.0 / math.sqrt(embedding_size)
+
     @abstractmethod
     def encode(self, history: History, presence: Tensor, generator: torch.Generator | None = None) -> Encoded:
         """Latents for presence [B, M, L]. With a `generator` (training) the posterior is sampled and terms are
         returned; without one z is its mean."""
+
+    def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
+        encoded = self.encode(context.history, context.presence(presence), context.generator)
+        if presence is None:
+            context.kept[self] = encoded.terms
+        return encoded.z @ target_features(context, targets).transpose(-1, -2) * self.scale
+
+    def terms(self, context: Context, wanted: set[str]) -> dict[str, Tensor]:
+        return {name: term for name, term in context.kept.get(self, {}).items() if name in wanted}

@@ -10,6 +10,7 @@ from xrec.errors import SettingError
 from xrec.losses.variational import kl_divergence, reparameterize
 from xrec.models.history import History
 from xrec.models.user_encoder.user_encoder import Encoded, UserEncoder
+from xrec.types import Catalogue
 
 
 class VAE(UserEncoder):
@@ -24,14 +25,16 @@ class VAE(UserEncoder):
         dropout: share of the history dropped in training, per item.
     """
 
-    def __init__(self, n_items: int, embedding_size: int, hidden_size: int = 128, dropout: float = 0.5) -> None:
-        super().__init__()
+    term_names = ("kl",)
+
+    def __init__(self, catalogue: Catalogue, embedding_size: int, hidden_size: int = 128, dropout: float = 0.5) -> None:
+        super().__init__(catalogue, embedding_size)
         if not 0 <= dropout < 1:
             raise SettingError(f"vae: dropout must be in [0, 1), got {dropout}")
         if hidden_size < 1:
             raise SettingError(f"vae: hidden_size must be at least 1, got {hidden_size}")
         self.dropout = dropout
-        self.rows = nn.Embedding(n_items, hidden_size)
+        self.rows = nn.Embedding(catalogue.n_items, hidden_size)
         self.bias = nn.Parameter(torch.zeros(hidden_size))
         self.mu = nn.Linear(hidden_size, embedding_size)
         self.logvar = nn.Linear(hidden_size, embedding_size)

@@ -1,0 +1,30 @@
+"""Loss terms that need the whole score, of masked histories too: they are handed the model's score as a callable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class ScoreTerm(Protocol):
+    """A node `loss.terms.<name>` of the config, weighted by `loss.weights.<name>`."""
+
+    def __call__(
+        self,
+        score: Callable[[Tensor | None], Tensor],
+        presence: Tensor,
+        labels: Tensor,
+        log_weight: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """An unweighted scalar, the mean over the users of the batch.
+
+        Args:
+            score: presence [B, M, L] -> scores [B, M, T] of the batch's sampled targets, differentiable; None: of the
+                whole history, M = 1, already there.
+            presence: [B, L] of the whole history. labels [B, T] and log_weight [B, T] as in `losses.reconstruction`.
+        """
+        ...

@@ -1,0 +1,88 @@
+"""The seam inside the composed model: a component is one summand of the score."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from xrec.models.recommender import Capabilities, Context, FitData
+from xrec.models.update import Update
+
+
+class Learner(nn.Module):
+    """What components and item encoders have in common: how they come by their numbers.
+
+    term_names: of its own loss terms. group: the parameter group whose rate `training.learning_rate_scale` scales.
+    """
+
+    term_names: tuple[str, ...] = ()
+    group: str = "neural"
+
+    def attach(self, data: FitData) -> None:
+        """Take from the data what is neither in the state_dict nor estimated: closed-form tables, by way of
+        `data.cache`, which keeps them by content and builds those that are missing. Before `fit`, and when a saved
+        model is loaded."""
+
+    def fit(self, data: FitData) -> None:
+        """Estimate in closed form, from training periods only, what is then part of the state_dict."""
+
+    def terms(self, context: Context, wanted: set[str]) -> dict[str, Tensor]:
+        """Its own loss terms, unweighted scalars, those of `wanted` only; after `score` of the same context."""
+        return {}
+
+    def updates(self) -> list[Update]:
+        """The alternating steps that it owns."""
+        return []
+
+
+class Component(Learner, ABC):
+    """One summand of the score. Made from (catalogue, embedding_size) and its own settings.
+
+    `context.tables` holds what components share: 'features' [I, d] of the item encoder, 'statistics' [I, S] of the
+    items just before the history's moment. What a component keeps there for later calls begins with its own name.
+
+    capabilities: `attention`, `additive` and `layers` mean the methods below. linear: the score is exactly
+    presence @ contributions, so that one table serves every masked copy.
+    uses_features: it needs the item encoder's features.
+    """
+
+    capabilities: Capabilities = Capabilities(gradients=True, fractional_presence=True)
+    linear: bool = False
+    uses_features: bool = False
+
+    @abstractmethod
+    def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
+        """[B, M, T], or what broadcasts to it. presence [B, M, L] (None: the whole history, M = 1); targets [B, T]
+        (None: the whole catalogue). Fractional presence is legal, and so is an empty history; masked must equal
+        removed. In training `context.generator` is there, and `context.users`."""
+
+    def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
+        """Summands [B, L, T] of the whole history's score, for `capabilities.additive`.
+
+        Raises:
+            TypeError: it is not additive.
+        """
+        raise TypeError(f"{type(self).__name__} is not additive over history items")
+
+    def attention_weights(self, context: Context, targets: Tensor | None = None) -> Tensor:
+        """Attention weight [B, L, T] of each history item, for `capabilities.attention`.
+
+        Raises:
+            TypeError: it has no attention.
+        """
+        raise TypeError(f"{type(self).__name__} has no attention over the history")
+
+    def attention_layers(self, context: Context, targets: Tensor | None = None) -> list[Tensor]:
+        """Attention of history items on history items, [B, L, L] per layer, for `capabilities.layers`.
+
+        Raises:
+            TypeError: it has no layers.
+        """
+        raise TypeError(f"{type(self).__name__} has no layers of attention")
+
+
+def target_features(context: Context, targets: Tensor | None) -> Tensor:
+    """Item features of the targets: [I, d] of the whole catalogue, or [B, T, d]."""
+    features = context.tables["features"]
+    return features if targets is None else features[targets]

@@ -1,0 +1,1 @@
+"""The wide components of the composed model, one file each. All exactly additive over history items."""

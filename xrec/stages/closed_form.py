@@ -1,0 +1,58 @@
+"""Closed-form tables of a model, which the cache keeps: what a run's record says of them, and whether they still match.
+
+They are too large to be copied into every run (items x items), and are made from data and settings alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xrec.files import file_digest
+from xrec.training.checkpoint import CheckpointError
+from xrec.types import Cache
+
+
+class RecordedTables:
+    """A cache that notes what it hands out: `tables`, each with name, key and the sha256 of its content.
+
+    Args:
+        expected: what a saved run says of its tables; None: anything goes.
+    """
+
+    def __init__(self, cache: Cache, expected: Sequence[Mapping[str, Any]] | None = None) -> None:
+        self.cache, self.tables = cache, []
+        self._expected = None if expected is None else {_identity(t["name"], t["key"]): t["sha256"] for t in expected}
+
+    def array(self, name: str, key: dict[str, Any], build: Callable[[], np.ndarray]) -> np.ndarray:
+        """The array of the cache; one that is missing there is built again.
+
+        Raises:
+            CheckpointError: it is not the one that the run was fitted with.
+        """
+        found = self.cache.array(name, key, build)
+        digest = _content(found)
+        if self._expected is not None and self._expected.get(_identity(name, key)) != digest:
+            where = f" ({found.filename})" if isinstance(found, np.memmap) else ""
+            raise CheckpointError(
+                f"the closed-form table {name!r} in the cache{where} is not the one that this run was fitted with: "
+                "it was altered, or built on another machine; delete it and try again, or fit anew"
+            )
+        self.tables.append({"name": name, "key": key, "sha256": digest})
+        return found
+
+
+def _identity(name: str, key: Mapping[str, Any]) -> tuple[str, str]:
+    return name, repr(sorted(key.items()))
+
+
+def _content(array: np.ndarray) -> str:
+    """sha256 of an array; of the file of one that is memory-mapped, which is read past without being held."""
+    if isinstance(array, np.memmap) and array.filename is not None:
+        return file_digest(Path(array.filename))
+    header = f"{array.dtype.str}{array.shape}".encode()
+    return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
