@@ -15,8 +15,10 @@ import torch
 from scipy import sparse
 from scipy.linalg import get_lapack_funcs
 from torch import Tensor
+from torch.nn import functional
 
 from xrec.errors import SettingError
+from xrec.models.recommender import FitData
 from xrec.types import HistoryTable
 
 
@@ -83,3 +85,27 @@ def ease_weights(table: HistoryTable, n_items: int, regularization: float) -> Te
     weights.div_(torch.from_numpy(-diagonal.astype(np.float32)))
     weights.fill_diagonal_(0.0)
     return weights
+
+
+def fitted_weights(data: FitData, regularization: float, moment: int) -> Tensor:
+    """B [I, I] fitted on the histories at `moment`; cached, and memory-mapped when it is."""
+    dataset = data.dataset
+    key = {"data": dataset.fingerprint, "regularization": regularization, "before": moment}
+
+    def solve():
+        table = dataset.histories(moment)
+        return ease_weights(table, dataset.catalogue.n_items, regularization).numpy()
+
+    return torch.from_numpy(data.cache.array("ease", key, solve)).to(data.device)
+
+
+def gathered(weights: Tensor, items: Tensor, targets: Tensor | None) -> Tensor:
+    """weights [I, I] at rows items [B, L] and columns targets [B, T] -> [B, L, T] (None: all columns)."""
+    return weights[items] if targets is None else weights[items.unsqueeze(-1), targets.unsqueeze(1)]
+
+
+def summed_rows(weights: Tensor, items: Tensor, amounts: Tensor) -> Tensor:
+    """sum_j amounts[b, j] * weights[items[b, j]] -> [B, I], without gathering the rows."""
+    if items.shape[1] == 0:  # embedding_bag refuses bags without a column
+        return weights.new_zeros(len(items), weights.shape[1])
+    return functional.embedding_bag(items, weights, mode="sum", per_sample_weights=amounts)

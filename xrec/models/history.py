@@ -78,3 +78,10 @@ class History:
 
 
 CHANNELS = ("item", "age", "first_age", "strength", "n_periods", "kind", "positive", "decayed", "presence")
+
+
+def at_own_item(item: Tensor, value: Tensor, targets: Tensor | None, n_items: int) -> Tensor:
+    """[B, L, T] holding value [B, L] where the target is the history item itself, 0 elsewhere."""
+    if targets is not None:
+        return value.unsqueeze(-1) * (item.unsqueeze(-1) == targets.unsqueeze(1))
+    return value.new_zeros(*item.shape, n_items).scatter_(2, item.unsqueeze(-1), value.unsqueeze(-1))

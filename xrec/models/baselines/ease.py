@@ -3,31 +3,12 @@ event of a kind that is to be predicted (seen, not bought) are no part of either
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from xrec.errors import SettingError
-from xrec.models.closed_form import ease_weights
+from xrec.models.closed_form import fitted_weights, gathered, summed_rows
 from xrec.models.recommender import AdditiveRecommender, Context, FitData
 from xrec.types import Catalogue
-
-
-def fitted_weights(data: FitData, regularization: float, moment: int) -> Tensor:
-    """B [I, I] fitted on the histories at `moment`; cached, and memory-mapped when it is."""
-    dataset = data.dataset
-    key = {"data": dataset.fingerprint, "regularization": regularization, "before": moment}
-
-    def solve():
-        table = dataset.histories(moment)
-        return ease_weights(table, dataset.catalogue.n_items, regularization).numpy()
-
-    return torch.from_numpy(data.cache.array("ease", key, solve)).to(data.device)
-
-
-def gathered(weights: Tensor, items: Tensor, targets: Tensor | None) -> Tensor:
-    """weights [I, I] at rows items [B, L] and columns targets [B, T] -> [B, L, T] (None: all columns)."""
-    return weights[items] if targets is None else weights[items.unsqueeze(-1), targets.unsqueeze(1)]
 
 
 class EASE(AdditiveRecommender):
@@ -60,10 +41,3 @@ class EASE(AdditiveRecommender):
             history = context.history
             return summed_rows(self.weights, history.item, history.presence * history.positive).unsqueeze(1)
         return super().score(context, presence, targets)
-
-
-def summed_rows(weights: Tensor, items: Tensor, amounts: Tensor) -> Tensor:
-    """sum_j amounts[b, j] * weights[items[b, j]] -> [B, I], without gathering the rows."""
-    if items.shape[1] == 0:  # embedding_bag refuses bags without a column
-        return weights.new_zeros(len(items), weights.shape[1])
-    return functional.embedding_bag(items, weights, mode="sum", per_sample_weights=amounts)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from xrec.errors import SettingError
+from xrec.models.history import at_own_item
 from xrec.models.recommender import AdditiveRecommender, Context, FitData
 from xrec.types import HALF_LIVES, Catalogue, Dataset
 
@@ -55,10 +56,3 @@ class PersonalFrequency(AdditiveRecommender):
         history = context.history
         value = history.decayed[..., self.channel] * history.positive
         return at_own_item(history.item, value, targets, self.n_items)
-
-
-def at_own_item(item: Tensor, value: Tensor, targets: Tensor | None, n_items: int) -> Tensor:
-    """[B, L, T] holding value [B, L] where the target is the history item itself, 0 elsewhere."""
-    if targets is not None:
-        return value.unsqueeze(-1) * (item.unsqueeze(-1) == targets.unsqueeze(1))
-    return value.new_zeros(*item.shape, n_items).scatter_(2, item.unsqueeze(-1), value.unsqueeze(-1))

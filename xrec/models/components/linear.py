@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from xrec.errors import SettingError
-from xrec.models.baselines.ease import fitted_weights, gathered, summed_rows
-from xrec.models.closed_form import Ease, dense_histories, in_user_space
+from xrec.models.closed_form import Ease, dense_histories, fitted_weights, gathered, in_user_space, summed_rows
 from xrec.models.component import Component
 from xrec.models.history import History
 from xrec.models.recommender import Capabilities, Context, FitData

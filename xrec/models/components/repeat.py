@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xrec.models.baselines.personal_frequency import at_own_item
 from xrec.models.component import Component
-from xrec.models.history import History
+from xrec.models.history import History, at_own_item
 from xrec.models.item_statistics import N_STATISTICS
 from xrec.models.recommender import Capabilities, Context, FitData
 from xrec.types import HALF_LIVES, Catalogue
