@@ -42,7 +42,8 @@ def applicable(override: str) -> list[str]:
     """Few explainers, but every one of them for the models that stand alone."""
     if override.startswith(("explainer=", "model=")):
         return []
-    return ["explainer=[random,leave_one_out,attention,additive]"]
+    able = "additive" if override == "model/attention=none" else "attention,additive"
+    return [f"explainer=[random,leave_one_out,{able}]"]
 
 
 @pytest.mark.parametrize("override", [*options(), *SWITCHES])
