@@ -9,6 +9,8 @@ from torch.nn.functional import softplus
 
 
 class AdversarialLoss(Protocol):
+    """real, fake [N]: logits of the discriminator; scalars."""
+
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor: ...
     def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor: ...
 

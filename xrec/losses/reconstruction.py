@@ -14,6 +14,8 @@ from torch.nn.functional import softplus
 
 
 class ReconstructionLoss(Protocol):
+    """scores, labels, log_weight [B, T] -> loss per user [B]."""
+
     def __call__(self, scores: Tensor, labels: Tensor, log_weight: Tensor) -> Tensor: ...
 
 

@@ -13,6 +13,8 @@ from xrec.errors import SettingError
 
 
 class Schedule(Protocol):
+    """(step, progress) -> factor."""
+
     def __call__(self, step: int, progress: float) -> float: ...
 
 

@@ -80,8 +80,8 @@ class HistoryAttention(Component):
         kept = context.kept.get(self) if targets is None else None
         if isinstance(kept, AttentionTables):
             return kept
-        features = context.tables["features"]
-        tables = self.tables(context.history, features[context.history.item], target_features(context, targets))
+        features, wanted = context.tables["features"], target_features(context, targets)
+        tables = self.tables(context.history, features[context.history.item], wanted)
         if targets is None and tables.normalised:
             context.kept[self] = tables
         return tables

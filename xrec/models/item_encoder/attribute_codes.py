@@ -61,6 +61,7 @@ class AttributeSum(nn.Module):
         nn.init.normal_(self.rows.weight, std=0.1)
 
     def forward(self, columns: Tensor, weights: Tensor) -> Tensor:
+        """columns, weights [..., M] -> [..., width]"""
         return (self.rows(columns) * weights.unsqueeze(-1)).sum(-2) + self.bias
 
     def dense(self, shares: Tensor) -> Tensor:

@@ -129,6 +129,7 @@ class BiGAN(ItemEncoder):
         return [Update("discriminator", parameters, self.discriminator_loss, "adversarial", learning_rate_scale=scale)]
 
     def discriminator_loss(self, generator: torch.Generator) -> Tensor:
+        """Of a batch of items and one of draws from the prior, in nats; moves the discriminator only."""
         columns, weights, latents = self._draw(generator)
         with torch.no_grad():
             encoded, shares = self.encode(columns, weights), self.generate(latents)
