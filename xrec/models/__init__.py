@@ -1,1 +1,1 @@
-"""Recommenders behind one seam (`recommender.py`): the composed model and its parts, and the baselines."""
+"""Recommenders behind one seam (`recommender.py`): the composed model, its components and encoders, and the baselines."""
