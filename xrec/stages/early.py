@@ -9,15 +9,13 @@ from omegaconf import DictConfig
 
 from xrec.config.instantiate import instantiate
 from xrec.errors import RunError
+from xrec.plan import PLAN
 from xrec.stages.cases import check_cases
 from xrec.stages.fit import build
 from xrec.stages.memory import TRAINING_COPIES
 from xrec.stages.rank import check_groups
 from xrec.stages.run import Run
 from xrec.tracking.tracker import Tracker
-
-#: nodes that are built without data, by the stage that uses them
-_PARTS = {"explain": ("masker", "players", "explainer"), "fidelity": ("masker", "players", "fidelity")}
 
 
 def refuse_early(config: DictConfig) -> None:
@@ -33,7 +31,7 @@ def refuse_early(config: DictConfig) -> None:
     tracker.check()
     instantiate(config.data.source)
     instantiate(config.split)
-    for node in dict.fromkeys(name for stage in config.stages for name in _PARTS.get(stage, ())):
+    for node in dict.fromkeys(name for stage in PLAN if stage.name in config.stages for name in stage.nodes):
         _build(config.get(node) or {})
 
 

@@ -14,8 +14,9 @@ from xrec.config.instantiate import instantiate
 from xrec.files import write_json
 from xrec.models.composed import Composed
 from xrec.models.recommender import Recommender
+from xrec.plan import LOG
 from xrec.ranking.evaluate import RankingSettings, evaluate
-from xrec.stages.memory import TRAINING_COPIES, within_memory
+from xrec.stages.memory import within_memory
 from xrec.stages.run import Done, Run, by_length, score_users
 from xrec.training.checkpoint import CheckpointError, load_state, load_tensors, save_tensors, weights_digest
 from xrec.training.fit import TrainingSettings, fit
@@ -46,9 +47,8 @@ def build(run: Run, node: Any, path: str = "model", copies: int = 1) -> Recommen
         return instantiate(node, **arguments).to(run.device)
 
 
-def fit_model(run: Run) -> tuple[Recommender, Done]:
+def fit_model(run: Run, model: Recommender) -> Done:
     """Fit, and write model.safetensors and model.json."""
-    model = build(run, run.config.model, copies=TRAINING_COPIES)
     monitored = Metric(str(run.config.get("training", {}).get("monitor")), "Best on validation", "higher", ".4f")
     rows = run.rows("fit", (*FIT_METRICS, monitored))
     if isinstance(model, Composed):
@@ -71,7 +71,7 @@ def fit_model(run: Run) -> tuple[Recommender, Done]:
     digest = weights_digest(model)
     write_json(run.store.path("model.json"), _description(run, digest))
     run.store.environment(weights_sha256=digest)
-    return model, Done([rows], [*MODEL_FILES, "metrics.jsonl"])
+    return Done([rows], [*MODEL_FILES, LOG])
 
 
 def load_model(run: Run) -> Recommender:
