@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from xrec.data.clean import Cleaning
 from xrec.data.interactions import SplitInteractions
 from xrec.errors import RunError
 from xrec.files import DiskError
+from xrec.memory import TRAINING_COPIES, named_memory_errors
 from xrec.models.recommender import Recommender
 from xrec.plan import CONFIG, PLAN, STAGES, Stage
 from xrec.report.run_tables import RunTables
@@ -34,14 +35,13 @@ from xrec.stages.fidelity import fidelity
 from xrec.stages.fit import build as build_model
 from xrec.stages.fit import fit_model, load_model
 from xrec.stages.inherit import check_source, inherit, inherit_settings, refuse_other_data
-from xrec.stages.memory import TRAINING_COPIES, named_memory_errors
 from xrec.stages.rank import rank
 from xrec.stages.report import objectives, report, show
 from xrec.stages.run import Done, Run
 
 log = logging.getLogger(__name__)
 #: what each stage does with the model, which is handed to fit unfitted
-WORK: Mapping[str, Callable[[Run, Recommender], Done]] = {
+WORK: dict[str, Callable[[Run, Recommender], Done]] = {
     "fit": fit_model,
     "rank": rank,
     "explain": explain,

@@ -40,8 +40,8 @@ PLAN = (
         "lower cases.chunk_size and cases.mask_chunk, or the budget of the explainers",
         builds_on=("fit",),
         needs="fit",
-        settings=("cases", "masker", "players"),
-        nodes=("masker", "players", "explainer"),
+        settings=("cases", "masker", "players", "output"),
+        nodes=("masker", "players", "output", "explainer"),
         unfinished=("shards",),
     ),
     Stage(
@@ -49,7 +49,7 @@ PLAN = (
         "lower cases.chunk_size and cases.mask_chunk",
         builds_on=("fit", "explain"),
         needs="explain",
-        nodes=("masker", "players", "fidelity"),
+        nodes=("masker", "players", "output", "fidelity"),
     ),
     Stage(
         "report",

@@ -25,4 +25,12 @@ class Tree:
         self.leaf, self.payload, self.name = leaf, payload, name
 
 
+class Fractional:
+    requires = ("fractional_presence",)
+
+
+class Mistaken:
+    requires = ("gradient",)
+
+
 system = os.system

@@ -51,7 +51,7 @@ def test_refused_before_any_data_is_read(
 def test_refused_before_anything_is_fitted(
     override: str, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "fit_model", lambda *_: pytest.fail("the fit began"))
+    monkeypatch.setitem(pipeline.WORK, "fit", lambda *_: pytest.fail("the fit began"))
     with pytest.raises(UserError, match=BEFORE_THE_FIT[override]):
         pipeline.run(configured(override), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -97,6 +97,6 @@ def test_running_out_of_memory_in_a_stage_says_what_to_lower(
     def explain(*_: object) -> None:
         raise MemoryError("Unable to allocate 7 TiB")
 
-    monkeypatch.setattr(pipeline, "explain", explain)
+    monkeypatch.setitem(pipeline.WORK, "explain", explain)
     with pytest.raises(SettingError, match=r"^the stage explain runs out of memory \(Unable.*: lower cases.chunk_size"):
         pipeline.run(configured("model=ease", "baselines=[]", "stages=[fit,explain]"), tmp_path / "run")

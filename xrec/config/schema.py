@@ -28,9 +28,6 @@ from xrec.errors import UserError
 from xrec.plan import PLAN, STAGES
 from xrec.words import did_you_mean, listed
 
-#: what an explainer may require; the fields of xrec.models.recommender.Capabilities
-CAPABILITIES = ("attention", "gradients", "fractional_presence", "additive", "cold_items", "likelihood", "trainable")
-
 #: how the one error about a broken interpolation begins
 UNRESOLVED = "the config does not resolve"
 
@@ -141,7 +138,7 @@ SCHEMA = Section(
         ),
         "masker": Node("masker"),
         "players": Node("players"),
-        "explainer": Entries("explainer", {"requires": ListOf(choice(*CAPABILITIES), may_be_empty=True)}),
+        "explainer": Entries("explainer"),
         "fidelity": Entries("fidelity"),
         "tracking": Node("tracking"),
         "experiment": Section({"name": _NAME}, optional=True),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from xrec.config.allowed import MAGIC, allowed_roots, is_under
+from xrec.config.moved import key_hint
 from xrec.config.rules import shown
 from xrec.words import did_you_mean, listed
 
@@ -42,8 +43,9 @@ def argument_errors(
         if key in names:
             found += _typed(f"{path}.{key}", value, hints.get(key, Any))
         elif not open_ended:
+            hint = key_hint(f"{path}.{key}", ()) or did_you_mean(key, names)
             takes = f"({target.__name__} takes {listed(n for n in names if n not in (supplied or ()))})"
-            found.append(f"{path}.{key}: unknown argument{did_you_mean(key, names)} {takes}")
+            found.append(f"{path}.{key}: unknown argument{hint} {takes}")
     if supplied is not None:
         needed = [n for n in names if parameters[n].default is inspect.Parameter.empty]
         missing = [n for n in needed if n not in given and n not in supplied]

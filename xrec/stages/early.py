@@ -7,12 +7,14 @@ from collections.abc import Mapping
 import torch
 from omegaconf import DictConfig
 
+from xrec.config.capabilities import unmet_requires
 from xrec.config.instantiate import instantiate
+from xrec.config.schema import ConfigError
 from xrec.errors import RunError
+from xrec.memory import TRAINING_COPIES
 from xrec.plan import PLAN
 from xrec.stages.cases import check_cases
 from xrec.stages.fit import build
-from xrec.stages.memory import TRAINING_COPIES
 from xrec.stages.rank import check_groups
 from xrec.stages.run import Run
 from xrec.tracking.tracker import Tracker
@@ -37,10 +39,11 @@ def refuse_early(config: DictConfig) -> None:
 
 def refuse_given_data(run: Run) -> None:
     """Refuse what only the data tells: models are built and thrown away, for sizes that do not fit into memory or that
-    they do not take; groups and cases must not be empty. Stages that are done are not asked.
+    they do not take, and for what they are able to; groups and cases must not be empty. Stages that are done are not
+    asked.
 
     Raises:
-        SettingError: a model. RunError: a group or the cases.
+        SettingError: a model. RunError: a group or the cases. ConfigError: a part needs what the model cannot do.
     """
     todo = [stage for stage in run.config.stages if stage not in run.store.done()]
     if "rank" in todo:
@@ -49,8 +52,10 @@ def refuse_given_data(run: Run) -> None:
             build(run, node, f"baselines.{name}")
     if "explain" in todo:
         check_cases(run)
-    if "fit" in todo:
-        build(run, run.config.model, copies=TRAINING_COPIES)
+    if set(todo) - {"report"}:
+        model = build(run, run.config.model, copies=TRAINING_COPIES if "fit" in todo else 1)
+        if errors := unmet_requires(run.config, model.capabilities.names()):
+            raise ConfigError(errors)
 
 
 def _build(node: Mapping[str, object]) -> None:

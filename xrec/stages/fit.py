@@ -12,11 +12,11 @@ from omegaconf import OmegaConf
 
 from xrec.config.instantiate import instantiate
 from xrec.files import write_json
+from xrec.memory import within_memory
 from xrec.models.composed import Composed
 from xrec.models.recommender import Recommender
 from xrec.plan import LOG
 from xrec.ranking.evaluate import RankingSettings, evaluate
-from xrec.stages.memory import within_memory
 from xrec.stages.run import Done, Run, by_length, score_users
 from xrec.training.checkpoint import CheckpointError, load_state, load_tensors, save_tensors, weights_digest
 from xrec.training.fit import TrainingSettings, fit
