@@ -72,9 +72,8 @@ def resolve(target: str, path: str = "") -> Callable[..., Any]:
     try:
         found = _locate(target)
     except Exception as error:
-        raise ConfigError(
-            [f"{where}: cannot import {target!r}: {_reason(target, error)}{target_hint(target)}"]
-        ) from error
+        why = _reason(target, error) + target_hint(target)
+        raise ConfigError([f"{where}: cannot import {target!r}: {why}"]) from error
     module = getattr(found, "__module__", None)
     if not (inspect.isclass(found) or inspect.isroutine(found)) or not isinstance(module, str):
         raise ConfigError([f"{where}: got {target!r}, a {type(found).__name__}; takes a class or a function"])

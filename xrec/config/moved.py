@@ -23,7 +23,7 @@ _TARGETS = {r"xrec\.masking\.(.+)": r"xrec.games.\1"}
 
 
 def key_hint(key: str, known: Iterable[str]) -> str:
-    """'; it is now ...' for a key that was moved, '; did you mean ...?' for one that is like a known one, or nothing."""
+    """'; it is now ...' for a key that was moved, else '; did you mean ...?' of the known ones, or nothing."""
     return _moved(key, _KEYS) or did_you_mean(key, known)
 
 

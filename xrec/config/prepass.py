@@ -28,8 +28,8 @@ _COMMAND = "python experiments/run.py"
 def main_prepass(argv: Sequence[str], conf_dir: str | Path) -> list[str]:
     """argv for Hydra: as it was, or with the run directory of `resume=` added.
 
-    Prints all errors to stderr and exits with status 2 when there are any; answers a --help that stands alone, or beside
-    a search path, and exits with 0.
+    Prints all errors to stderr and exits with status 2 when there are any; answers a --help that stands alone, or
+    beside a search path, and exits with 0.
     Other flags (--cfg, --hydra-help) pass through untouched, before Hydra is imported.
     """
     added = [a for a in argv if a.startswith(f"{KEY}=")]
