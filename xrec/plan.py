@@ -42,7 +42,7 @@ PLAN = (
         needs="fit",
         settings=("cases", "masker", "players", "output"),
         nodes=("masker", "players", "output", "explainer"),
-        unfinished=("shards",),
+        unfinished=("shards", "learned"),
     ),
     Stage(
         "fidelity",

@@ -29,6 +29,11 @@ class Fractional:
     requires = ("fractional_presence",)
 
 
+class Squared:
+    name = "squared"
+    linear = False
+
+
 class Mistaken:
     requires = ("gradient",)
 

@@ -70,3 +70,11 @@ def test_any_part_may_require(compose: Compose, part: str, says: str, monkeypatc
     assert error.startswith(says)
     assert "requires" in error or error.endswith("that has it, or another masker: masker=...")
     assert unmet_requires(compose(MASKER + part, "explainer=[random]", "stages=[fit,rank]"), set()) == []
+
+
+def test_an_output_that_is_no_sum_has_no_summands(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XREC_ALLOWED_TARGETS", "tests.config.parts")
+    output = "++output._target_=tests.config.parts.Squared"
+    (error,) = check_requires(compose(output, "explainer=[random,additive,leave_one_out]"))
+    assert error.startswith("explainer.additive needs additive, which model=composed with output squared does not have")
+    assert error.endswith("explainer=[random,leave_one_out]")

@@ -42,8 +42,6 @@ def test_other_keys_get_the_closest_known_one() -> None:
 
 
 def test_an_old_target_is_answered_with_the_new_one() -> None:
-    with pytest.raises(
-        ConfigError, match=r"cannot import 'xrec\.masking\.maskers\.Zero': .*; it is now xrec\.games\.mas"
-    ):
+    with pytest.raises(ConfigError, match="'xrec.masking.maskers.Zero': .*; it is now xrec.games.maskers.Zero"):
         resolve("xrec.masking.maskers.Zero")
     assert target_hint("xrec.models.baselines.ease.EASE") == ""

@@ -6,8 +6,9 @@ The model is built for it: on a stand-in for the catalogue before any data is re
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from xrec.config.instantiate import instantiate, resolve
@@ -19,26 +20,49 @@ if TYPE_CHECKING:
     from xrec.types import Catalogue
 
 
+#: what is lost where the explained number is not linear in the model's scores (`Output.linear`)
+_OF_SUMS = frozenset({"additive", "components"})
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One chosen part: its group, its name among others of the group (None: the group is one part), its class."""
+
+    group: str
+    name: str | None
+    built: Callable[..., Any]
+
+    @property
+    def path(self) -> str:
+        return self.group if self.name is None else f"{self.group}.{self.name}"
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        return tuple(getattr(self.built, "requires", ()))
+
+
 def check_requires(cfg: Any) -> list[str]:
     """What the chosen parts need and the model cannot do, as far as it is known without data."""
     able = capabilities_of(cfg)
     return [] if able is None else unmet_requires(cfg, able)
 
 
-def unmet_requires(cfg: Any, able: Collection[str]) -> list[str]:
-    """One error for each part of the chosen stages that needs something else than `able`: capabilities, by name (see
-    `xrec.models.recommender.Capabilities`)."""
+def unmet_requires(cfg: Any, able: AbstractSet[str]) -> list[str]:
+    """One error for each part of the chosen stages that needs something else than `able`: what the model can do, by
+    name (see `xrec.models.recommender.Capabilities`)."""
     config = plain(cfg)
-    needs = {(group, name): needed for group, name, needed in _needs(config)}
+    parts = list(_parts(config))
+    model = f"model={config['model'].get('name') or config['model'].get('_target_')}"
+    game, of_game = model, able
+    for output in (part.built for part in parts if part.group == "output"):
+        if not getattr(output, "linear", True):
+            game, of_game = f"{model} with output {getattr(output, 'name', output.__name__)}", able - _OF_SUMS
     found = []
-    for (group, name), needed in needs.items():
-        path = group if name is None else f"{group}.{name}"
-        lacking = [n for n in needed if n not in able]
-        if strange := [error for n in lacking for error in _strange(path, n)]:
-            found += strange
-        elif lacking:
-            fitting = [str(n) for (g, n), other in needs.items() if g == group and set(other) <= set(able)]
-            found.append(_unmet(path, group, lacking, config["model"], able, None if name is None else fitting))
+    for part in parts:
+        whose, has = (model, able) if part.name is None else (game, of_game)
+        if lacking := [name for name in part.requires if name not in has]:
+            fitting = [p.name for p in parts if p.group == part.group and p.name and set(p.requires) <= has]
+            found += _strange(part, lacking) or [_unmet(part, lacking, whose, has, fitting)]
     return found
 
 
@@ -84,41 +108,36 @@ def stand_in() -> Catalogue:
     return Catalogue(names, names, items, names[:3], users, ("view", "purchase"))
 
 
-def _needs(config: Mapping[str, Any]) -> Iterator[tuple[str, str | None, tuple[str, ...]]]:
-    """(group, name of the entry, what its class requires) of every part that the chosen stages build; the name is None
-    for groups of one part. Parts that are not there are left to the other checks."""
+def _parts(config: Mapping[str, Any]) -> Iterator[_Part]:
+    """Every part that the chosen stages build. Those that are not there are left to the other checks."""
     chosen = [stage for stage in PLAN if stage.name in (config.get("stages") or ())]
     for group in dict.fromkeys(node for stage in chosen for node in stage.nodes):
         node = config.get(group)
         entries = {None: node} if isinstance(node, Mapping) and "_target_" in node else node
         for name, entry in (entries or {}).items():
             try:
-                yield group, name, tuple(getattr(resolve(entry["_target_"]), "requires", ()))
+                yield _Part(group, name, resolve(entry["_target_"]))
             except (ConfigError, KeyError, TypeError):
                 continue
 
 
-def _strange(path: str, needed: str) -> list[str]:
+def _strange(part: _Part, lacking: list[str]) -> list[str]:
+    """Of capabilities that there are not."""
     from xrec.models.recommender import Capabilities
 
     known = [f.name for f in fields(Capabilities)]
-    if needed in known:
-        return []
-    return [f"{path}: its class requires {needed!r}, takes {listed(known)}{did_you_mean(needed, known)}"]
+    return [
+        f"{part.path}: its class requires {name!r}, takes {listed(known)}{did_you_mean(name, known)}"
+        for name in lacking
+        if name not in known
+    ]
 
 
-def _unmet(
-    path: str,
-    group: str,
-    lacking: list[str],
-    model: Mapping[str, Any],
-    able: Collection[str],
-    fitting: list[str] | None,
-) -> str:
-    """`fitting`: the chosen entries of the group that fit; None where a group is one part."""
-    instead = f"another {group}: {group}=..." if fitting is None else f"leave it out: {group}=[{','.join(fitting)}]"
-    called = model.get("name") or model.get("_target_")
+def _unmet(part: _Part, lacking: list[str], whose: str, has: AbstractSet[str], fitting: list[str]) -> str:
+    """`fitting`: the chosen entries of the part's group that fit."""
+    one = part.name is None
+    instead = f"another {part.group}: {part.group}=..." if one else f"leave it out: {part.group}=[{','.join(fitting)}]"
     return (
-        f"{path} needs {listed(lacking)}, which model={called} does not have (it has {listed(sorted(able))}): "
+        f"{part.path} needs {listed(lacking)}, which {whose} does not have (it has {listed(sorted(has))}): "
         f"choose a model that has it, or {instead}"
     )
