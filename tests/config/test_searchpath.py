@@ -66,7 +66,10 @@ def test_a_package_of_options(mine: Path, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("path", "says"),
     [
-        ("[file:///nowhere]", "hydra.searchpath: got 'file:///nowhere', which is no directory; takes a list of folders"),
+        (
+            "[file:///nowhere]",
+            "hydra.searchpath: got 'file:///nowhere', which is no directory; takes a list of folders",
+        ),
         ("[pkg://no.where]", "hydra.searchpath: got 'pkg://no.where', which is no package"),
         ("[s3://x]", "hydra.searchpath: got 's3://x', of the unknown scheme s3"),
         ("/tmp", "hydra.searchpath=/tmp: takes a list of folders"),
