@@ -1,4 +1,4 @@
-"""Pass 2, what the chosen parts ask of the model: `requires` of their classes against `capabilities` of the model.
+"""Pass 2, what the chosen options ask of the model: `requires` of their classes against `capabilities` of the model.
 
 The model is built for it: on a stand-in for the catalogue before any data is read, as it really is afterwards.
 """
@@ -25,8 +25,8 @@ _OF_SUMS = frozenset({"additive", "components"})
 
 
 @dataclass(frozen=True)
-class _Part:
-    """One chosen part: its group, its name among others of the group (None: the group is one part), its class."""
+class _Option:
+    """One chosen option: its group, its name among others of the group (None: the group takes one), its class."""
 
     group: str
     name: str | None
@@ -42,27 +42,27 @@ class _Part:
 
 
 def check_requires(cfg: Any) -> list[str]:
-    """What the chosen parts need and the model cannot do, as far as it is known without data."""
+    """What the chosen options need and the model cannot do, as far as it is known without data."""
     able = capabilities_of(cfg)
     return [] if able is None else unmet_requires(cfg, able)
 
 
 def unmet_requires(cfg: Any, able: AbstractSet[str]) -> list[str]:
-    """One error for each part of the chosen stages that needs something else than `able`: what the model can do, by
+    """One error for each option of the chosen stages that needs something else than `able`: what the model can do, by
     name (see `xrec.models.recommender.Capabilities`)."""
     config = plain(cfg)
-    parts = list(_parts(config))
+    options = list(_options(config))
     model = f"model={config['model'].get('name') or config['model'].get('_target_')}"
     game, of_game = model, able
-    for output in (part.built for part in parts if part.group == "output"):
+    for output in (option.built for option in options if option.group == "output"):
         if not getattr(output, "linear", True):
             game, of_game = f"{model} with output {getattr(output, 'name', output.__name__)}", able - _OF_SUMS
     found = []
-    for part in parts:
-        whose, has = (model, able) if part.name is None else (game, of_game)
-        if lacking := [name for name in part.requires if name not in has]:
-            fitting = [p.name for p in parts if p.group == part.group and p.name and set(p.requires) <= has]
-            found += _strange(part, lacking) or [_unmet(part, lacking, whose, has, fitting)]
+    for option in options:
+        whose, has = (model, able) if option.name is None else (game, of_game)
+        if lacking := [name for name in option.requires if name not in has]:
+            fitting = [p.name for p in options if p.group == option.group and p.name and set(p.requires) <= has]
+            found += _strange(option, lacking) or [_unmet(option, lacking, whose, has, fitting)]
     return found
 
 
@@ -108,36 +108,36 @@ def stand_in() -> Catalogue:
     return Catalogue(names, names, items, names[:3], users, ("view", "purchase"))
 
 
-def _parts(config: Mapping[str, Any]) -> Iterator[_Part]:
-    """Every part that the chosen stages build. Those that are not there are left to the other checks."""
+def _options(config: Mapping[str, Any]) -> Iterator[_Option]:
+    """Every option that the chosen stages build. Those that are not there are left to the other checks."""
     chosen = [stage for stage in PLAN if stage.name in (config.get("stages") or ())]
     for group in dict.fromkeys(node for stage in chosen for node in stage.nodes):
         node = config.get(group)
         entries = {None: node} if isinstance(node, Mapping) and "_target_" in node else node
         for name, entry in (entries or {}).items():
             try:
-                yield _Part(group, name, resolve(entry["_target_"]))
+                yield _Option(group, name, resolve(entry["_target_"]))
             except (ConfigError, KeyError, TypeError):
                 continue
 
 
-def _strange(part: _Part, lacking: list[str]) -> list[str]:
+def _strange(option: _Option, lacking: list[str]) -> list[str]:
     """Of capabilities that there are not."""
     from xrec.models.recommender import Capabilities
 
     known = [f.name for f in fields(Capabilities)]
     return [
-        f"{part.path}: its class requires {name!r}, takes {listed(known)}{did_you_mean(name, known)}"
+        f"{option.path}: its class requires {name!r}, takes {listed(known)}{did_you_mean(name, known)}"
         for name in lacking
         if name not in known
     ]
 
 
-def _unmet(part: _Part, lacking: list[str], whose: str, has: AbstractSet[str], fitting: list[str]) -> str:
-    """`fitting`: the chosen entries of the part's group that fit."""
-    one = part.name is None
-    instead = f"another {part.group}: {part.group}=..." if one else f"leave it out: {part.group}=[{','.join(fitting)}]"
+def _unmet(option: _Option, lacking: list[str], whose: str, has: AbstractSet[str], fitting: list[str]) -> str:
+    """`fitting`: the chosen entries of its group that fit."""
+    group = option.group
+    instead = f"leave it out: {group}=[{','.join(fitting)}]" if option.name else f"another {group}: {group}=..."
     return (
-        f"{part.path} needs {listed(lacking)}, which {whose} does not have (it has {listed(sorted(has))}): "
+        f"{option.path} needs {listed(lacking)}, which {whose} does not have (it has {listed(sorted(has))}): "
         f"choose a model that has it, or {instead}"
     )

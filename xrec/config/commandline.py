@@ -138,7 +138,7 @@ class Groups:
         chosen = value if isinstance(value, list) else [value]
         if override.is_force_add() or not options or any(not isinstance(x, str) for x in chosen):
             inner = [name for name in self.names() if name.startswith(f"{group}/")]
-            takes = f"one of {listed(options)}" if options else f"nothing: its parts are {listed(inner)}"
+            takes = f"one of {listed(options)}" if options else f"nothing: choose of {listed(inner)}"
             removal = f" (~{group} leaves it out)" if options else ""
             return [f"{override.input_line}: {group} takes {takes}{removal}"]
         takes = f"({group} takes {listed(options)})"
@@ -148,7 +148,7 @@ class Groups:
             if x not in options
         ]
 
-    def parents_with(self, part: str) -> list[str]:
-        """The options of a part's parent group which have the part: composed, for model/attention."""
-        files = self._files(part.split("/")[0])
-        return sorted(option for option, file in files.items() if f"/{part}:" in file.read_text("utf-8"))
+    def parents_with(self, group: str) -> list[str]:
+        """The options of the parent group that choose in this one: composed, for model/attention."""
+        files = self._files(group.split("/")[0])
+        return sorted(option for option, file in files.items() if f"/{group}:" in file.read_text("utf-8"))

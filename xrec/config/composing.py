@@ -64,7 +64,7 @@ class Composer:
         fitting = self.groups.parents_with(group) or self.groups.parents_with("model/attention")
         what = f"{group}=..." if guilty is None else str(guilty.input_line)
         self._say(
-            f"{what}: model={model} has no part {group}; leave it out, or choose model={' or model='.join(fitting)}"
+            f"{what}: model={model} has no {group}; leave it out, or choose model={' or model='.join(fitting)}"
             + ("" if guilty is not None else f" ({' '.join(message.split())})")
         )
         if guilty is None:  # an overlay asks for it: compose without the overlay, to see what else is wrong

@@ -19,7 +19,7 @@ SUPPLIED: Mapping[str, Collection[str]] = {
 
 
 def check_targets(cfg: Any) -> list[str]:
-    """Unknown, missing and mistyped arguments of the chosen parts, and targets that are not there or not allowed."""
+    """Unknown, missing and mistyped arguments of the chosen options, and targets that are not there or not allowed."""
     config = plain(cfg)
     if found := foreign_targets(config):
         return found

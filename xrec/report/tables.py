@@ -1,4 +1,4 @@
-"""Tables of a run as tidy frames (`xrec.report.cells`), from the rows of results.parquet: ranking, parts, cost.
+"""Tables of a run as tidy frames (`xrec.report.cells`), from the rows of results.parquet: ranking, components, cost.
 
 The fidelity table and those of data cards and studies have files of their own and are offered here too.
 """

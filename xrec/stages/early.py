@@ -21,12 +21,12 @@ from xrec.tracking.tracker import Tracker
 
 
 def refuse_early(config: DictConfig) -> None:
-    """Refuse a device that is not there, a tracker that cannot start, and arguments that a part does not take.
+    """Refuse a device that is not there, a tracker that cannot start, and arguments that an option does not take.
 
-    The parts are built for what their constructors say, and thrown away: a stage would do so hours later.
+    The options are built for what their constructors say, and thrown away: a stage would do so hours later.
 
     Raises:
-        RunError: no such device. SettingError, DataError: whatever a part refuses.
+        RunError: no such device. SettingError, DataError: whatever one of them refuses.
     """
     _check_device(str(config.device))
     tracker: Tracker = instantiate(config.tracking)
@@ -43,7 +43,7 @@ def refuse_given_data(run: Run) -> None:
     asked.
 
     Raises:
-        SettingError: a model. RunError: a group or the cases. ConfigError: a part needs what the model cannot do.
+        SettingError: a model. RunError: a group or the cases. ConfigError: an option needs what the model cannot do.
     """
     todo = [stage for stage in run.config.stages if stage not in run.store.done()]
     if "rank" in todo:
@@ -59,9 +59,9 @@ def refuse_given_data(run: Run) -> None:
 
 
 def _build(node: Mapping[str, object]) -> None:
-    """A part, or every entry of a group of parts."""
-    for part in [node] if "_target_" in node else node.values():
-        instantiate(part)
+    """What a node describes, or each of its entries."""
+    for entry in [node] if "_target_" in node else node.values():
+        instantiate(entry)
 
 
 def _check_device(device: str) -> None:
