@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import synthetic
-from synthetic import explained, results_of, row
 
+from tests.report import synthetic
+from tests.report.synthetic import explained, results_of, row
 from xrec.report.errors import ReportError
 from xrec.report.fidelity import CaseGroup, left_out_words
 from xrec.report.tables import (

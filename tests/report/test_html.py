@@ -9,8 +9,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import synthetic
 
+from tests.report import synthetic
 from tests.rundirs import put_on_record
 from xrec.errors import RunError
 from xrec.report.cards import user_cards
