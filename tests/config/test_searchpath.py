@@ -95,3 +95,6 @@ def test_help_shows_own_options(mine: Path, flag: str, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "  recency               What recency does.\n" in said and "\nmodel/window\n" in said
     assert said.count("\nexplainer\n") == 1
+    with pytest.raises(SystemExit) as stopped:
+        main_prepass(["hydra.searchpath=[/nowhere]", flag], CONF)
+    assert stopped.value.code == 2 and "'/nowhere', which is no directory" in capsys.readouterr().err

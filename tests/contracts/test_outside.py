@@ -1,5 +1,5 @@
-"""Parts of one's own, outside the package: each one file and one yaml, found through `hydra.searchpath` and allowed by
-XREC_ALLOWED_TARGETS; composed, trained, explained, measured and shown by the real application."""
+"""Options of one's own, outside the package: each one file and one yaml, found through `hydra.searchpath` and allowed
+by XREC_ALLOWED_TARGETS; composed, trained, explained, measured and shown by the real application."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from xrec.rundir.saved import SavedRun
 
 
 @dataclass(frozen=True)
-class Part:
+class Option:
     """yaml: its path under the folder of options, and what it holds. overrides: what chooses it. shown: patterns of
-    what the report says of it. check: of a run that it is part of."""
+    what the report says of it. check: of a run that has it."""
 
     code: str
     yaml: tuple[str, str]
@@ -54,8 +54,8 @@ def _nearness(run: SavedRun) -> None:
     assert {"nearness", "popularity"} <= set(frame.filter(pl.col("stage") == "rank")["model"])
 
 
-PARTS = {
-    "recency": Part(
+OPTIONS = {
+    "recency": Option(
         '''
         """Control: the latest event matters most."""
 
@@ -73,7 +73,7 @@ PARTS = {
         (r"Controls</th>((?!rowgroup).)*<th scope=\"row\">recency</th>",),
         _recency,
     ),
-    "largest_share": Part(
+    "largest_share": Option(
         '''
         """How much of an explanation one player carries."""
 
@@ -103,7 +103,7 @@ PARTS = {
         ),
         _largest_share,
     ),
-    "nearness": Part(
+    "nearness": Option(
         '''
         """Items with neighbouring numbers go together."""
 
@@ -140,9 +140,9 @@ PARTS = {
         _nearness,
     ),
 }
-#: parts that go into one run
+#: options that go into one run
 RUNS = {
-    "parts of the default model": ("recency", "largest_share"),
+    "options of the default model": ("recency", "largest_share"),
     "a model of its own": ("nearness", "recency", "largest_share"),
 }
 SWEEP = """\
@@ -173,8 +173,8 @@ hydra:
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package `mine` and the options `conf`."""
     folder = tmp_path_factory.mktemp("outside")
-    options = {part.yaml[0]: part.yaml[1] for part in PARTS.values()} | {"sweep/reaches.yaml": SWEEP}
-    files = {f"mine/{name}.py": dedent(part.code).lstrip() for name, part in PARTS.items()}
+    options = {option.yaml[0]: option.yaml[1] for option in OPTIONS.values()} | {"sweep/reaches.yaml": SWEEP}
+    files = {f"mine/{name}.py": dedent(option.code).lstrip() for name, option in OPTIONS.items()}
     for name, text in (files | {f"conf/{path}": text for path, text in options.items()}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
@@ -202,13 +202,13 @@ def small(journey: Path, outside: Path, *overrides: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def finished(journey: Path, outside: Path) -> Callable[[str], Path]:
-    """The run directory of a set of parts; each is run once."""
+    """The run directory of a set of options; each is run once."""
     done: dict[str, Path] = {}
 
     def run(name: str) -> Path:
         if name not in done:
             directory = outside / name
-            overrides = [o for part in RUNS[name] for o in PARTS[part].overrides]
+            overrides = [o for option in RUNS[name] for o in OPTIONS[option].overrides]
             answer = execute(outside, *small(journey, outside, *overrides, f"hydra.run.dir='{directory}'"))
             assert answer.returncode == 0, answer.stderr
             done[name] = directory
@@ -217,12 +217,12 @@ def finished(journey: Path, outside: Path) -> Callable[[str], Path]:
     return run
 
 
-@pytest.mark.parametrize(("run", "part"), [(run, part) for run, parts in RUNS.items() for part in parts])
-def test_a_part_of_ones_own_is_measured_and_shown(run: str, part: str, finished: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize(("run", "option"), [(run, option) for run, options in RUNS.items() for option in options])
+def test_an_option_of_ones_own_is_measured_and_shown(run: str, option: str, finished: Callable[[str], Path]) -> None:
     directory = finished(run)
-    PARTS[part].check(SavedRun(directory))
+    OPTIONS[option].check(SavedRun(directory))
     page = unescape((directory / "report.html").read_text(encoding="utf-8"))
-    assert [words for words in PARTS[part].shown if not re.search(words, page, re.DOTALL)] == []
+    assert [words for words in OPTIONS[option].shown if not re.search(words, page, re.DOTALL)] == []
 
 
 def test_it_is_resumed_without_its_options_but_not_without_leave(

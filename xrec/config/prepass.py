@@ -34,25 +34,34 @@ def main_prepass(argv: Sequence[str], conf_dir: str | Path) -> list[str]:
     """
     added = [a for a in argv if a.startswith(f"{KEY}=")]
     if [a for a in argv if a not in added] in HELP_FLAGS:
-        roots = _roots(added, Path(conf_dir)) if added else [Path(conf_dir)]
-        print(help_text(*roots))
+        _help(added, Path(conf_dir))
         raise SystemExit(0)
     command = read(argv)
     if command is None:
         return list(argv)
     errors, extra = examine(command, Path(conf_dir).resolve())
+    _refuse(errors)
+    return [*argv, *extra]
+
+
+def _refuse(errors: list[str]) -> None:
     if errors:
         from xrec.config.schema import report
 
         print(report(errors), file=sys.stderr)
         raise SystemExit(2)
-    return [*argv, *extra]
 
 
-def _roots(texts: Sequence[str], conf_dir: Path) -> list[Path]:
-    from xrec.config.commandline import parse
+def _help(added: Sequence[str], conf_dir: Path) -> None:
+    """Print the help, with the options that overrides of the search path add. Without these, Hydra is not imported."""
+    roots = [conf_dir]
+    if added:
+        from xrec.config.commandline import parse
 
-    return search_roots(parse(texts)[0], conf_dir)[0]
+        parsed, errors = parse(added)
+        roots, problems = search_roots(parsed, conf_dir)
+        _refuse(errors + problems)
+    print(help_text(*roots))
 
 
 def examine(command: CommandLine, conf_dir: Path) -> tuple[list[str], list[str]]:

@@ -51,11 +51,10 @@ def _folder(path: str) -> tuple[Path | None, str]:
 
 
 def _hidden(folder: Path, before: Sequence[Path]) -> list[str]:
-    """Files that Hydra would never read, since a folder before has one of the same name."""
-    names = sorted(p.relative_to(folder) for p in folder.rglob("*.yaml"))
+    """Options that Hydra would never read, since a folder before has one of the same name."""
     return [
-        f"{KEY}: {folder / name} is hidden by {root / name}: give it another name"
-        for name in names
+        f"{KEY}: {folder / path.relative_to(root)} is hidden by {path}: give it another name"
         for root in before
-        if (root / name).is_file()
+        for path in sorted(root.glob("*/**/*.yaml"))
+        if (folder / path.relative_to(root)).is_file()
     ]
