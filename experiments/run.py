@@ -20,6 +20,7 @@ def job(config: "DictConfig") -> list[float] | None:
     from hydra.types import RunMode
 
     from xrec.errors import UserError
+    from xrec.plan import CONFIG
 
     settings = HydraConfig.get()
     multirun, directory = settings.mode == RunMode.MULTIRUN, Path(settings.runtime.output_dir)
@@ -39,7 +40,7 @@ def job(config: "DictConfig") -> list[float] | None:
         if config.get("sweep") is not None:
             leave("the same command goes on with the study")
         later = ["the later jobs of this multirun have not begun"] if multirun else []
-        began = (directory / "config.yaml").is_file()
+        began = (directory / CONFIG).is_file()
         leave(*later, *([f"go on with: python experiments/run.py resume={directory}"] if began else []))
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from xrec.data.clean import Cleaning
 from xrec.data.interactions import SplitInteractions
 from xrec.errors import RunError
 from xrec.files import DiskError
+from xrec.memory import TRAINING_COPIES, named_memory_errors
 from xrec.models.recommender import Recommender
+from xrec.plan import CONFIG, PLAN, STAGES, Stage
 from xrec.report.run_tables import RunTables
 from xrec.rundir.directory import RunDirectory
 from xrec.rundir.saved import SavedRun, read_yaml
@@ -30,15 +32,22 @@ from xrec.stages.early import refuse_early, refuse_given_data
 from xrec.stages.environment import describe_environment
 from xrec.stages.explain import explain
 from xrec.stages.fidelity import fidelity
+from xrec.stages.fit import build as build_model
 from xrec.stages.fit import fit_model, load_model
 from xrec.stages.inherit import check_source, inherit, inherit_settings, refuse_other_data
-from xrec.stages.memory import LIGHTER, named_memory_errors
 from xrec.stages.rank import rank
 from xrec.stages.report import objectives, report, show
 from xrec.stages.run import Done, Run
 
 log = logging.getLogger(__name__)
-STAGES = ("fit", "rank", "explain", "fidelity", "report")
+#: what each stage does with the model, which is handed to fit unfitted
+WORK: dict[str, Callable[[Run, Recommender], Done]] = {
+    "fit": fit_model,
+    "rank": rank,
+    "explain": explain,
+    "fidelity": fidelity,
+}
+LESS_DATA = "take less of it (data.clean.since, data.clean.min_item_users), or make a smaller one"
 
 
 def run(
@@ -83,47 +92,37 @@ def run(
 
 def _stages(current: Run) -> dict[str, float]:
     config, store = current.config, current.store
-    todo = [s for s in STAGES if s in config.stages and s not in store.done()]
+    todo = [s for s in PLAN if s.name in config.stages and s.name not in store.done()]
+    measuring = [s for s in todo if s.name in WORK]
     with threadpool_limits(int(config.threads)):
-        model = _model(current, todo)
-        for stage, do in (("rank", rank), ("explain", explain), ("fidelity", fidelity)):
-            if stage in todo:
-                assert model is not None
-                _do(current, stage, functools.partial(do, current, model))
+        if measuring:
+            model = _model(current, fit=measuring[0].name == "fit")
+            for stage in measuring:
+                _do(current, stage, partial(WORK[stage.name], current, model))
         store.environment(results_sha256=canonical_hash(store.results()))
         tables = RunTables(SavedRun(store.directory))
-        if "report" in todo:
-            _do(current, "report", functools.partial(report, current, tables))
+        for stage in todo[len(measuring) :]:  # the report
+            _do(current, stage, partial(report, current, tables))
         show(tables)
     return objectives(config, tables.results.frame)
 
 
-def _model(current: Run, todo: list[str]) -> Recommender | None:
-    """The model of this run, fitted now or loaded; None where no stage wants it."""
-    if "fit" in todo:
-        fitted: list[Recommender] = []
-
-        def fit() -> Done:
-            model, done = fit_model(current)
-            fitted.append(model)
-            return done
-
-        _do(current, "fit", fit)
-        return fitted[0]
-    return load_model(current) if set(todo) - {"report"} else None
+def _model(current: Run, *, fit: bool) -> Recommender:
+    """The model of this run: a new one, to be fitted, or the one that is saved."""
+    return build_model(current, current.config.model, copies=TRAINING_COPIES) if fit else load_model(current)
 
 
-def _do(current: Run, stage: str, do: Callable[[], Done]) -> None:
+def _do(current: Run, stage: Stage, do: Callable[[], Done]) -> None:
     """Do one stage and put it on record."""
-    current.store.start(stage)
-    with current.costed(stage) as cost, named_memory_errors(f"the stage {stage}", LIGHTER[stage]):
+    current.store.start(stage.name)
+    with current.costed(stage.name) as cost, named_memory_errors(f"the stage {stage.name}", stage.lighter):
         done = do()
-    current.store.finish(stage, [*done.rows, cost], done.files, done.reference)
+    current.store.finish(stage.name, [*done.rows, cost], done.files, done.reference)
 
 
 def _prepare(config: DictConfig, store: RunDirectory, source: Path | None, overrides: Sequence[str]) -> Run:
     cache = ArrayCache(config.paths.cache)
-    with named_memory_errors("reading the data", LIGHTER["data"]):
+    with named_memory_errors("reading the data", LESS_DATA):
         dataset = build(
             instantiate(config.data.source),
             instantiate(config.split),
@@ -164,7 +163,7 @@ def _source(config: DictConfig, overrides: Sequence[str]) -> Path | None:
             )
         return None
     source = Path(config.from_run)
-    if not (source / "config.yaml").is_file():
+    if not (source / CONFIG).is_file():
         raise RunError(f"from_run={source} is not a run directory: it has no config.yaml")
     check_source(source, chosen)
     if "fit" not in chosen:
@@ -198,10 +197,10 @@ def restore(directory: Path) -> DictConfig:
         RunError: not a run directory, or its config.yaml is not the one that the run began with.
     """
     saved = SavedRun(directory)
-    if not saved.has("config.yaml"):
+    if not saved.has(CONFIG):
         raise RunError(f"{directory} is not a run directory: it has no config.yaml")
     saved.record.refuse_edited(directory)
-    config = OmegaConf.create(read_yaml(directory / "config.yaml"))
+    config = OmegaConf.create(read_yaml(directory / CONFIG))
     if not isinstance(config, DictConfig) or "stages" not in config:
-        raise RunError(f"{directory / 'config.yaml'} is no config of a run: put it back as it was")
+        raise RunError(f"{directory / CONFIG} is no config of a run: put it back as it was")
     return config

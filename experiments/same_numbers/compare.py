@@ -16,8 +16,8 @@ import polars as pl
 from xrec.rundir.saved import SavedRun
 
 KEYS = [
-    "part", "model", "component", "seed", "stage", "group", "few", "explainer", "role", "metric", "variant", "k", "step",
-    "user", "item",
+    "part", "model", "component", "seed", "stage", "group", "few", "explainer", "role", "metric", "variant", "k",
+    "step", "user", "item",
 ]  # fmt: skip
 TOLERANCE = 1e-6
 

@@ -25,4 +25,17 @@ class Tree:
         self.leaf, self.payload, self.name = leaf, payload, name
 
 
+class Fractional:
+    requires = ("fractional_presence",)
+
+
+class Squared:
+    name = "squared"
+    linear = False
+
+
+class Mistaken:
+    requires = ("gradient",)
+
+
 system = os.system

@@ -1,4 +1,4 @@
-"""Pass 2: signatures, targets and `requires`; and that everything in conf/ passes both passes."""
+"""Pass 2: signatures and targets; and that everything in conf/ passes both passes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from omegaconf import DictConfig
 
 from xrec.config.schema import ConfigError, check
-from xrec.config.targets import capabilities_of, check_objectives, check_requires, check_targets
+from xrec.config.targets import check_objectives, check_targets
 from xrec.config.validate import validate_job
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -84,11 +84,11 @@ def test_bad_parts_are_refused(compose: Compose, line: str, fragments: list[str]
 
 
 def test_both_passes_report_together(compose: Compose) -> None:
-    config = compose("loss.weights.kl=-1", "+model.foo=1", "~model/attention", "explainer=[random,attention]")
+    config = compose("loss.weights.kl=-1", "+masker.foo=1", "~model/attention", "explainer=[random,attention]")
     with pytest.raises(ConfigError) as refused:
         validate_job(config)
     errors = refused.value.errors
-    assert [e.split(" ")[0] for e in errors] == ["loss.weights.kl:", "model.foo:", "explainer.attention"]
+    assert [e.split(" ")[0] for e in errors] == ["loss.weights.kl:", "masker.foo:", "explainer.attention"]
 
 
 def test_ghost_entry_is_named(compose: Compose) -> None:
@@ -105,18 +105,6 @@ def test_broken_interpolation_is_an_error(compose: Compose) -> None:
 def test_constructors_may_be_given_whole_numbers_for_floats(compose: Compose) -> None:
     whole = ("model.components.linear.regularization=500", "model.components.user_encoder.dropout=0")
     assert check_targets(compose(*whole)) == []
-
-
-def test_attention_explainer_needs_attention(compose: Compose) -> None:
-    (error,) = check_requires(compose("model=ease", "explainer=[random,attention,additive]"))
-    for fragment in (
-        "explainer.attention needs attention",
-        "model=ease",
-        "model/attention=...",
-        "explainer=[random,additive]",
-    ):
-        assert fragment in error
-    assert check_requires(compose("model=ease", "explainer=[attention]", "stages=[fit,rank]")) == []
 
 
 @pytest.mark.parametrize(
@@ -146,12 +134,3 @@ def test_a_control_has_no_gain_of_its_own(compose: Compose) -> None:
     control = "++explainer.mine={_target_:xrec.explain.controls.Random}"
     (error,) = check_objectives(compose(control, "objectives=[test_removal_gain_mine,test_removal_gain_additive]"))
     assert error.startswith("objectives: test_removal_gain_mine needs another explainer than random, mine")
-
-
-def test_capabilities_follow_the_parts(compose: Compose) -> None:
-    always = {"gradients", "fractional_presence", "likelihood", "trainable"}
-    assert capabilities_of(compose()) == always | {"attention", "additive"}
-    assert capabilities_of(compose("~model/attention")) == always | {"additive"}
-    off = ["~model/attention", "model/wide=[prior]"]
-    assert capabilities_of(compose(*off)) == always
-    assert capabilities_of(compose("model=ease")) == {"gradients", "fractional_presence", "additive"}

@@ -10,6 +10,7 @@ import pytest
 from omegaconf import DictConfig
 
 from xrec import pipeline
+from xrec.config import capabilities
 from xrec.errors import SettingError, UserError
 
 Configured = Callable[..., DictConfig]
@@ -51,13 +52,29 @@ def test_refused_before_any_data_is_read(
 def test_refused_before_anything_is_fitted(
     override: str, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "fit_model", lambda *_: pytest.fail("the fit began"))
+    monkeypatch.setitem(pipeline.WORK, "fit", lambda *_: pytest.fail("the fit began"))
     with pytest.raises(UserError, match=BEFORE_THE_FIT[override]):
         pipeline.run(configured(override), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_parts_of_stages_that_are_left_out_are_not_asked(configured: Configured, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stages", ["[fit,explain]", "[fit]"])
+def test_what_the_model_really_is_decides(
+    stages: str, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that says what it can do by the data it is given is asked again once that is there."""
+    config = configured("~model/attention", "explainer=[random,attention]", f"stages={stages}", "baselines=[]")
+    monkeypatch.setattr(capabilities, "stand_in", lambda: None)
+    assert capabilities.check_requires(config) == []
+    monkeypatch.setitem(pipeline.WORK, "fit", lambda *_: pytest.fail("the fit began"))
+    says = "the fit began"
+    if "explain" in stages:
+        says = "explainer.attention needs attention, which model=composed does not have .* out: explainer=.random."
+    with pytest.raises((UserError, pytest.fail.Exception), match=says):
+        pipeline.run(config, tmp_path / "run")
+
+
+def test_options_of_stages_that_are_left_out_are_not_asked(configured: Configured, tmp_path: Path) -> None:
     pipeline.run(
         configured("stages=[fit]", "explainer.random.n_draws=0", "fidelity.eraser.shares=[2]"), tmp_path / "run"
     )
@@ -97,6 +114,6 @@ def test_running_out_of_memory_in_a_stage_says_what_to_lower(
     def explain(*_: object) -> None:
         raise MemoryError("Unable to allocate 7 TiB")
 
-    monkeypatch.setattr(pipeline, "explain", explain)
+    monkeypatch.setitem(pipeline.WORK, "explain", explain)
     with pytest.raises(SettingError, match=r"^the stage explain runs out of memory \(Unable.*: lower cases.chunk_size"):
         pipeline.run(configured("model=ease", "baselines=[]", "stages=[fit,explain]"), tmp_path / "run")

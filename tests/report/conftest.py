@@ -10,8 +10,7 @@ import pytest
 # Whatever import mode pytest is in, the helper beside this file is found.
 sys.path.insert(0, str(Path(__file__).parent))
 
-import synthetic
-
+from tests.report import synthetic
 from xrec.rundir.saved import SavedRun
 from xrec.rundir.table import Results
 

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-import synthetic
+
+from tests.report import synthetic
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "figures.py"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import synthetic
 
+from tests.report import synthetic
 from xrec.report import run_tables
 from xrec.report.fidelity import CaseGroup
 from xrec.report.run_tables import RunTables

@@ -104,23 +104,26 @@ def variants(overrides: Sequence[Override]) -> Iterator[list[Override]]:
 
 @dataclass(frozen=True)
 class Groups:
-    """The config groups under `root`, and their options."""
+    """The config groups under `roots`, conf/ first, and their options."""
 
-    root: Path
+    roots: tuple[Path, ...]
 
     def names(self) -> list[str]:
         """Every group, as `model` or `model/attention`."""
-        folders = (p for p in self.root.rglob("*") if p.is_dir() and not p.name.startswith((".", "_")))
-        found = sorted(p.relative_to(self.root).as_posix() for p in folders if any(p.glob("*.yaml")))
-        return [name for name in found if name.split("/")[0] != "hydra"]
+        found = {f.parent.relative_to(root).as_posix() for root in self.roots for f in root.glob("*/**/*.yaml")}
+        return sorted(n for n in found if n.split("/")[0] != "hydra" and not any(p[0] in "._" for p in n.split("/")))
 
     def options(self, group: str) -> list[str]:
         """The options of a group."""
-        return sorted(p.stem for p in (self.root / group).glob("*.yaml"))
+        return sorted(self._files(group))
+
+    def _files(self, group: str) -> dict[str, Path]:
+        """Option -> its file, in the root that Hydra takes it from."""
+        return {f.stem: f for root in reversed(self.roots) for f in (root / group).glob("*.yaml")}
 
     def has(self, key: str) -> bool:
         """Whether Hydra reads `key=...` as a choice of a group."""
-        return bool(key) and (self.root / key).is_dir()
+        return bool(key) and any((root / key).is_dir() for root in self.roots)
 
     def is_choice(self, override: Override) -> bool:
         """Whether an override chooses options (the rest sets values)."""
@@ -135,7 +138,7 @@ class Groups:
         chosen = value if isinstance(value, list) else [value]
         if override.is_force_add() or not options or any(not isinstance(x, str) for x in chosen):
             inner = [name for name in self.names() if name.startswith(f"{group}/")]
-            takes = f"one of {listed(options)}" if options else f"nothing: its parts are {listed(inner)}"
+            takes = f"one of {listed(options)}" if options else f"nothing: choose of {listed(inner)}"
             removal = f" (~{group} leaves it out)" if options else ""
             return [f"{override.input_line}: {group} takes {takes}{removal}"]
         takes = f"({group} takes {listed(options)})"
@@ -145,7 +148,7 @@ class Groups:
             if x not in options
         ]
 
-    def parents_with(self, part: str) -> list[str]:
-        """The options of a part's parent group which have the part: composed, for model/attention."""
-        parent = part.split("/")[0]
-        return [o for o in self.options(parent) if f"/{part}:" in (self.root / parent / f"{o}.yaml").read_text("utf-8")]
+    def parents_with(self, group: str) -> list[str]:
+        """The options of the parent group that choose in this one: composed, for model/attention."""
+        files = self._files(group.split("/")[0])
+        return sorted(option for option, file in files.items() if f"/{group}:" in file.read_text("utf-8"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xrec.config.commandline import Groups
+from xrec.config.moved import key_hint
 from xrec.words import did_you_mean, listed
 
 if TYPE_CHECKING:
@@ -19,9 +20,11 @@ _NO_MATCH = re.compile(r"Could not override '([^']+)'\. ?\n?No match in the defa
 
 @dataclass
 class Composer:
-    """Composes with choices of groups; a choice that has no place is reported and left out of the next attempt."""
+    """Composes with choices of groups; a choice that has no place is reported and left out of the next attempt.
+    `always`: overrides of Hydra's own that every attempt gets."""
 
     groups: Groups
+    always: tuple[str, ...] = ()
     errors: list[str] = field(default_factory=list)
     _made: dict[tuple[str, ...], DictConfig | None] = field(default_factory=dict)
 
@@ -42,7 +45,7 @@ class Composer:
 
         while True:
             try:
-                return compose("config", overrides=[str(o.input_line) for o in overrides])
+                return compose("config", overrides=[*self.always, *(str(o.input_line) for o in overrides)])
             except (HydraException, OmegaConfBaseException, ValueError) as error:
                 misplaced = self._misplaced(str(error), overrides)
                 if misplaced is None:
@@ -61,7 +64,7 @@ class Composer:
         fitting = self.groups.parents_with(group) or self.groups.parents_with("model/attention")
         what = f"{group}=..." if guilty is None else str(guilty.input_line)
         self._say(
-            f"{what}: model={model} has no part {group}; leave it out, or choose model={' or model='.join(fitting)}"
+            f"{what}: model={model} has no {group}; leave it out, or choose model={' or model='.join(fitting)}"
             + ("" if guilty is not None else f" ({' '.join(message.split())})")
         )
         if guilty is None:  # an overlay asks for it: compose without the overlay, to see what else is wrong
@@ -123,7 +126,7 @@ def key_error(override: Override, known: Mapping[str, object], groups: Groups) -
     if section != key and section not in known and any(n.split("/")[0] == section for n in names):
         return f"{key}: the chosen options bring no {section!r}; leave {key} out, or choose options that do"
     suggestions = [*known, *(names if "." not in key else ())]
-    return f"{key}: no such key{did_you_mean(key, suggestions)}{_siblings(key, known)}"
+    return f"{key}: no such key{key_hint(key, suggestions)}{_siblings(key, known)}"
 
 
 def paths(value: Any, path: str = "") -> dict[str, object]:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xrec.plan import CONFIG
+
 
 def run_directory_error(key: str, directory: object) -> str | None:
     """Why `directory` cannot be a saved run, or None."""
     path = Path(str(directory))
-    if path.is_dir() and (path / "config.yaml").is_file():
+    if path.is_dir() and (path / CONFIG).is_file():
         return None
     why = "has no config.yaml" if path.is_dir() else "is no directory"
     return f"{key}: got {str(directory)!r}, which {why}; takes a run directory, such as runs/quickstart/<date_time>"

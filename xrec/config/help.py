@@ -12,17 +12,23 @@ python experiments/run.py [-m] [GROUP=OPTION ...] [KEY=VALUE ...]
 One run; with -m, one run per combination of comma lists, or a sweep (sweep=...).
 The composed config, nothing run:  python experiments/run.py [...] --cfg job
 Hydra's own flags:                 python experiments/run.py --hydra-help
+Options of your own:               'hydra.searchpath=[file:///home/me/conf]', also before --help
 
 GROUPS (several options of a group: GROUP=[A,B])"""
 
 
-def help_text(conf_dir: Path) -> str:
-    """Usage, every group with its options and what each is (the first comment line of its file), and config.yaml."""
+def help_text(conf_dir: Path, *others: Path) -> str:
+    """Usage, every group with its options and what each is (the first comment line of its file), and config.yaml.
+
+    others: further folders of options, of `hydra.searchpath`.
+    """
     lines = [_USAGE]
-    for folder in sorted(p for p in conf_dir.rglob("*") if p.is_dir()):
-        group = folder.relative_to(conf_dir).as_posix()
-        options = sorted(folder.glob("*.yaml"))
-        if options and group.split("/")[0] != _HYDRAS:
+    groups: dict[str, list[Path]] = {}
+    for root in (conf_dir, *others):
+        for path in sorted(root.glob("*/**/*.yaml")):
+            groups.setdefault(path.parent.relative_to(root).as_posix(), []).append(path)
+    for group, options in sorted(groups.items()):
+        if group.split("/")[0] != _HYDRAS:
             lines += ["", group] + [f"  {p.stem:<22}{_about(p)}" for p in options]
     own = (conf_dir / "config.yaml").read_text(encoding="utf-8")
     return "\n".join([*lines, "", "KEYS (conf/config.yaml; those of an option are in its file)", "", own.rstrip()])

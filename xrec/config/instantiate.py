@@ -10,17 +10,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from xrec.config.allowed import allowed_roots, foreign_targets, is_under, nodes, refusal
+from xrec.config.moved import target_hint
 from xrec.config.schema import ConfigError
 from xrec.words import did_you_mean
 
 #: keys beside `_target_` that describe an option and are no arguments
-METADATA = ("name", "requires")
+METADATA = ("name",)
 
 
 def instantiate(node: Any, **kwargs: Any) -> Any:
     """The object that `node` describes; nested nodes are built too, and `kwargs` win over the node's arguments.
 
-    A node with `_partial_: true` gives a factory. The keys `name` and `requires` are metadata, and not passed on.
+    A node with `_partial_: true` gives a factory. The key `name` is metadata, and not passed on.
     kwargs reach the constructor as they are: Hydra, which would turn dataclasses into configs, does not see them.
 
     Raises:
@@ -71,7 +72,8 @@ def resolve(target: str, path: str = "") -> Callable[..., Any]:
     try:
         found = _locate(target)
     except Exception as error:
-        raise ConfigError([f"{where}: cannot import {target!r}: {_reason(target, error)}"]) from error
+        why = _reason(target, error) + target_hint(target)
+        raise ConfigError([f"{where}: cannot import {target!r}: {why}"]) from error
     module = getattr(found, "__module__", None)
     if not (inspect.isclass(found) or inspect.isroutine(found)) or not isinstance(module, str):
         raise ConfigError([f"{where}: got {target!r}, a {type(found).__name__}; takes a class or a function"])

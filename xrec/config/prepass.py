@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from xrec.config.commandline import CommandLine, read
 from xrec.config.help import HELP_FLAGS, help_text
+from xrec.config.searchpath import KEY, search_roots
 from xrec.config.validate import validate_job
 
 if TYPE_CHECKING:
@@ -27,22 +28,40 @@ _COMMAND = "python experiments/run.py"
 def main_prepass(argv: Sequence[str], conf_dir: str | Path) -> list[str]:
     """argv for Hydra: as it was, or with the run directory of `resume=` added.
 
-    Prints all errors to stderr and exits with status 2 when there are any; answers a lone --help and exits with 0.
+    Prints all errors to stderr and exits with status 2 when there are any; answers a --help that stands alone, or
+    beside a search path, and exits with 0.
     Other flags (--cfg, --hydra-help) pass through untouched, before Hydra is imported.
     """
-    if list(argv) in HELP_FLAGS:
-        print(help_text(Path(conf_dir)))
+    added = [a for a in argv if a.startswith(f"{KEY}=")]
+    if [a for a in argv if a not in added] in HELP_FLAGS:
+        _help(added, Path(conf_dir))
         raise SystemExit(0)
     command = read(argv)
     if command is None:
         return list(argv)
     errors, extra = examine(command, Path(conf_dir).resolve())
+    _refuse(errors)
+    return [*argv, *extra]
+
+
+def _refuse(errors: list[str]) -> None:
     if errors:
         from xrec.config.schema import report
 
         print(report(errors), file=sys.stderr)
         raise SystemExit(2)
-    return [*argv, *extra]
+
+
+def _help(added: Sequence[str], conf_dir: Path) -> None:
+    """Print the help, with the options that overrides of the search path add. Without these, Hydra is not imported."""
+    roots = [conf_dir]
+    if added:
+        from xrec.config.commandline import parse
+
+        parsed, errors = parse(added)
+        roots, problems = search_roots(parsed, conf_dir)
+        _refuse(errors + problems)
+    print(help_text(*roots))
 
 
 def examine(command: CommandLine, conf_dir: Path) -> tuple[list[str], list[str]]:
@@ -51,7 +70,9 @@ def examine(command: CommandLine, conf_dir: Path) -> tuple[list[str], list[str]]
 
     parsed, errors = parse(command.texts)
     overrides = [o for o in parsed if not is_hydras(o)]
-    groups = Groups(conf_dir)
+    roots, problems = search_roots(parsed, conf_dir)
+    errors += problems
+    groups = Groups(tuple(roots))
     if not command.multirun:
         errors += [_ambiguous(o) for o in overrides if o.is_sweep_override()]
     resumed, extra = _resume(overrides, command)
@@ -65,15 +86,17 @@ def _compose_all(overrides: list[Override], groups: Groups, command: CommandLine
     """Errors of every single config that the command line stands for."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.types import Quote, QuotedString
 
     from xrec.config.commandline import variants
     from xrec.config.composing import Composer
 
-    composer, found = Composer(groups), []
+    added = [QuotedString(f"file://{root}", Quote.single).with_quotes() for root in groups.roots[1:]]
+    composer, found = Composer(groups, (f"{KEY}=[{','.join(added)}]",)), []
     unlisted = [o for o in overrides if o.is_sweep_override() and not groups.has(o.key_or_group)]
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(groups.root), version_base="1.3"):
+        with initialize_config_dir(str(groups.roots[0]), version_base="1.3"):
             for i, variant in enumerate(variants(overrides)):
                 found += _check_one(variant, unlisted if i == 0 else [], composer, command)
     finally:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from xrec.config.moved import key_hint
 from xrec.words import did_you_mean, listed
 
 
@@ -190,7 +191,7 @@ def unknown(path: str, name: str, known: Mapping[str, object] | tuple[str, ...])
     """The message about a key that is not in a section."""
     here = f"{path}.{name}".lstrip(".")
     paths = [f"{path}.{k}".lstrip(".") for k in known]
-    return f"{here}: unknown key{did_you_mean(here, paths)} ({path or 'the config'} takes {listed(known)})"
+    return f"{here}: unknown key{key_hint(here, paths)} ({path or 'the config'} takes {listed(known)})"
 
 
 def whole(low: int, high: int | None = None, why: str = "") -> Rule:

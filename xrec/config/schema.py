@@ -25,15 +25,8 @@ from xrec.config.rules import (
     whole,
 )
 from xrec.errors import UserError
+from xrec.plan import PLAN, STAGES
 from xrec.words import did_you_mean, listed
-
-STAGES = ("fit", "rank", "explain", "fidelity", "report")
-
-#: stage -> the stage whose result it needs, from this run or from `from_run`
-NEEDS = {"rank": "fit", "explain": "fit", "fidelity": "explain"}
-
-#: what an explainer may require; the fields of xrec.models.recommender.Capabilities
-CAPABILITIES = ("attention", "gradients", "fractional_presence", "additive", "cold_items", "likelihood", "trainable")
 
 #: how the one error about a broken interpolation begins
 UNRESOLVED = "the config does not resolve"
@@ -146,7 +139,7 @@ SCHEMA = Section(
         ),
         "masker": Node("masker"),
         "players": Node("players"),
-        "explainer": Entries("explainer", {"requires": ListOf(choice(*CAPABILITIES), may_be_empty=True)}),
+        "explainer": Entries("explainer"),
         "fidelity": Entries("fidelity"),
         "tracking": Node("tracking"),
         "experiment": Section({"name": _NAME}, optional=True),
@@ -221,10 +214,11 @@ def _stages(config: Mapping[str, Any]) -> list[str]:
                 )
             ]
         return []
-    found = []
-    for stage, needed in NEEDS.items():
-        if stage in stages and needed not in stages:
-            found.append(f"stages: got {shown(stages)}: {stage} needs {needed}; add it, or give from_run=RUN")
+    found = [
+        f"stages: got {shown(stages)}: {stage.name} needs {stage.needs}; add it, or give from_run=RUN"
+        for stage in PLAN
+        if stage.name in stages and stage.needs is not None and stage.needs not in stages
+    ]
     if stages == ["report"]:
         found.append("stages: got ['report'], which has nothing to report on; add stages, or give from_run=RUN")
     return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from xrec.config.allowed import MAGIC, allowed_roots, is_under
+from xrec.config.moved import key_hint
 from xrec.config.rules import shown
 from xrec.words import did_you_mean, listed
 
@@ -42,8 +43,9 @@ def argument_errors(
         if key in names:
             found += _typed(f"{path}.{key}", value, hints.get(key, Any))
         elif not open_ended:
+            hint = key_hint(f"{path}.{key}", ()) or did_you_mean(key, names)
             takes = f"({target.__name__} takes {listed(n for n in names if n not in (supplied or ()))})"
-            found.append(f"{path}.{key}: unknown argument{did_you_mean(key, names)} {takes}")
+            found.append(f"{path}.{key}: unknown argument{hint} {takes}")
     if supplied is not None:
         needed = [n for n in names if parameters[n].default is inspect.Parameter.empty]
         missing = [n for n in needed if n not in given and n not in supplied]
@@ -52,7 +54,7 @@ def argument_errors(
 
 
 def matches(value: object, hint: Any) -> bool:
-    """Whether a config value fits an annotation (an int is a float, a bool is no int; a part fits any class)."""
+    """Whether a config value fits an annotation (an int is a float, a bool is no int; a node fits any class)."""
     if hint is Any or isinstance(hint, typing.TypeVar):
         return True
     origin, arguments = get_origin(hint), get_args(hint)
@@ -62,7 +64,7 @@ def matches(value: object, hint: Any) -> bool:
         return any(matches(value, a) for a in arguments)
     if origin is Literal:
         return any(value == a and type(value) is type(a) for a in arguments)
-    if isinstance(value, Mapping) and "_target_" in value:  # a part: what it is shows when it is built
+    if isinstance(value, Mapping) and "_target_" in value:  # what it is shows when it is built
         return hint not in _WORDS
     if hint in _WORDS:
         return _is_scalar(value, hint)
@@ -75,7 +77,7 @@ def matches(value: object, hint: Any) -> bool:
     if isinstance(origin or hint, type) and issubclass(origin or hint, Mapping):
         element = arguments[1] if len(arguments) == 2 else Any
         return isinstance(value, Mapping) and all(matches(v, element) for v in value.values())
-    return not _is_part(hint)
+    return not _is_built(hint)
 
 
 #: what people write for "no tracking"
@@ -95,13 +97,13 @@ def describe(hint: Any) -> str:
         return " of ".join(["a list", *(describe(a) for a in arguments[:1])])
     if isinstance(origin or hint, type) and issubclass(origin or hint, Mapping):
         return "a mapping"
-    return "an option of its group (group=option)" if _is_part(hint) else getattr(hint, "__name__", str(hint))
+    return "an option of its group (group=option)" if _is_built(hint) else getattr(hint, "__name__", str(hint))
 
 
 def _typed(path: str, value: object, hint: Any) -> list[str]:
     if matches(value, hint):
         return []
-    words = [a for part in (hint, *get_args(hint)) if get_origin(part) is Literal for a in get_args(part)]
+    words = [a for inner in (hint, *get_args(hint)) if get_origin(inner) is Literal for a in get_args(inner)]
     help_ = did_you_mean(value, map(str, words)) if isinstance(value, str) else ""
     if path == "tracking.mode" and value in _OFF:
         help_ = "; no tracking at all is tracking=none"
@@ -116,7 +118,7 @@ def _is_scalar(value: object, hint: type) -> bool:
     return isinstance(value, int | float) if hint is float else isinstance(value, hint)
 
 
-def _is_part(hint: Any) -> bool:
+def _is_built(hint: Any) -> bool:
     """An object of ours, or a factory of one: only a node with `_target_` can give it."""
     origin = get_origin(hint) or hint
     return origin is Callable or (isinstance(origin, type) and is_under(origin.__module__, allowed_roots()))

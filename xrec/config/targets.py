@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from xrec.config.allowed import foreign_targets, nodes
 from xrec.config.instantiate import METADATA, resolve
-from xrec.config.rules import shown
-from xrec.config.schema import CAPABILITIES, ConfigError, plain
+from xrec.config.schema import ConfigError, plain
 from xrec.config.signatures import argument_errors
-from xrec.words import did_you_mean, listed
+from xrec.words import listed
 
 #: arguments that the pipeline passes to the node of a section, beside what the config gives
 SUPPLIED: Mapping[str, Collection[str]] = {
@@ -20,7 +19,7 @@ SUPPLIED: Mapping[str, Collection[str]] = {
 
 
 def check_targets(cfg: Any) -> list[str]:
-    """Unknown, missing and mistyped arguments of the chosen parts, and targets that are not there or not allowed."""
+    """Unknown, missing and mistyped arguments of the chosen options, and targets that are not there or not allowed."""
     config = plain(cfg)
     if found := foreign_targets(config):
         return found
@@ -32,28 +31,6 @@ def check_targets(cfg: Any) -> list[str]:
             continue
         supplied = None if node.get("_partial_") else SUPPLIED.get(path.split(".")[0], ())
         found += argument_errors(path, target, node, supplied, _metadata(path))
-    return found
-
-
-def check_requires(cfg: Any) -> list[str]:
-    """Explainers that need what the model cannot do, when the stage `explain` is asked for. Reads no data."""
-    config = plain(cfg)
-    explainers, model = config.get("explainer"), config.get("model")
-    if "explain" not in (config.get("stages") or ()) or not isinstance(explainers, Mapping):
-        return []
-    needs = {str(name): _requires(node) for name, node in explainers.items()}
-    try:
-        able = capabilities_of(config)
-    except ConfigError:  # check_targets says what is wrong with the model
-        return []
-    assert isinstance(model, Mapping)
-    fitting = [name for name, needed in needs.items() if able.issuperset(needed)]
-    model_name, composed = str(model.get("name", model["_target_"])), "item_encoder" in model
-    found = []
-    for name, needed in needs.items():
-        lacking = [n for n in needed if n not in able]
-        if lacking:
-            found.append(_unmet(name, lacking, model_name, able, fitting, composed))
     return found
 
 
@@ -81,52 +58,7 @@ def check_objectives(cfg: Any) -> list[str]:
     return [f"objectives: {listed(asked)} needs {reason}" for reason in found]
 
 
-def capabilities_of(cfg: Any) -> set[str]:
-    """What the composed model will be able to do: names of `xrec.models.recommender.Capabilities`.
-
-    A class says it by a class attribute `capabilities`; one without (Composed) is what its parts in the config make it.
-
-    Raises:
-        ConfigError: there is no model, or its target is not there.
-    """
-    config = plain(cfg)
-    node = config.get("model")
-    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
-        raise ConfigError(["model has no _target_"])
-    target = resolve(node["_target_"], "model")
-    declared = getattr(target, "capabilities", None)
-    if declared is not None:
-        return {name for name in CAPABILITIES if getattr(declared, name, False)}
-    components = node.get("components", {})
-    attention = "attention" in components  # a composed model can what its parts can
-    additive = attention or "linear" in components or "repeat" in components
-    there = {"attention": attention, "additive": additive}
-    return {"gradients", "fractional_presence", "likelihood", "trainable", *(n for n, on in there.items() if on)}
-
-
-def _requires(node: object) -> list[str]:
-    needed = node.get("requires") if isinstance(node, Mapping) else None
-    return [str(n) for n in needed] if isinstance(needed, list) else []
-
-
 def _metadata(path: str) -> tuple[str, ...]:
-    """The keys that describe the node at this path: `name` of models, `requires` of explainers."""
-    parts = path.split(".")
-    if path == "model" or (parts[0] == "baselines" and len(parts) == 2):
-        return METADATA[:1]
-    return METADATA[1:] if parts[0] == "explainer" and len(parts) == 2 else ()
-
-
-def _unmet(name: str, lacking: list[str], model: str, able: set[str], fitting: Iterable[str], composed: bool) -> str:
-    strange = [n for n in lacking if n not in CAPABILITIES]
-    if strange:
-        return f"explainer.{name}.requires: got {shown(strange)}, takes {listed(CAPABILITIES)}" + "".join(
-            did_you_mean(n, CAPABILITIES) for n in strange
-        )
-    part = "choose model/attention=..., or " if composed and "attention" in lacking else ""
-    if not composed and "attention" in lacking:
-        part = "choose model=composed with model/attention=..., or "
-    return (
-        f"explainer.{name} needs {listed(lacking)}, which model={model} does not have (it has {listed(sorted(able))}): "
-        f"{part}leave it out: explainer=[{','.join(fitting)}]"
-    )
+    """The keys that describe the node at this path and are no arguments: `name` of models."""
+    section, _, rest = path.partition(".")
+    return METADATA if path == "model" or (section == "baselines" and "." not in rest) else ()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from xrec.config.capabilities import check_requires
 from xrec.config.schema import UNRESOLVED, ConfigError, check
-from xrec.config.targets import check_objectives, check_requires, check_targets
+from xrec.config.targets import check_objectives, check_targets
 
 
 def validate_job(cfg: Any) -> None:

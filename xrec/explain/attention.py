@@ -11,6 +11,7 @@ from xrec.types import Floats
 class RawAttention(Explainer):
     """The attention weight of each history item for the target; never negative, so it cannot oppose."""
 
+    requires = ("attention",)
     signed = False
 
     def values(self, request: Request) -> Floats:
@@ -24,6 +25,7 @@ class AdditiveContributions(Explainer):
     """The summands that history items add to the score, read off the model. Complete when every part that sees the
     history is additive; otherwise the completeness error shows the share of the parts that are not (a VAE)."""
 
+    requires = ("additive",)
     complete = True
 
     def values(self, request: Request) -> Floats:

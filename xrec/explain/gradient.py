@@ -18,6 +18,7 @@ class IntegratedGradients(Explainer):
         n_steps: points on the path, each one forward and one backward.
     """
 
+    requires = ("gradients", "fractional_presence")
     complete = True
 
     def __init__(self, n_steps: int = 32) -> None:

@@ -1,1 +1,1 @@
-"""Recommenders behind one seam (`recommender.py`): the composed model, its components and encoders, and the baselines."""
+"""Recommenders behind one seam (`recommender.py`): the composed model, components, encoders, baselines."""

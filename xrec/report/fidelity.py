@@ -67,7 +67,7 @@ class Setting(NamedTuple):
 def fidelity_setting(results: Results, cases: CaseGroup, **wanted: str | None) -> tuple[pl.DataFrame, Setting]:
     """Rows of stage fidelity of one part, model, masker, kind of players, output and group, and which those are.
 
-    None takes the protocol's default where it occurs (test, composed, zero, items, logit), else the first one saved.
+    None takes the protocol's default where it occurs (test, zero, items, logit), else the first one saved.
 
     Raises:
         ReportError: a value asked for does not occur, or data sets are mixed.
@@ -76,7 +76,7 @@ def fidelity_setting(results: Results, cases: CaseGroup, **wanted: str | None) -
     one_data_set(rows)
     preferred = {
         "part": ("test", "validation"),
-        "model": ("composed",),
+        "model": (),
         "masker": ("zero",),
         "players": ("items",),
         "output": ("logit",),

@@ -81,7 +81,7 @@ def _content(tables: RunTables, figures: RunFigures) -> dict[str, Any]:
         "switched_off": [title_of(term) for term in switched_off(run.log)],
         "ranking": _html(tables.ranking, "Ranking"),
         "findings": _ranking_findings(tables.ranking),
-        "parts": _html(tables.components, "Components of the model"),
+        "components": _html(tables.components, "Components of the model"),
         "fidelity": [_fidelity(results, figures, cases) for cases in tables.case_groups],
         "cost": _html(tables.cost, "Cost by stage"),
         "users": user_cards(run),

@@ -1,4 +1,4 @@
-"""Tables of a run as tidy frames (`xrec.report.cells`), from the rows of results.parquet: ranking, parts, cost.
+"""Tables of a run as tidy frames (`xrec.report.cells`), from the rows of results.parquet: ranking, components, cost.
 
 The fidelity table and those of data cards and studies have files of their own and are offered here too.
 """
@@ -32,7 +32,6 @@ from xrec.stats.paired import holm, wilcoxon_p
 from xrec.words import counted, title_of
 
 PRIMARY = ("ndcg", 10)
-_MAIN_MODEL = "composed"
 _PARTS = ("test", "validation", "train")
 _GROUPS = ("all", "new", "repeat", "cold")
 #: stands for no component left out while two sides are paired
@@ -50,7 +49,7 @@ def ranking_table(
     Args:
         metrics: names to show in this order; None takes all there are.
         part: 'test' or 'validation'; None takes test where there is one.
-        main: the model under study; None takes 'composed', else the first model.
+        main: the model under study; None takes the one that was fitted or explained.
 
     Returns:
         A table of `CELL_SCHEMA`; empty when the run ranked nothing.
@@ -71,7 +70,7 @@ def ranking_table(
 
 
 def components_table(results: Results, part: str | None = None, main: str | None = None, k: int = 10) -> pl.DataFrame:
-    """What each component of the composed model contributes.
+    """What each component of the model contributes.
 
     Columns: its share of the variance of the score over the top 100 (mean over users, by group of cases), and the
     NDCG@k lost when it is left out (whole minus without, paired over users) with interval and Holm-corrected p.
@@ -136,15 +135,15 @@ def cost_table(results: Results, threads: int | None = None) -> pl.DataFrame:
 
 
 def main_model(results: Results, wanted: str | None = None) -> str | None:
-    """The model a run is about: the one asked for, else 'composed', else the one that was fitted or explained; else the
-    first by name of those that were ranked.
+    """The model a run is about: the one asked for, else the one that was fitted or explained; else the first by name of
+    those that were ranked.
 
     Raises:
         ReportError: the model asked for does not occur.
     """
     # Baselines are ranked, and nothing else: every other row is about the model under study.
     own = sorted(results.frame.filter(pl.col("stage") != "rank")["model"].drop_nulls().unique().to_list())
-    return only(results.frame, "model", wanted, (_MAIN_MODEL, *own))
+    return only(results.frame, "model", wanted, tuple(own))
 
 
 def _ranked(results: Results, part: str | None, main: str | None) -> tuple[pl.DataFrame, str | None, str | None]:

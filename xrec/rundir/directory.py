@@ -21,17 +21,15 @@ import polars as pl
 
 from xrec.errors import RunError
 from xrec.files import file_digest, whole_file, write_json, write_text, written
+from xrec.plan import CONFIG, LOG, PLAN
 from xrec.processes import alone
 from xrec.rundir.record import RECORD, RESULTS, Record, read_record
 from xrec.rundir.table import Rows, empty
 
 log = logging.getLogger(__name__)
 
-CONFIG = "config.yaml"
 OVERRIDES = "overrides.yaml"
 ENVIRONMENT = "environment.json"
-#: what an unfinished stage leaves for the next attempt to go on from
-WORK = {"fit": ("metrics.jsonl", "checkpoint"), "explain": ("shards",)}
 #: where each stage's own rows lie, and what its metrics mean
 STAGE_TABLES = "stages"
 LOCK = ".lock"
@@ -159,13 +157,13 @@ class RunDirectory:
 
     def log(self, row: Mapping[str, float]) -> None:
         """Append one line to metrics.jsonl, flushed."""
-        path = self.path("metrics.jsonl")
+        path = self.path(LOG)
         with written(path), path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(dict(row)) + "\n")
 
     def trim_log(self, epochs: int) -> None:
         """Drop the lines of epochs after `epochs`, which a resumed run will write again, and a torn last line."""
-        path = self.path("metrics.jsonl")
+        path = self.path(LOG)
         if not path.is_file():
             return
         kept = []
@@ -186,7 +184,7 @@ class RunDirectory:
     def start(self, stage: str) -> None:
         """Before a stage is done. One that is done again because its files were damaged starts from nothing."""
         if stage in self._stale:
-            for name in WORK.get(stage, ()):
+            for name in next(s.unfinished for s in PLAN if s.name == stage):
                 path = self.path(name)
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 

@@ -9,18 +9,10 @@ from typing import Any
 
 from xrec.errors import RunError
 from xrec.files import file_digest
+from xrec.plan import CONFIG, PLAN
 
 RECORD = "stages.json"
 RESULTS = "results.parquet"
-
-#: stage -> the stages whose results it is made from, of the same run
-BUILDS_ON = {
-    "fit": (),
-    "rank": ("fit",),
-    "explain": ("fit",),
-    "fidelity": ("fit", "explain"),
-    "report": ("fit", "rank", "explain", "fidelity"),
-}
 
 
 @dataclass
@@ -42,9 +34,9 @@ class Record:
 
     def refuse_edited(self, directory: Path) -> None:
         """Raises: RunError, when the settings are not those the run began with."""
-        if self.begun and _damage(directory, "config.yaml", self.begun.get("config.yaml")) is not None:
+        if self.begun and _damage(directory, CONFIG, self.begun.get(CONFIG)) is not None:
             raise RunError(
-                f"{directory / 'config.yaml'} is missing, or is not the one that this run began with (by {RECORD}): "
+                f"{directory / CONFIG} is missing, or is not the one that this run began with (by {RECORD}): "
                 "a run keeps its settings; put the file back as it was, or start a new run with the settings you want"
             )
 
@@ -56,11 +48,11 @@ class Record:
     def to_be_done_again(self, directory: Path) -> dict[str, str]:
         """stage -> why, for finished stages that are damaged or built on one that is."""
         reasons: dict[str, str] = {}
-        for stage in (s for s in BUILDS_ON if s in self.stages):
-            below = next((s for s in BUILDS_ON[stage] if s in reasons), None)
-            reason = f"it builds on {below}" if below is not None else self.damage(directory, stage)
+        for stage in (s for s in PLAN if s.name in self.stages):
+            below = next((name for name in stage.builds_on if name in reasons), None)
+            reason = f"it builds on {below}" if below is not None else self.damage(directory, stage.name)
             if reason is not None:
-                reasons[stage] = reason
+                reasons[stage.name] = reason
         return reasons
 
     def digest_of(self, name: str) -> str | None:

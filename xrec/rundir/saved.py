@@ -12,6 +12,7 @@ import yaml
 
 from xrec.errors import RunError
 from xrec.files import file_digest
+from xrec.plan import CONFIG, LOG
 from xrec.rundir.record import RECORD, RESULTS, Record, read_record
 from xrec.rundir.table import SCHEMA, Results, empty
 from xrec.types import Metric
@@ -109,9 +110,9 @@ class SavedRun:
 
         A last line cut off by a kill is left out.
         """
-        if not self.has("metrics.jsonl"):
+        if not self.has(LOG):
             return []
-        path = self.require("metrics.jsonl")
+        path = self.require(LOG)
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         entries = []
         for number, line in enumerate(lines, start=1):
@@ -152,7 +153,7 @@ class SavedRun:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved config; empty where there is none."""
-        config = self.yaml("config.yaml")
+        config = self.yaml(CONFIG)
         return config if isinstance(config, dict) else {}
 
 

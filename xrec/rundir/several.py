@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from xrec.errors import RunError
+from xrec.plan import CONFIG
 from xrec.rundir.arms import (
     REPEATED,
     Flat,
@@ -121,8 +122,8 @@ def _rows(run: SavedRun, arm: str, repetition: int) -> pl.DataFrame:
 
 def is_multirun(directory: Path) -> bool:
     """Whether the directory holds numbered runs, and is neither a run nor a study itself."""
-    alone = (directory / "config.yaml").is_file() or is_study(directory)
-    return not alone and any((run / name).is_file() for run in runs_in(directory) for name in ("config.yaml", RECORD))
+    alone = (directory / CONFIG).is_file() or is_study(directory)
+    return not alone and any((run / name).is_file() for run in runs_in(directory) for name in (CONFIG, RECORD))
 
 
 def read_several(directories: Sequence[Path], labels: Sequence[str] | None = None) -> Several:
@@ -155,7 +156,7 @@ def _runs(directory: Path) -> list[Path]:
     require_directory(directory)
     if is_study(directory):
         raise RunError(f"{directory} is a study, whose trials differ by design: give run directories, or a multirun")
-    if (directory / "config.yaml").is_file():
+    if (directory / CONFIG).is_file():
         return [directory]
     if not (found := runs_in(directory)):
         raise RunError(f"{directory} holds no run (no config.yaml) and is no multirun (no numbered runs in it)")

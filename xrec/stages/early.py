@@ -7,42 +7,43 @@ from collections.abc import Mapping
 import torch
 from omegaconf import DictConfig
 
+from xrec.config.capabilities import unmet_requires
 from xrec.config.instantiate import instantiate
+from xrec.config.schema import ConfigError
 from xrec.errors import RunError
+from xrec.memory import TRAINING_COPIES
+from xrec.plan import PLAN
 from xrec.stages.cases import check_cases
 from xrec.stages.fit import build
-from xrec.stages.memory import TRAINING_COPIES
 from xrec.stages.rank import check_groups
 from xrec.stages.run import Run
 from xrec.tracking.tracker import Tracker
 
-#: nodes that are built without data, by the stage that uses them
-_PARTS = {"explain": ("masker", "players", "explainer"), "fidelity": ("masker", "players", "fidelity")}
-
 
 def refuse_early(config: DictConfig) -> None:
-    """Refuse a device that is not there, a tracker that cannot start, and arguments that a part does not take.
+    """Refuse a device that is not there, a tracker that cannot start, and arguments that an option does not take.
 
-    The parts are built for what their constructors say, and thrown away: a stage would do so hours later.
+    The options are built for what their constructors say, and thrown away: a stage would do so hours later.
 
     Raises:
-        RunError: no such device. SettingError, DataError: whatever a part refuses.
+        RunError: no such device. SettingError, DataError: whatever one of them refuses.
     """
     _check_device(str(config.device))
     tracker: Tracker = instantiate(config.tracking)
     tracker.check()
     instantiate(config.data.source)
     instantiate(config.split)
-    for node in dict.fromkeys(name for stage in config.stages for name in _PARTS.get(stage, ())):
+    for node in dict.fromkeys(name for stage in PLAN if stage.name in config.stages for name in stage.nodes):
         _build(config.get(node) or {})
 
 
 def refuse_given_data(run: Run) -> None:
     """Refuse what only the data tells: models are built and thrown away, for sizes that do not fit into memory or that
-    they do not take; groups and cases must not be empty. Stages that are done are not asked.
+    they do not take, and for what they are able to; groups and cases must not be empty. Stages that are done are not
+    asked.
 
     Raises:
-        SettingError: a model. RunError: a group or the cases.
+        SettingError: a model. RunError: a group or the cases. ConfigError: an option needs what the model cannot do.
     """
     todo = [stage for stage in run.config.stages if stage not in run.store.done()]
     if "rank" in todo:
@@ -51,14 +52,16 @@ def refuse_given_data(run: Run) -> None:
             build(run, node, f"baselines.{name}")
     if "explain" in todo:
         check_cases(run)
-    if "fit" in todo:
-        build(run, run.config.model, copies=TRAINING_COPIES)
+    if set(todo) - {"report"}:
+        model = build(run, run.config.model, copies=TRAINING_COPIES if "fit" in todo else 1)
+        if errors := unmet_requires(run.config, model.capabilities.names()):
+            raise ConfigError(errors)
 
 
 def _build(node: Mapping[str, object]) -> None:
-    """A part, or every entry of a group of parts."""
-    for part in [node] if "_target_" in node else node.values():
-        instantiate(part)
+    """What a node describes, or each of its entries."""
+    for entry in [node] if "_target_" in node else node.values():
+        instantiate(entry)
 
 
 def _check_device(device: str) -> None:

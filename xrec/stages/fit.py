@@ -13,10 +13,11 @@ from omegaconf import OmegaConf
 
 from xrec.config.instantiate import instantiate
 from xrec.files import write_json
+from xrec.memory import within_memory
 from xrec.models.recommender import Recommender
+from xrec.plan import LOG
 from xrec.ranking.evaluate import RankingSettings, evaluate
 from xrec.stages.closed_form import RecordedTables
-from xrec.stages.memory import TRAINING_COPIES, within_memory
 from xrec.stages.run import Done, Run, by_length, score_users
 from xrec.training.checkpoint import CheckpointError, load_state, load_tensors, save_tensors, weights_digest
 from xrec.training.fit import Objective, TrainingSettings, fit
@@ -44,9 +45,8 @@ def build(run: Run, node: Any, path: str = "model", copies: int = 1) -> Recommen
         return instantiate(node, catalogue=run.dataset.catalogue).to(run.device)
 
 
-def fit_model(run: Run) -> tuple[Recommender, Done]:
+def fit_model(run: Run, model: Recommender) -> Done:
     """Fit, and write model.safetensors and model.json."""
-    model = build(run, run.config.model, copies=TRAINING_COPIES)
     monitored = Metric(str(run.config.get("training", {}).get("monitor")), "Best on validation", "higher", ".4f")
     rows = run.rows("fit", (*FIT_METRICS, monitored))
     if model.capabilities.trainable:
@@ -67,7 +67,7 @@ def fit_model(run: Run) -> tuple[Recommender, Done]:
     digest = weights_digest(model)
     write_json(run.store.path("model.json"), _description(run, digest, _closed_form(run, model)))
     run.store.environment(weights_sha256=digest)
-    return model, Done([rows], [*MODEL_FILES, "metrics.jsonl"])
+    return Done([rows], [*MODEL_FILES, LOG])
 
 
 def _settings(run: Run) -> TrainingSettings:

@@ -11,16 +11,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from xrec.config.commandline import parse
 from xrec.errors import RunError
+from xrec.plan import MEASURING, PLAN
 from xrec.rundir.directory import RunDirectory
 from xrec.rundir.record import read_record
 from xrec.rundir.saved import SavedRun
-
-ORDER = ("fit", "rank", "explain", "fidelity")
-#: settings by the stage that they belong to
-SETTINGS = {
-    "fit": ("seed", "data", "split", "model", "loss", "training"),
-    "explain": ("cases", "masker", "players"),
-}
 
 
 def taken_over(stages: Sequence[str]) -> list[str]:
@@ -28,8 +22,9 @@ def taken_over(stages: Sequence[str]) -> list[str]:
     measured of another model says nothing of the new one."""
     if "fit" in stages:
         return []
-    last = max((ORDER.index(s) for s in stages if s in ORDER), default=len(ORDER))
-    return [s for s in ORDER[:last] if s not in stages]
+    order = [stage.name for stage in MEASURING]
+    last = max((order.index(s) for s in stages if s in order), default=len(order))
+    return [s for s in order[:last] if s not in stages]
 
 
 def check_source(source: Path, stages: Sequence[str]) -> None:
@@ -71,7 +66,7 @@ def inherit_settings(config: DictConfig, saved: DictConfig, overrides: Sequence[
     Raises:
         RunError: some overrides ask for other values than the saved run has.
     """
-    taken = [name for stage, names in SETTINGS.items() if stage not in config.stages for name in names]
+    taken = [name for stage in PLAN if stage.name not in config.stages for name in stage.settings]
     refused = []
     for name in taken:
         refused += _refused(name, config, saved, overrides)  # one by one: what a value refers to is the saved run's

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import synthetic
 
+from tests.report import synthetic
 from xrec.report.cells import table_of
 from xrec.report.html import write_report
 from xrec.report.render import to_html

@@ -15,15 +15,6 @@ from xrec.errors import SettingError
 #: weights, their gradients, and the two averages that Adam keeps
 TRAINING_COPIES = 4
 _FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye)
-#: what makes the data and each stage take less
-LIGHTER = {
-    "data": "take less of it (data.clean.since, data.clean.min_item_users), or make a smaller one",
-    "fit": "lower training.batch_size, training.max_pairs or the sizes of the model",
-    "rank": "lower ranking.chunk_size, or leave baselines out",
-    "explain": "lower cases.chunk_size and cases.mask_chunk, or the budget of the explainers",
-    "fidelity": "lower cases.chunk_size and cases.mask_chunk",
-    "report": "leave out report; the numbers are in results.parquet",
-}
 #: how torch says that there is no room, on the CPU and on CUDA, and that a size is beyond all memory
 _NO_ROOM = ("can't allocate memory", "not enough memory", "out of memory")
 _BEYOND = ("overflow",)

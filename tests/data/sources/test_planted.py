@@ -308,7 +308,7 @@ def test_causes_outside_the_core_go_with_their_items(source, raw, tmp_path):
 
 
 def test_the_yaml_says_what_the_code_does():
-    path = Path(__file__).parents[2] / "conf" / "data" / "planted.yaml"
+    path = Path(__file__).parents[3] / "conf" / "data" / "planted.yaml"
     source = yaml.safe_load(path.read_text())["source"]
     assert source.pop("_target_") == "xrec.data.sources.planted.Planted"
     assert source == Planted().settings

@@ -17,7 +17,7 @@ from xrec.sweep.results import front, results, table
 from xrec.sweep.space import SweepError
 
 if TYPE_CHECKING:
-    from conftest import Bench
+    from tests.sweep.conftest import Bench
 
 LAMBDAS = dict.fromkeys("abc", "tag(zero,log,interval(1e-3,1.0))")
 TWO = {"objectives": ["gain", "cost"], "directions": ["maximize", "minimize"]}

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from geometry import assert_words_have_room
 
+from tests.report.geometry import assert_words_have_room
 from tests.seed_runs import GAINS, MORE, TARGET, USERS, config, toy_ndcg, write_multirun, write_run
 from xrec.report.cells import CELL_SCHEMA, caption_of
 from xrec.report.errors import ReportError

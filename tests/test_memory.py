@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from xrec import memory
 from xrec.errors import SettingError
-from xrec.stages import memory
-from xrec.stages.memory import TRAINING_COPIES, available_memory, named_memory_errors, within_memory
+from xrec.memory import TRAINING_COPIES, available_memory, named_memory_errors, within_memory
 
 
 @pytest.mark.parametrize("size", [10**9, 10**18, 10**30])
 def test_a_layer_that_cannot_fit_is_never_allocated(size: int) -> None:
     node = {"embedding_size": size, "on": True, "user_encoder": {"hidden_size": 64, "dropout": 0.5}}
-    says = f"^model .*lower model.embedding_size={size}, model.components.user_encoder.hidden"
+    says = f"^model .*lower model.embedding_size={size}, model.user_encoder.hidden"
     with pytest.raises(SettingError, match=says), within_memory("model", node, TRAINING_COPIES):
         torch.nn.Linear(64, size)
 
 
 def test_what_fits_once_need_not_fit_four_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xrec.stages.memory.available_memory", lambda: 12_000)
+    monkeypatch.setattr("xrec.memory.available_memory", lambda: 12_000)
     with within_memory("model", {"size": 10}):
         torch.nn.Embedding(100, 20)
     says = "^model needs at least 0.0 GB of memory for its weights, 0.0 GB when it is trained, but only 0.0 GB"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from synthetic import HOSTILE, data_card
 
+from tests.report.synthetic import HOSTILE, data_card
 from xrec.report.cells import table_of
 from xrec.report.fidelity import fidelity_groups, fidelity_table, headline
 from xrec.report.records import data_card_table, data_facts_table, front_table

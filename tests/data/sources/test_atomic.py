@@ -15,7 +15,7 @@ from xrec.data.errors import DataError
 from xrec.data.schema import RawData
 from xrec.data.sources.atomic import Atomic
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "ml-100k"
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "ml-100k"
 COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp", "value": "rating"}
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t10\t3\t881250949\n2\t20\t4.5\t881250950.5\n"
 ITEM = (

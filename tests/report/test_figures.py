@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import numpy as np
 import polars as pl
 import pytest
-import synthetic
 
+from tests.report import synthetic
 from xrec.report.errors import ReportError
 from xrec.report.fidelity import CaseGroup, fidelity_table
 from xrec.report.figures import accuracy_fidelity_front, fidelity_forest, removal_curves

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
-from synthetic import HOSTILE
 
+from tests.report.synthetic import HOSTILE
 from xrec.report.cells import table_of
 from xrec.report.render import clean, number_words, p_words, to_rich
 from xrec.report.render.fit import pieces, wrap

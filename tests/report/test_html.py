@@ -9,8 +9,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import synthetic
 
+from tests.report import synthetic
 from tests.rundirs import put_on_record
 from xrec.errors import RunError
 from xrec.report.cards import user_cards
@@ -68,7 +68,7 @@ class Page(HTMLParser):
         self.sections[self.section] = self.sections.get(self.section, "") + data
 
 
-SECTIONS = ("data", "learning", "ranking", "parts", "fidelity", "users", "cost", "glossary")
+SECTIONS = ("data", "learning", "ranking", "components", "fidelity", "users", "cost", "glossary")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_every_section_is_there(page: Page) -> None:
         "data": "1,469,307",
         "learning": "Switched off (weight 0): adversarial",
         "ranking": "NDCG@10 of composed is",
-        "parts": "NDCG@10 lost, new",
+        "components": "NDCG@10 lost, new",
         "fidelity": "Cases: repeat",
         "cost": "2 threads",
         "glossary": "Higher is better.",

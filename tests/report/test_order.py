@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic import METRICS, explained, results_of, row
 
+from tests.report.synthetic import METRICS, explained, results_of, row
 from tests.rundirs import put_on_record
 from xrec.report.cells import paired_differences, summarise
 from xrec.report.fidelity import CaseGroup, fidelity_table

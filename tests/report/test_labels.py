@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from geometry import assert_words_have_room, words_of
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import SCRIPT, explained, results_of, row
 
+from tests.report.geometry import assert_words_have_room, words_of
+from tests.report.synthetic import SCRIPT, explained, results_of, row
 from xrec.report.fidelity import CaseGroup
 from xrec.report.figures import accuracy_fidelity_front, fidelity_forest, removal_curves
 from xrec.report.labels import spread, tied, wrapped

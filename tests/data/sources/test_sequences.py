@@ -18,7 +18,7 @@ from xrec.data.errors import DataError
 from xrec.data.schema import RawData
 from xrec.data.sources.sequences import Sequences
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "amazon-beauty"
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "amazon-beauty"
 MADE = "1 10 20 10\n2 30\n"
 
 

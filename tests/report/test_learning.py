@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import synthetic
-from geometry import assert_words_have_room, words_of
 from matplotlib.axes import Axes
 
+from tests.report import synthetic
+from tests.report.geometry import assert_words_have_room, words_of
 from xrec.report.learning import learning_curves, switched_off
 from xrec.rundir.saved import SavedRun
 

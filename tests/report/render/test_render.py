@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 import polars as pl
 import pytest
 from rich.console import Console
-from synthetic import HOSTILE, SCRIPT
 
+from tests.report.synthetic import HOSTILE, SCRIPT
 from xrec.report.cells import table_of
 from xrec.report.errors import ReportError
 from xrec.report.render import (

@@ -15,7 +15,7 @@ from xrec.data.split.random import RandomSplit
 from xrec.data.split.temporal import TemporalSplit
 from xrec.data.split.user_holdout import UserHoldoutSplit
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 DEFAULT = TemporalSplit(43, 47, 53)
 LEAST = 7  # of data.clean.min_item_users
 

@@ -1,0 +1,264 @@
+"""Options of one's own, outside the package: each one file and one yaml, found through `hydra.searchpath` and allowed
+by XREC_ALLOWED_TARGETS; composed, trained, explained, measured and shown by the real application."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+from textwrap import dedent
+
+import polars as pl
+import pytest
+
+from tests.contracts.test_application import ROOT, hashes
+from tests.small_journey import SMALL
+from xrec.rundir.saved import SavedRun
+
+
+@dataclass(frozen=True)
+class Option:
+    """yaml: its path under the folder of options, and what it holds. overrides: what chooses it. shown: patterns of
+    what the report says of it. check: of a run that has it."""
+
+    code: str
+    yaml: tuple[str, str]
+    overrides: tuple[str, ...]
+    shown: tuple[str, ...]
+    check: Callable[[SavedRun], None]
+
+
+def _recency(run: SavedRun) -> None:
+    rows = run.results.frame.filter((pl.col("explainer") == "recency") & (pl.col("stage") == "fidelity"))
+    assert set(rows["role"]) == {"control"} and {"deletion", "largest_share"} <= set(rows["metric"])
+    saved = run.table("attributions.parquet")
+    assert saved is not None
+    mine = saved.filter(pl.col("explainer") == "recency")
+    assert (mine["value"] == -mine["age"]).all()
+
+
+def _largest_share(run: SavedRun) -> None:
+    rows = run.results.frame.filter(pl.col("metric") == "largest_share")
+    assert {"random", "recency"} <= set(rows["explainer"]) and set(rows["direction"]) == {"lower"}
+    assert rows["value"].is_between(0, 1).all() and run.results.metric("largest_share").label == "Largest share"
+
+
+def _nearness(run: SavedRun) -> None:
+    frame = run.results.frame
+    assert set(frame.filter(pl.col("stage") != "rank")["model"]) == {"nearness"}
+    assert {"nearness", "popularity"} <= set(frame.filter(pl.col("stage") == "rank")["model"])
+
+
+OPTIONS = {
+    "recency": Option(
+        '''
+        """Control: the latest event matters most."""
+
+        from xrec.explain.explainer import Explainer
+
+
+        class Recency(Explainer):
+            role = "control"
+
+            def values(self, request):
+                return -request.value.history.age.numpy()
+        ''',
+        ("explainer/recency.yaml", "# @package explainer.recency\n_target_: mine.recency.Recency\n"),
+        ("explainer=[random,recency,permutation_shap]",),
+        (r"Controls</th>((?!rowgroup).)*<th scope=\"row\">recency</th>",),
+        _recency,
+    ),
+    "largest_share": Option(
+        '''
+        """How much of an explanation one player carries."""
+
+        import numpy as np
+
+        from xrec.fidelity.metric import FidelityMetric, Measured
+        from xrec.types import Metric
+
+
+        class LargestShare(FidelityMetric):
+            metrics = (
+                Metric("largest_share", "Largest share", "lower", ".3f", "Of |values|, by one player.", family="mine"),
+            )
+
+            def measure(self, removal):
+                size = np.abs(np.nan_to_num(removal.attribution.values))
+                return [Measured("largest_share", size.max(1) / np.maximum(size.sum(1), 1e-12))]
+        ''',
+        (
+            "fidelity/largest_share.yaml",
+            "# @package fidelity.largest_share\n_target_: mine.largest_share.LargestShare\n",
+        ),
+        ("fidelity=[score,largest_share]",),
+        (
+            r"Largest share\s<span title=\"lower is better\">",
+            r"Of \|values\|, by one player\.\s<span class=\"muted\">Lower is better",
+        ),
+        _largest_share,
+    ),
+    "nearness": Option(
+        '''
+        """Items with neighbouring numbers go together."""
+
+        import torch
+
+        from xrec.models.recommender import Capabilities, Context, Recommender
+
+
+        class Nearness(Recommender):
+            capabilities = Capabilities(fractional_presence=True)
+
+            def __init__(self, catalogue, reach: float = 1.0):
+                super().__init__()
+                self.n_items, self.reach = catalogue.n_items, reach
+
+            def fit(self, data):
+                pass
+
+            def prepare(self, history):
+                return Context(history)
+
+            def score(self, context, presence=None, targets=None):
+                item, present = context.history.item, context.presence(presence)
+                wanted = torch.arange(self.n_items).expand(len(item), -1) if targets is None else targets
+                distance = (item.unsqueeze(-1) - wanted.unsqueeze(1)).abs()
+                return present @ (1 / (self.reach + distance))
+        ''',
+        (
+            "model/nearness.yaml",
+            "# @package _global_\nmodel:\n  name: nearness\n  _target_: mine.nearness.Nearness\n  reach: 2.0\n",
+        ),
+        ("model=nearness", "model.reach=1.5"),
+        (r"<th scope=\"row\">nearness</th>", "nearness minus this"),
+        _nearness,
+    ),
+}
+#: options that go into one run
+RUNS = {
+    "options of the default model": ("recency", "largest_share"),
+    "a model of its own": ("nearness", "recency", "largest_share"),
+}
+SWEEP = """\
+# @package _global_
+defaults:
+  - override /hydra/sweeper: xrec
+sweep:
+  name: reaches
+objectives: [validation_ndcg_at_10_all]
+hydra:
+  sweeper:
+    n_trials: 2
+    study_name: reaches
+    sampler: {name: random}
+    seed: 0
+    objectives: ${objectives}
+    directions: [maximize]
+    space:
+      model.reach: interval(0.5,4.0)
+      explainer: choice([recency],[random,recency])
+  sweep:
+    dir: ${paths.runs}/reaches
+    subdir: ${hydra.job.num}
+"""
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package `mine` and the options `conf`."""
+    folder = tmp_path_factory.mktemp("outside")
+    options = {option.yaml[0]: option.yaml[1] for option in OPTIONS.values()} | {"sweep/reaches.yaml": SWEEP}
+    files = {f"mine/{name}.py": dedent(option.code).lstrip() for name, option in OPTIONS.items()}
+    for name, text in (files | {f"conf/{path}": text for path, text in options.items()}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def execute(outside: Path, *arguments: str, allowed: str = "mine") -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "xrec/sweep/plugin", outside)))
+    return subprocess.run(
+        [sys.executable, str(ROOT / "experiments" / "run.py"), *arguments],
+        cwd=outside,
+        env=os.environ | {"PYTHONPATH": path, "XREC_ALLOWED_TARGETS": allowed, "WANDB_MODE": "offline"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def small(journey: Path, outside: Path, *overrides: str) -> list[str]:
+    """Overrides of a small run with options of one's own."""
+    sizes = [o for o in SMALL if not (o.startswith("model.") and "model=nearness" in overrides)]
+    where = [f"data.source.path={journey}", f"paths.cache={outside / 'cache'}", f"paths.runs={outside / 'runs'}"]
+    return ["hydra.searchpath=[conf]", *where, *sizes, *overrides]
+
+
+@pytest.fixture(scope="module")
+def finished(journey: Path, outside: Path) -> Callable[[str], Path]:
+    """The run directory of a set of options; each is run once."""
+    done: dict[str, Path] = {}
+
+    def run(name: str) -> Path:
+        if name not in done:
+            directory = outside / name
+            overrides = [o for option in RUNS[name] for o in OPTIONS[option].overrides]
+            answer = execute(outside, *small(journey, outside, *overrides, f"hydra.run.dir='{directory}'"))
+            assert answer.returncode == 0, answer.stderr
+            done[name] = directory
+        return done[name]
+
+    return run
+
+
+@pytest.mark.parametrize(("run", "option"), [(run, option) for run, options in RUNS.items() for option in options])
+def test_an_option_of_ones_own_is_measured_and_shown(run: str, option: str, finished: Callable[[str], Path]) -> None:
+    directory = finished(run)
+    OPTIONS[option].check(SavedRun(directory))
+    page = unescape((directory / "report.html").read_text(encoding="utf-8"))
+    assert [words for words in OPTIONS[option].shown if not re.search(words, page, re.DOTALL)] == []
+
+
+def test_it_is_resumed_without_its_options_but_not_without_leave(
+    finished: Callable[[str], Path], outside: Path
+) -> None:
+    directory = finished("a model of its own")
+    before = hashes(directory)
+    (directory / "stages" / "fidelity.parquet").write_bytes(b"damaged")
+    refused = execute(outside, f"resume='{directory}'", allowed="")
+    assert refused.returncode == 1 and "XREC_ALLOWED_TARGETS allows more" in refused.stderr
+    done = execute(outside, f"resume='{directory}'")
+    assert done.returncode == 0, done.stderr
+    assert hashes(directory) == before
+
+
+def test_it_is_explained_again_from_the_saved_run(
+    finished: Callable[[str], Path], journey: Path, outside: Path
+) -> None:
+    source, again = finished("a model of its own"), outside / "again"
+    stages = ["stages=[explain,fidelity,report]", f"from_run='{source}'", "explainer=[random,recency]"]
+    done = execute(
+        outside, *small(journey, outside, "model=nearness", "model.reach=1.5", *stages, f"hydra.run.dir={again}")
+    )
+    assert done.returncode == 0, done.stderr
+    assert SavedRun(again).config["model"]["_target_"] == "mine.nearness.Nearness"
+
+
+def test_multiruns_and_studies_find_them(journey: Path, outside: Path) -> None:
+    jobs = ["-m", "explainer=[recency]", "model=nearness,popularity", "stages=[fit,rank]", "baselines=[]"]
+    arguments = [a for a in small(journey, outside, "model=nearness", *jobs[1:]) if a != "model=nearness"]
+    done = execute(outside, "-m", *arguments, f"hydra.sweep.dir={outside / 'both'}")
+    assert done.returncode == 0, done.stderr
+    models = [SavedRun(outside / "both" / str(job)).config["model"]["name"] for job in range(2)]
+    assert models == ["nearness", "popularity"]
+    study = ["model=nearness", "sweep=reaches", "stages=[fit,rank]", "baselines=[]"]
+    done = execute(outside, "-m", *small(journey, outside, *study))
+    assert done.returncode == 0, done.stderr
+    reaches = {SavedRun(outside / "runs/reaches" / str(trial)).config["model"]["reach"] for trial in range(2)}
+    assert len(reaches) == 2
