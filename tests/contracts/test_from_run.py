@@ -63,7 +63,7 @@ def test_all_of_them_are_named_at_once(configured):
 def test_what_agrees_is_taken(configured, overrides):
     config, saved, _ = asked(configured, overrides)
     taken = inherit_settings(config, saved, overrides)
-    assert taken == ["seed", "data", "split", "model", "loss", "training", "cases", "masker", "players"]
+    assert taken == ["seed", "data", "split", "model", "loss", "training", "cases", "masker", "players", "output"]
     resolved = OmegaConf.to_container(config, resolve=True)
     assert all(resolved[name] == saved[name] for name in taken)  # type: ignore[index, call-overload]
 

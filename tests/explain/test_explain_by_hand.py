@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import shap
 
-from tests.by_hand import CASES, OnPaper, Table, cases, game_of
+from tests.by_hand import CASES, N_ITEMS, OnPaper, Table, cases, game_of
+from tests.toy_games import popularity_control
 from xrec.errors import SettingError
 from xrec.explain.attention import AdditiveContributions, RawAttention
 from xrec.explain.controls import Popularity, Random
-from xrec.explain.explainer import Explainer, case_seed, numpy_global_seed
+from xrec.explain.explainer import Answer, Explainer
 from xrec.explain.gradient import IntegratedGradients
 from xrec.explain.removal import LeaveOneOut
-from xrec.explain.shapley import KernelShap, PermutationShap, ShapExplainer
+from xrec.explain.shapley import KernelShap, PermutationShap, ShapExplainer, numpy_global_seed
+from xrec.games.keyed import case_seed
 
 #: (signed, complete) of every explainer
 PROMISES = {
@@ -27,7 +29,7 @@ PROMISES = {
     IntegratedGradients(n_steps=5): (True, True),
     PermutationShap(): (True, True),
     KernelShap(): (True, True),
-    Popularity(): (False, False),
+    popularity_control(N_ITEMS): (False, False),
     Random(): (False, False),
 }
 EXACT = [e for e in PROMISES if not isinstance(e, RawAttention | Popularity | Random)]
@@ -55,7 +57,7 @@ def test_raw_attention_is_the_model_s_attention_not_its_contributions() -> None:
 
 def test_popularity_is_the_share_of_users_who_have_an_item() -> None:
     share = np.linspace(0.9, 0.1, 24)
-    found = Popularity().attribute(game_of(), 0, "x").values
+    found = popularity_control(N_ITEMS).attribute(game_of(), 0, "x").values
     np.testing.assert_array_equal(found, padded([[float(share[j]) for j in c.history] for c in CASES]))
 
 
@@ -78,13 +80,13 @@ def test_random_is_uniform() -> None:
         (IntegratedGradients(n_steps=5), [5] * 4),
         (PermutationShap(), [17, 7, 11, 5]),  # 2 P + 1
         (PermutationShap(budget=34), [34, 28, 33, 30]),  # as many whole permutations as that pays for
-        (Popularity(), [0] * 4),
+        (popularity_control(N_ITEMS), [0] * 4),
         (Random(), [0] * 4),
     ],
 )
 def test_forwards_are_counted_per_case_whatever_it_is_padded_to(explainer: Explainer, forwards: list[int]) -> None:
     value = game_of()
-    value.forwards += 1000
+    value.forwards[:] += 1000
     assert explainer.attribute(value, 0, "x").n_forwards.tolist() == forwards
 
 
@@ -115,7 +117,7 @@ class Given(Explainer):
     def __init__(self, values) -> None:
         self.given = values
 
-    def values(self, request) -> np.ndarray:
+    def values(self, game, random):
         time.sleep(0.02)
         return self.given
 
@@ -156,12 +158,13 @@ def test_an_answer_of_another_shape_is_refused_by_name(answer: Any, says: str) -
 def test_a_seed_is_keyed_by_what_is_explained_by_whom_and_nothing_else() -> None:
     case = cases()[0]
     assert case_seed(3, case, "random", 2) == 13279482420087570597  # on every machine, for good
-    others = [replace(case, **{c: "other"}) for c in ("part", "user_id", "item_id", "group")]
+    others = [replace(case, **{c: "other"}) for c in ("part", "user_id", "group")]
+    others.append(replace(case, item_ids=("other",)))
     seeds = [case_seed(3, c, "random", 2) for c in (case, *others)]
     seeds += [case_seed(4, case, "random", 2), case_seed(3, case, "x", 2), case_seed(3, case, "random")]
     assert len(set(seeds)) == len(seeds) and all(0 <= s < 2**64 for s in seeds)
     assert case_seed(3, case, "random", 0) == seeds[-1]
-    same = replace(case, index=9, user=9, target=9, position=9, few=True)
+    same = replace(case, index=9, user=9, targets=(9,), foil=8, position=9, few=True)
     assert case_seed(3, same, "random", 2) == seeds[0]
 
 
@@ -193,7 +196,7 @@ def test_the_global_generator_is_seeded_and_put_back_also_after_an_error() -> No
 @pytest.mark.parametrize("budget", [0, -3, "all", 1_000_001])
 def test_impossible_budgets_are_refused(budget) -> None:
     with pytest.raises(
-        ValueError, match=f"PermutationShap: budget must be 'auto' or from 1 to 1000000 forwards, got {budget!r}"
+        ValueError, match=f"PermutationShap: budget must be 'auto' or from 1 to 1000000 masks, got {budget!r}"
     ):
         PermutationShap(budget)
 

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.toy_games import Planted, exact_shapley, game_of, plain_history
+from tests.toy_games import Planted, exact_shapley, game_of, plain_history, popularity_control
 from tests.toys import toy_composed
 from xrec.explain.attention import AdditiveContributions, RawAttention
-from xrec.explain.controls import Popularity, Random
-from xrec.explain.explainer import numpy_global_seed
+from xrec.explain.controls import Random
 from xrec.explain.gradient import IntegratedGradients
 from xrec.explain.removal import LeaveOneOut
-from xrec.explain.shapley import KernelShap, PermutationShap
+from xrec.explain.shapley import KernelShap, PermutationShap, numpy_global_seed
 from xrec.models.history import History
 
 REAL = {
@@ -106,7 +105,7 @@ def test_the_controls_know_nothing_of_the_cause() -> None:
     value = game_of(Planted(20), history, [14] * 200)
     ranked = [int(np.argmax(r)) for r in Random().attribute(value, 0, "random").values]
     assert 20 < ranked.count(2) < 80  # one in four by chance
-    popular = Popularity().attribute(value, 0, "popularity").values
+    popular = popularity_control(20).attribute(value, 0, "popularity").values
     assert np.all(popular.argmax(1) == 0)
 
 

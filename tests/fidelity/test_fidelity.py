@@ -14,7 +14,7 @@ from xrec.explain.attention import AdditiveContributions
 from xrec.explain.controls import Random
 from xrec.fidelity.axiomatic import Axiomatic
 from xrec.fidelity.eraser import Eraser
-from xrec.fidelity.metric import FRACTIONS, Removal, step_sizes
+from xrec.fidelity.removal import FRACTIONS, Removal, step_sizes
 from xrec.fidelity.rank import RankRemoval
 from xrec.fidelity.score import ScoreRemoval
 

@@ -33,7 +33,10 @@ STAGES = ("fit", "rank", "explain", "fidelity", "report")
 NEEDS = {"rank": "fit", "explain": "fit", "fidelity": "explain"}
 
 #: what an explainer may require; the fields of xrec.models.recommender.Capabilities
-CAPABILITIES = ("attention", "gradients", "fractional_presence", "additive", "cold_items", "likelihood", "trainable")
+CAPABILITIES = (
+    "attention", "gradients", "fractional_presence", "additive", "components", "item_features", "layers", "cold_items",
+    "likelihood", "trainable",
+)  # fmt: skip
 
 #: how the one error about a broken interpolation begins
 UNRESOLVED = "the config does not resolve"
@@ -145,7 +148,8 @@ SCHEMA = Section(
         ),
         "masker": Node("masker"),
         "players": Node("players"),
-        "explainer": Entries("explainer", {"requires": ListOf(choice(*CAPABILITIES), may_be_empty=True)}),
+        "output": Node("output"),
+        "explainer": Entries("explainer"),
         "fidelity": Entries("fidelity"),
         "tracking": Node("tracking"),
         "experiment": Section({"name": _NAME}, optional=True),

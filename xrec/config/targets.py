@@ -36,20 +36,30 @@ def check_targets(cfg: Any) -> list[str]:
 
 
 def check_requires(cfg: Any) -> list[str]:
-    """Explainers that need what the model cannot do, when the stage `explain` is asked for. Reads no data."""
+    """Explainers, masker and output that need what the model cannot do, when the stage `explain` is asked for. Reads no
+    data: what a part needs is its class's `requires`."""
     config = plain(cfg)
     explainers, model = config.get("explainer"), config.get("model")
     if "explain" not in (config.get("stages") or ()) or not isinstance(explainers, Mapping):
         return []
-    needs = {str(name): _requires(node) for name, node in explainers.items()}
     try:
         able = capabilities_of(config)
-    except ConfigError:  # check_targets says what is wrong with the model
+        needs = {str(name): _requires(node) for name, node in explainers.items()}
+        parts = {name: resolve(node["_target_"]) for name in ("masker", "output") if (node := config.get(name))}
+    except (ConfigError, KeyError):  # check_targets says what is wrong with the model, or a part
         return []
     assert isinstance(model, Mapping)
-    fitting = [name for name, needed in needs.items() if able.issuperset(needed)]
     model_name, composed = str(model.get("name", model["_target_"])), "item_encoder" in model
-    found = []
+    found = [
+        f"{name} {getattr(part, 'name', part)} needs {listed(lacking)}, which model={model_name} does not have (it has "
+        f"{listed(sorted(able))}): choose another {name}"
+        for name, part in parts.items()
+        if (lacking := [n for n in getattr(part, "requires", ()) if n not in able])
+    ]
+    if (output := parts.get("output")) is not None and not getattr(output, "linear", True):
+        model_name += f" with output {getattr(output, 'name', output)}"
+        able -= {"additive", "components"}  # summands of scores are none of such a value
+    fitting = [name for name, needed in needs.items() if able.issuperset(needed)]
     for name, needed in needs.items():
         lacking = [n for n in needed if n not in able]
         if lacking:
@@ -103,9 +113,8 @@ def capabilities_of(cfg: Any) -> set[str]:
     return {"gradients", "fractional_presence", "likelihood", "trainable", *(n for n, on in there.items() if on)}
 
 
-def _requires(node: object) -> list[str]:
-    needed = node.get("requires") if isinstance(node, Mapping) else None
-    return [str(n) for n in needed] if isinstance(needed, list) else []
+def _requires(node: Mapping[str, Any]) -> list[str]:
+    return [str(name) for name in getattr(resolve(node["_target_"]), "requires", ())]
 
 
 def _on(node: Mapping[str, Any], part: str) -> bool:
@@ -113,17 +122,15 @@ def _on(node: Mapping[str, Any], part: str) -> bool:
 
 
 def _metadata(path: str) -> tuple[str, ...]:
-    """The keys that describe the node at this path: `name` of models, `requires` of explainers."""
+    """The keys that describe the node at this path: `name` of models."""
     parts = path.split(".")
-    if path == "model" or (parts[0] == "baselines" and len(parts) == 2):
-        return METADATA[:1]
-    return METADATA[1:] if parts[0] == "explainer" and len(parts) == 2 else ()
+    return METADATA if path == "model" or (parts[0] == "baselines" and len(parts) == 2) else ()
 
 
 def _unmet(name: str, lacking: list[str], model: str, able: set[str], fitting: Iterable[str], composed: bool) -> str:
     strange = [n for n in lacking if n not in CAPABILITIES]
     if strange:
-        return f"explainer.{name}.requires: got {shown(strange)}, takes {listed(CAPABILITIES)}" + "".join(
+        return f"explainer.{name}: its class requires {shown(strange)}, known are {listed(CAPABILITIES)}" + "".join(
             did_you_mean(n, CAPABILITIES) for n in strange
         )
     part = "choose model/attention=..., or " if composed and "attention" in lacking else ""

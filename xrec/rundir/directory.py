@@ -31,7 +31,7 @@ CONFIG = "config.yaml"
 OVERRIDES = "overrides.yaml"
 ENVIRONMENT = "environment.json"
 #: what an unfinished stage leaves for the next attempt to go on from
-WORK = {"fit": ("metrics.jsonl", "checkpoint"), "explain": ("shards",)}
+WORK = {"fit": ("metrics.jsonl", "checkpoint"), "explain": ("shards", "learned")}
 #: where each stage's own rows lie, and what its metrics mean
 STAGE_TABLES = "stages"
 LOCK = ".lock"

@@ -17,7 +17,10 @@ from xrec.stages.run import Run
 from xrec.tracking.tracker import Tracker
 
 #: nodes that are built without data, by the stage that uses them
-_PARTS = {"explain": ("masker", "players", "explainer"), "fidelity": ("masker", "players", "fidelity")}
+_PARTS = {
+    "explain": ("masker", "players", "output", "explainer"),
+    "fidelity": ("masker", "players", "output", "fidelity"),
+}
 
 
 def refuse_early(config: DictConfig) -> None:

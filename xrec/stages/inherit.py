@@ -19,7 +19,7 @@ ORDER = ("fit", "rank", "explain", "fidelity")
 #: settings by the stage that they belong to
 SETTINGS = {
     "fit": ("seed", "data", "split", "model", "loss", "training"),
-    "explain": ("cases", "masker", "players"),
+    "explain": ("cases", "masker", "players", "output"),
 }
 
 
