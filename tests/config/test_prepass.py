@@ -91,7 +91,6 @@ BAD = [
     ("ranking.ndcg=[10,10]", ["10 is there twice"]),
     ("ranking.ablations=1", ["ranking.ablations: got 1, takes true or false"]),
     ("data.clean.min_item_users=-1", ["data.clean.min_item_users: got -1"]),
-    ("explainer.random.requires=[atention]", ["did you mean 'attention'"]),
     ("explainer=[]", ["explainer: got []", "leave out explain and fidelity"]),
     ("cases.min_players=1", ["cases.min_players: got 1"]),
     ("model=ease model.regularization=5 baselines=[ease]", ["baselines.ease.name: got 'ease'", "model.name=ease_2"]),

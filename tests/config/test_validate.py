@@ -28,7 +28,8 @@ def options() -> list[tuple[str, ...]]:
             continue
         choice = f"{group}=[{path.stem}]" if group in MULTI else f"{group}={path.stem}"
         single = group == "model" and path.stem != "composed"
-        found.append((choice, NO_ATTENTION) if single else (choice,))
+        of_sums = choice == "output=log_probability"  # summands of scores are none of it
+        found.append((choice, NO_ATTENTION) if single or of_sums else (choice,))
     return found
 
 
@@ -56,6 +57,7 @@ BAD = [
     ("tracking.mode=onlin", ["tracking.mode", "did you mean 'online'"]),
     ("tracking.mode=none", ["got 'none', takes one of offline, online; no tracking at all is tracking=none"]),
     ("tracking.mode=null", ["got null, takes one of offline, online; no tracking at all is tracking=none"]),
+    ("+explainer.random.requires=[attention]", ["explainer.random.requires: unknown argument", "Random takes n_draws"]),
     ("++masker._target_=xrec.games.maskers.Zer", ["has no 'Zer'", "did you mean 'Zero'"]),
     ("++masker._target_=xrec.nowhere.Zero", ["masker._target_: cannot import 'xrec.nowhere.Zero'"]),
     ("++masker._target_=os.system", ["masker._target_: got 'os.system'", "under xrec"]),
@@ -111,6 +113,14 @@ def test_attention_explainer_needs_attention(compose: Compose) -> None:
     ):
         assert fragment in error
     assert check_requires(compose("model=ease", "explainer=[attention]", "stages=[fit,rank]")) == []
+
+
+def test_what_a_game_needs_of_the_model_is_known_from_the_classes(compose: Compose) -> None:
+    (error,) = check_requires(compose("output=log_probability", "explainer=[random,additive]"))
+    assert "explainer.additive needs additive, which model=composed with output log_probability does not have" in error
+    (error,) = check_requires(compose("model=ease", "output=log_probability", "explainer=[random]"))
+    assert error.startswith("output log_probability needs likelihood, which model=ease does not have")
+    assert check_requires(compose("model=ease", "masker=popularity", "explainer=[random,additive]")) == []
 
 
 @pytest.mark.parametrize(
