@@ -41,6 +41,8 @@ def applicable(override: str) -> list[str]:
     """Few explainers, but every one of them for the models that stand alone."""
     if override.startswith(("explainer=", "model=")):
         return []
+    if override == "output=log_probability":  # summands of scores are none of it
+        return ["explainer=[random,leave_one_out,attention,integrated_gradients]"]
     return ["explainer=[random,leave_one_out,attention,additive]"]
 
 

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import shap
+import torch
 
 from tests.by_hand import CASES, N_ITEMS, OnPaper, Table, cases, game_of
-from tests.toy_games import popularity_control
+from tests.toy_games import Planted, popularity_control
+from tests.toy_games import game_of as toy_game
+from tests.toys import histories, no_progress
 from xrec.errors import SettingError
 from xrec.explain.attention import AdditiveContributions, RawAttention
 from xrec.explain.controls import Popularity, Random
@@ -19,7 +22,10 @@ from xrec.explain.explainer import Answer, Explainer
 from xrec.explain.gradient import IntegratedGradients
 from xrec.explain.removal import LeaveOneOut
 from xrec.explain.shapley import KernelShap, PermutationShap, ShapExplainer, numpy_global_seed
+from xrec.games.fitting import Fitting
 from xrec.games.keyed import case_seed
+from xrec.games.players import Field
+from xrec.models.recommender import Capabilities
 
 #: (signed, complete) of every explainer
 PROMISES = {
@@ -120,6 +126,59 @@ class Given(Explainer):
     def values(self, game, random):
         time.sleep(0.02)
         return self.given
+
+
+def test_standard_errors_and_a_chosen_set_are_kept_where_there_are_players() -> None:
+    given = Answer(np.zeros((4, 8)), np.full((4, 8), 0.5), np.ones((4, 8), dtype=bool))
+    found = Given(given).attribute(game_of(), 0, "x")
+    there = ~np.isnan(found.values)
+    assert found.standard_error is not None and found.selected is not None
+    np.testing.assert_array_equal(found.standard_error, np.where(there, 0.5, np.nan))
+    np.testing.assert_array_equal(found.selected, there)
+    with pytest.raises(SettingError, match=r"explainer x gave standard errors of shape \(4, 7\), expected \(4, 8\)"):
+        Given(Answer(np.zeros((4, 8)), np.zeros((4, 7)))).attribute(game_of(), 0, "x")
+    with pytest.raises(SettingError, match=r"explainer x gave a set of shape \(8,\), expected \(4, 8\)"):
+        Given(Answer(np.zeros((4, 8)), selected=np.zeros(8))).attribute(game_of(), 0, "x")
+
+
+@pytest.mark.parametrize(
+    ("explainer", "needs"),
+    [
+        (RawAttention(), "attention"),
+        (AdditiveContributions(), "additive"),
+        (IntegratedGradients(), "gradients, fractional_presence"),
+    ],
+    ids=name_of,
+)
+def test_an_explainer_refuses_a_game_that_lacks_what_it_needs(explainer: Explainer, needs: str) -> None:
+    class Mute(Table):
+        capabilities = Capabilities()
+
+    value = game_of(model=Mute())
+    says = f"^explainer mine needs {needs}, which model Mute with output logit does not have .it has nothing.$"
+    with pytest.raises(SettingError, match=says):
+        explainer.attribute(value, 0, "mine")
+    assert value.forwards.tolist() == [0] * 4
+    assert LeaveOneOut().attribute(value, 0, "x").n_forwards.tolist() == [9, 4, 6, 3]  # needs nothing
+
+
+def test_the_popularity_control_learns_shares_of_users_and_sums_them_over_a_player(toy) -> None:
+    control, again = Popularity(), Popularity()
+    with pytest.raises(SettingError, match="explainer popularity has to be fitted before it explains"):
+        control.attribute(game_of(), 0, "x")
+    control.fit(Fitting(toy, 0, torch.device("cpu"), no_progress))
+    again.load_state(control.state())
+    users = [set() for _ in range(toy.catalogue.n_items)]
+    for user, item, time_ in zip(toy.user.tolist(), toy.item.tolist(), toy.time.tolist(), strict=True):
+        if time_ <= toy.train_end:
+            users[item].add(user)
+    share = [max(1, len(u)) / toy.catalogue.n_users for u in users]
+    history, model = histories(toy, [4]), Planted(toy.catalogue.n_items)
+    game = toy_game(model, history, [7], players=Field("brand"), catalogue=toy.catalogue)
+    brand = next(f for f in toy.catalogue.item_fields if f.name == "brand")
+    for name, value in zip(game.player_ids[0], again.attribute(game, 0, "x").values[0], strict=True):
+        members = [i for i in history.item[0].tolist() if brand.levels[brand.codes[i, 0]] == name]
+        assert value == pytest.approx(sum(share[i] for i in members), abs=1e-12)
 
 
 def test_seconds_are_shared_by_the_cases_that_were_explained_together() -> None:
