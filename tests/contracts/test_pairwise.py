@@ -1,7 +1,7 @@
 """Every two of players, masker, output, explainer and model meet in one game; what cannot work together says why.
 
-The options are those of conf/, so that a new file is tested the moment it exists. Combinations are a covering array over
-pairs: few enough to run, and yet no two options that never met.
+The options are those of conf/, so that a new file is tested the moment it exists. Combinations are a covering array
+over pairs: few enough to run, and yet no two options that never met.
 """
 
 from __future__ import annotations
@@ -268,9 +268,12 @@ def test_what_cannot_work_is_refused_with_the_reason(combination: Combination, m
     rules, explainer = rules_of(run), cast(Explainer, combination.make("explainer"))
     learn(run, rules.masker, explainer)
     option, capability = lacking(combination)[0]
+
+    def ask() -> None:
+        explainer.check(combination.explainer, rules.capabilities(model), f"model {combination.model}")
+
     with pytest.raises(SettingError, match=f"{option} needs .*{capability}.*, which model .* does not have"):
-        able = rules.capabilities(model)
-        explainer.check(combination.explainer, able, f"model {combination.model}")
+        ask()
 
 
 def test_an_output_says_of_itself_what_cases_it_has() -> None:

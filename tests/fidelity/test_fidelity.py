@@ -14,8 +14,8 @@ from xrec.explain.attention import AdditiveContributions
 from xrec.explain.controls import Random
 from xrec.fidelity.axiomatic import Axiomatic
 from xrec.fidelity.eraser import Eraser
-from xrec.fidelity.removal import FRACTIONS, Removal, step_sizes
 from xrec.fidelity.rank import RankRemoval
+from xrec.fidelity.removal import FRACTIONS, Removal, step_sizes
 from xrec.fidelity.score import ScoreRemoval
 from xrec.games.outputs import List
 from xrec.games.players import Players

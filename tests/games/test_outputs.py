@@ -160,9 +160,7 @@ def test_what_cannot_be_read_off_is_refused() -> None:
         game_of(Table(), plain_history([HISTORY]), [10], output=LogProbability())
     probability = game(LogProbability(), [10])
     for ask in (probability.contributions, probability.components):
-        with pytest.raises(
-            SettingError, match="in a game of model Likely, players items, masker zero and output log_p"
-        ):
+        with pytest.raises(SettingError, match="a game of model Likely, players items, masker zero and output log_p"):
             ask()
 
     class Mute(Likely):

@@ -25,6 +25,7 @@ from xrec.ranking.evaluate import top_items
 from xrec.rundir.saved import SavedRun
 from xrec.stages.run import Run, by_length, chunked, release_memory, score_users
 from xrec.types import Case, Ints
+from xrec.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def check_cases(run: Run) -> None:
     if longest < settings.min_players:
         raise RunError(
             f"cases.min_players={settings.min_players}: no history of part {settings.part} is that long, the longest "
-            f"has {longest} players ({players.name}); lower it, or leave out the stage explain"
+            f"has {counted(longest, 'player')} ({players.name}); lower it, or leave out the stage explain"
         )
 
 
