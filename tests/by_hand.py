@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.toy_games import plain_history
+from tests.toy_games import bare_catalogue, plain_history
 from xrec.fidelity.metric import Key
-from xrec.games.game import Game, Rules
 from xrec.games.maskers import Zero
+from xrec.games.model_game import ModelGame, Rules
+from xrec.games.outputs import Logit
 from xrec.games.players import Items
 from xrec.models.recommender import AdditiveRecommender, Capabilities, Context, FitData
 from xrec.types import Attribution, Case, Role
@@ -112,19 +113,20 @@ class Table(AdditiveRecommender):
 
 def cases(on_paper: tuple[OnPaper, ...] = CASES) -> tuple[Case, ...]:
     return tuple(
-        Case(n, "test", n, c.target, c.group, n + 1, f"u{n}", f"i{c.target}", c.few) for n, c in enumerate(on_paper)
+        Case(n, "test", n, (c.target,), c.group, n + 1, f"u{n}", (f"i{c.target}",), c.few)
+        for n, c in enumerate(on_paper)
     )
 
 
 def game_of(
     on_paper: tuple[OnPaper, ...] = CASES, model: AdditiveRecommender | None = None, mask_chunk: int = 7
-) -> Game:
+) -> ModelGame:
     candidates = torch.zeros(len(on_paper), N_ITEMS, dtype=torch.bool)
     for row, case in enumerate(on_paper):
         candidates[row, case.candidates] = True
-    settings = Rules(Zero(), Items(), ITEM_IDS, np.linspace(0.9, 0.1, N_ITEMS), mask_chunk)
+    rules = Rules(Items(), Zero(), Logit(), bare_catalogue(N_ITEMS), mask_chunk=mask_chunk)
     history = plain_history([list(c.history) for c in on_paper])
-    return Game(model or Table(), history, cases(on_paper), candidates, settings)
+    return ModelGame(model or Table(), history, cases(on_paper), candidates, rules)
 
 
 def attribution(

@@ -1,40 +1,78 @@
-"""Value functions over a toy model, and a model whose causes are planted."""
+"""Games over a toy model, and a model whose causes are planted."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from xrec.games.game import Game, Rules
-from xrec.games.maskers import Zero
-from xrec.games.players import Items
+from xrec.explain.controls import Popularity
+from xrec.games.game import Game
+from xrec.games.maskers import Masker, Zero
+from xrec.games.model_game import ModelGame, Rules
+from xrec.games.outputs import Logit, Output
+from xrec.games.players import Items, Players
 from xrec.models.history import History
 from xrec.models.recommender import AdditiveRecommender, Capabilities, Context, FitData, Recommender
-from xrec.types import Case
+from xrec.types import Case, Catalogue
 
 
-def game_of(model: Recommender, history: History, targets: list[int], group: str = "new", mask_chunk: int = 7) -> Game:
-    """Cases over the rows of a history; candidates are what is outside it, and the target."""
-    cases = tuple(Case(i, "test", i, t, group, 1, f"u{i}", f"i{t}") for i, t in enumerate(targets))
+def bare_catalogue(n_items: int, n_users: int = 0) -> Catalogue:
+    """Items i0, i1, ... and users u0, u1, ... without fields."""
+    ids = tuple(f"i{i}" for i in range(n_items))
+    return Catalogue(ids, tuple(f"item {i}" for i in ids), (), tuple(f"u{u}" for u in range(n_users)))
+
+
+def cases_of(targets: list[Any], group: str = "new", foils: list[int] | None = None) -> tuple[Case, ...]:
+    """A case of each row's target, or targets."""
+    rows = [t if isinstance(t, tuple) else (t,) for t in targets]
+    return tuple(
+        Case(i, "test", i, t, group, 1, f"u{i}", tuple(f"i{j}" for j in t), foil=None if foils is None else foils[i])
+        for i, t in enumerate(rows)
+    )
+
+
+def game_of(
+    model: Recommender,
+    history: History,
+    targets: list[Any],
+    group: str = "new",
+    mask_chunk: int = 7,
+    players: Players | None = None,
+    masker: Masker | None = None,
+    output: Output | None = None,
+    catalogue: Catalogue | None = None,
+    foils: list[int] | None = None,
+) -> ModelGame:
+    """Cases over the rows of a history; candidates are what is outside it, and the targets."""
+    cases = cases_of(targets, group, foils)
     candidates = torch.ones(len(history), model.n_items, dtype=torch.bool)
     rows = torch.arange(len(history)).unsqueeze(1).expand_as(history.item)
     candidates[rows[history.presence > 0], history.item[history.presence > 0]] = False
-    candidates[torch.arange(len(targets)), torch.tensor(targets)] = True
-    ids = tuple(f"i{i}" for i in range(model.n_items))
-    popularity = np.linspace(0.9, 0.1, model.n_items)
-    return Game(model, history, cases, candidates, Rules(Zero(), Items(), ids, popularity, mask_chunk))
+    for row, case in enumerate(cases):
+        candidates[row, list(case.targets)] = True
+    catalogue = bare_catalogue(model.n_items) if catalogue is None else catalogue
+    rules = Rules(players or Items(), masker or Zero(), output or Logit(), catalogue, 3, mask_chunk)
+    return ModelGame(model, history, cases, candidates, rules)
 
 
-def exact_shapley(value: Game, row: int) -> np.ndarray:
+def popularity_control(n_items: int) -> Popularity:
+    """The control, as if item 0 had been bought by 90 % of the users and the last one by 10 %."""
+    control = Popularity()
+    control.load_state({"share": torch.from_numpy(np.linspace(0.9, 0.1, n_items))})
+    return control
+
+
+def exact_shapley(game: Game, row: int) -> np.ndarray:
     """Shapley values of one case by enumerating every coalition."""
-    game = value.single(row)
-    n = int(value.n_players[row])
+    alone = game.single(row)
+    n = int(game.n_players[row])
     coalitions = np.array(list(itertools.product([False, True], repeat=n)))
-    worth = {tuple(c): v for c, v in zip(coalitions.tolist(), game.values(coalitions[None])[0], strict=True)}
+    worth = {tuple(c): v for c, v in zip(coalitions.tolist(), alone.values(coalitions[None])[0], strict=True)}
     phi = np.zeros(n)
     for coalition, v in worth.items():
         for j in range(n):

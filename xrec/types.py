@@ -190,22 +190,35 @@ Role = Literal["explainer", "control", "oracle"]
 
 @dataclass(frozen=True)
 class Case:
-    """One recommendation to be explained: why `target` stood at `position` of the list of `user`.
+    """One recommendation to be explained: why the target stood at `position` of the list of `user`; or several of them
+    as one (then `position` is that of the first).
 
-    Internal ids, with the external ones beside them; `group` is 'new' (target not in the history) or 'repeat'; `few`:
-    the history has so few players that it is reported apart. `index` numbers the cases of a run and never changes;
-    random numbers are keyed by the external ids.
+    Internal ids, with the external ones beside them; `group` is 'new' (targets not in the history) or 'repeat'; `few`:
+    the history has so few players that it is reported apart; `foil`: the item that the target is held against, where
+    the output has one. `index` numbers the cases of a run and never changes; random numbers are keyed by the external
+    ids.
     """
 
     index: int
     part: str
     user: int
-    target: int
+    targets: tuple[int, ...]
     group: str
     position: int
     user_id: str
-    item_id: str
+    item_ids: tuple[str, ...]
     few: bool = False
+    foil: int | None = None
+
+    @property
+    def target(self) -> int:
+        """The first target."""
+        return self.targets[0]
+
+    @property
+    def item_id(self) -> str:
+        """The target's external id; of several targets a label, which nothing takes apart again."""
+        return ", ".join(self.item_ids)
 
 
 @dataclass(frozen=True)
@@ -213,7 +226,8 @@ class Attribution:
     """One explainer's answer for B cases over up to P players (rows padded with NaN beyond `n_players`).
 
     values [B, P]: larger means more supportive of the target (if `signed`, negative values oppose it).
-    f_x, f_empty [B]: the game's value of the whole and of the empty history. n_forwards [B]: masked copies scored;
+    output, masker, players: names of the game's. f_x, f_empty [B]: the game's value of the whole history and of one
+    without any player (which is for the masker to say). n_forwards [B]: masked copies scored;
     seconds [B]: wall time. standard_error [B, P] of sampling, or None. selected [B, P]: for explainers that answer
     with a set, else None. `complete`: promises that values sum to f(x) - f(empty). `reference`: what every other
     explainer is tested against. `draw` numbers the draws of a random explainer.

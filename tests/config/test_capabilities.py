@@ -78,3 +78,11 @@ def test_an_output_that_is_no_sum_has_no_summands(compose: Compose, monkeypatch:
     (error,) = check_requires(compose(output, "explainer=[random,additive,leave_one_out]"))
     assert error.startswith("explainer.additive needs additive, which model=composed with output squared does not have")
     assert error.endswith("explainer=[random,leave_one_out]")
+
+
+def test_what_a_game_needs_of_the_model_is_known_from_the_classes(compose: Compose) -> None:
+    (error,) = check_requires(compose("output=log_probability", "explainer=[random,additive]"))
+    assert "explainer.additive needs additive, which model=composed with output log_probability does not have" in error
+    (error,) = check_requires(compose("model=ease", "output=log_probability", "explainer=[random]"))
+    assert error.startswith("output=log_probability needs likelihood, which model=ease does not have")
+    assert check_requires(compose("model=ease", "masker=popularity", "explainer=[random,additive]")) == []

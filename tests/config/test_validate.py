@@ -32,7 +32,8 @@ def options() -> list[tuple[str, ...]]:
             continue
         choice = f"{group}=[{path.stem}]" if group in MULTI else f"{group}={path.stem}"
         single = group == "model" and path.stem != "composed"
-        found.append((choice, NO_ATTENTION) if single else (choice,))
+        of_sums = choice == "output=log_probability"  # summands of scores are none of it
+        found.append((choice, NO_ATTENTION) if single or of_sums else (choice,))
     return found
 
 
@@ -61,6 +62,7 @@ BAD = [
     ("tracking.mode=onlin", ["tracking.mode", "did you mean 'online'"]),
     ("tracking.mode=none", ["got 'none', takes one of offline, online; no tracking at all is tracking=none"]),
     ("tracking.mode=null", ["got null, takes one of offline, online; no tracking at all is tracking=none"]),
+    ("+explainer.random.requires=[attention]", ["explainer.random.requires: unknown argument", "Random takes n_draws"]),
     ("++masker._target_=xrec.games.maskers.Zer", ["has no 'Zer'", "did you mean 'Zero'"]),
     ("++masker._target_=xrec.nowhere.Zero", ["masker._target_: cannot import 'xrec.nowhere.Zero'"]),
     ("++masker._target_=os.system", ["masker._target_: got 'os.system'", "under xrec"]),

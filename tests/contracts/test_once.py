@@ -14,8 +14,9 @@ from omegaconf import DictConfig
 
 from xrec import pipeline
 from xrec.data.interactions import SplitInteractions
-from xrec.explain.explainer import Request
 from xrec.explain.removal import LeaveOneOut
+from xrec.games.game import Game
+from xrec.games.keyed import Keyed
 from xrec.report import tables
 from xrec.rundir.saved import SavedRun
 
@@ -52,11 +53,11 @@ def test_what_compiles_itself_at_its_first_call_is_no_cost_of_a_case(
 ) -> None:
     plain, calls = LeaveOneOut.values, []
 
-    def compiling(self: LeaveOneOut, request: Request) -> object:
+    def compiling(self: LeaveOneOut, game: Game, random: Keyed) -> object:
         if not calls:
             time.sleep(2.0)
-        calls.append(len(request.value))
-        return plain(self, request)
+        calls.append(len(game))
+        return plain(self, game, random)
 
     monkeypatch.setattr(LeaveOneOut, "values", compiling)
     pipeline.run(configured("explainer=[leave_one_out]", "stages=[fit,explain]"), tmp_path / "run")

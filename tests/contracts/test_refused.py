@@ -35,6 +35,7 @@ BEFORE_THE_FIT = {
     "baselines.ease.regularization=-1": "regularization must be above 0, got -1",
     "ranking.groups=[all,cold]": "ranking.groups names cold, but split temporal has no cold items",
     "cases.min_players=1000": "cases.min_players=1000: no history of part test is that long, the longest has",
+    "players=kind": r"no history of part test is that long, the longest has 1 player \(kind\)",  # there is one kind
 }
 
 

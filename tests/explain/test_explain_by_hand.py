@@ -9,15 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 import shap
+import torch
 
-from tests.by_hand import CASES, OnPaper, Table, cases, game_of
+from tests.by_hand import CASES, N_ITEMS, OnPaper, Table, cases, game_of
+from tests.toy_games import Planted, popularity_control
+from tests.toy_games import game_of as toy_game
+from tests.toys import histories, no_progress
 from xrec.errors import SettingError
 from xrec.explain.attention import AdditiveContributions, RawAttention
 from xrec.explain.controls import Popularity, Random
-from xrec.explain.explainer import Explainer, case_seed, numpy_global_seed
+from xrec.explain.explainer import Answer, Explainer
 from xrec.explain.gradient import IntegratedGradients
 from xrec.explain.removal import LeaveOneOut
-from xrec.explain.shapley import KernelShap, PermutationShap, ShapExplainer
+from xrec.explain.shapley import KernelShap, PermutationShap, ShapExplainer, numpy_global_seed
+from xrec.games.fitting import Fitting
+from xrec.games.keyed import case_seed
+from xrec.games.players import Field
+from xrec.models.recommender import Capabilities
 
 #: (signed, complete) of every explainer
 PROMISES = {
@@ -27,7 +35,7 @@ PROMISES = {
     IntegratedGradients(n_steps=5): (True, True),
     PermutationShap(): (True, True),
     KernelShap(): (True, True),
-    Popularity(): (False, False),
+    popularity_control(N_ITEMS): (False, False),
     Random(): (False, False),
 }
 EXACT = [e for e in PROMISES if not isinstance(e, RawAttention | Popularity | Random)]
@@ -55,7 +63,7 @@ def test_raw_attention_is_the_model_s_attention_not_its_contributions() -> None:
 
 def test_popularity_is_the_share_of_users_who_have_an_item() -> None:
     share = np.linspace(0.9, 0.1, 24)
-    found = Popularity().attribute(game_of(), 0, "x").values
+    found = popularity_control(N_ITEMS).attribute(game_of(), 0, "x").values
     np.testing.assert_array_equal(found, padded([[float(share[j]) for j in c.history] for c in CASES]))
 
 
@@ -78,13 +86,13 @@ def test_random_is_uniform() -> None:
         (IntegratedGradients(n_steps=5), [5] * 4),
         (PermutationShap(), [17, 7, 11, 5]),  # 2 P + 1
         (PermutationShap(budget=34), [34, 28, 33, 30]),  # as many whole permutations as that pays for
-        (Popularity(), [0] * 4),
+        (popularity_control(N_ITEMS), [0] * 4),
         (Random(), [0] * 4),
     ],
 )
 def test_forwards_are_counted_per_case_whatever_it_is_padded_to(explainer: Explainer, forwards: list[int]) -> None:
     value = game_of()
-    value.forwards += 1000
+    value.forwards[:] += 1000
     assert explainer.attribute(value, 0, "x").n_forwards.tolist() == forwards
 
 
@@ -115,9 +123,62 @@ class Given(Explainer):
     def __init__(self, values) -> None:
         self.given = values
 
-    def values(self, request) -> np.ndarray:
+    def values(self, game, random):
         time.sleep(0.02)
         return self.given
+
+
+def test_standard_errors_and_a_chosen_set_are_kept_where_there_are_players() -> None:
+    given = Answer(np.zeros((4, 8)), np.full((4, 8), 0.5), np.ones((4, 8), dtype=bool))
+    found = Given(given).attribute(game_of(), 0, "x")
+    there = ~np.isnan(found.values)
+    assert found.standard_error is not None and found.selected is not None
+    np.testing.assert_array_equal(found.standard_error, np.where(there, 0.5, np.nan))
+    np.testing.assert_array_equal(found.selected, there)
+    with pytest.raises(SettingError, match=r"explainer x gave standard errors of shape \(4, 7\), expected \(4, 8\)"):
+        Given(Answer(np.zeros((4, 8)), np.zeros((4, 7)))).attribute(game_of(), 0, "x")
+    with pytest.raises(SettingError, match=r"explainer x gave a set of shape \(8,\), expected \(4, 8\)"):
+        Given(Answer(np.zeros((4, 8)), selected=np.zeros(8))).attribute(game_of(), 0, "x")
+
+
+@pytest.mark.parametrize(
+    ("explainer", "needs"),
+    [
+        (RawAttention(), "attention"),
+        (AdditiveContributions(), "additive"),
+        (IntegratedGradients(), "gradients, fractional_presence"),
+    ],
+    ids=name_of,
+)
+def test_an_explainer_refuses_a_game_that_lacks_what_it_needs(explainer: Explainer, needs: str) -> None:
+    class Mute(Table):
+        capabilities = Capabilities()
+
+    value = game_of(model=Mute())
+    says = f"^explainer mine needs {needs}, which model Mute with output logit does not have .it has nothing.$"
+    with pytest.raises(SettingError, match=says):
+        explainer.attribute(value, 0, "mine")
+    assert value.forwards.tolist() == [0] * 4
+    assert LeaveOneOut().attribute(value, 0, "x").n_forwards.tolist() == [9, 4, 6, 3]  # needs nothing
+
+
+def test_the_popularity_control_learns_shares_of_users_and_sums_them_over_a_player(toy) -> None:
+    control, again = Popularity(), Popularity()
+    with pytest.raises(SettingError, match="explainer popularity has to be fitted before it explains"):
+        control.attribute(game_of(), 0, "x")
+    control.fit(Fitting(toy, 0, torch.device("cpu"), no_progress))
+    again.load_state(control.state())
+    users = [set() for _ in range(toy.catalogue.n_items)]
+    for user, item, time_ in zip(toy.user.tolist(), toy.item.tolist(), toy.time.tolist(), strict=True):
+        if time_ <= toy.train_end:
+            users[item].add(user)
+    share = [max(1, len(u)) / toy.catalogue.n_users for u in users]
+    history, model = histories(toy, [4]), Planted(toy.catalogue.n_items)
+    game = toy_game(model, history, [7], players=Field("brand"), catalogue=toy.catalogue)
+    brand = next(f for f in toy.catalogue.item_fields if f.name == "brand")
+    for name, value in zip(game.player_ids[0], again.attribute(game, 0, "x").values[0], strict=True):
+        members = [i for i in history.item[0].tolist() if brand.levels[brand.codes[i, 0]] == name]
+        assert value == pytest.approx(sum(share[i] for i in members), abs=1e-12)
 
 
 def test_seconds_are_shared_by_the_cases_that_were_explained_together() -> None:
@@ -156,12 +217,13 @@ def test_an_answer_of_another_shape_is_refused_by_name(answer: Any, says: str) -
 def test_a_seed_is_keyed_by_what_is_explained_by_whom_and_nothing_else() -> None:
     case = cases()[0]
     assert case_seed(3, case, "random", 2) == 13279482420087570597  # on every machine, for good
-    others = [replace(case, **{c: "other"}) for c in ("part", "user_id", "item_id", "group")]
+    others = [replace(case, **{c: "other"}) for c in ("part", "user_id", "group")]
+    others.append(replace(case, item_ids=("other",)))
     seeds = [case_seed(3, c, "random", 2) for c in (case, *others)]
     seeds += [case_seed(4, case, "random", 2), case_seed(3, case, "x", 2), case_seed(3, case, "random")]
     assert len(set(seeds)) == len(seeds) and all(0 <= s < 2**64 for s in seeds)
     assert case_seed(3, case, "random", 0) == seeds[-1]
-    same = replace(case, index=9, user=9, target=9, position=9, few=True)
+    same = replace(case, index=9, user=9, targets=(9,), foil=8, position=9, few=True)
     assert case_seed(3, same, "random", 2) == seeds[0]
 
 
@@ -193,7 +255,7 @@ def test_the_global_generator_is_seeded_and_put_back_also_after_an_error() -> No
 @pytest.mark.parametrize("budget", [0, -3, "all", 1_000_001])
 def test_impossible_budgets_are_refused(budget) -> None:
     with pytest.raises(
-        ValueError, match=f"PermutationShap: budget must be 'auto' or from 1 to 1000000 forwards, got {budget!r}"
+        ValueError, match=f"PermutationShap: budget must be 'auto' or from 1 to 1000000 masks, got {budget!r}"
     ):
         PermutationShap(budget)
 

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from tests.toy_games import Planted, exact_shapley, game_of, plain_history
-from tests.toys import toy_composed
+from tests.toy_games import Planted, exact_shapley, game_of, plain_history, popularity_control
+from tests.toys import fitted_composed, histories, no_progress, toy_composed
 from xrec.explain.attention import AdditiveContributions, RawAttention
-from xrec.explain.controls import Popularity, Random
-from xrec.explain.explainer import numpy_global_seed
+from xrec.explain.controls import Random
 from xrec.explain.gradient import IntegratedGradients
 from xrec.explain.removal import LeaveOneOut
-from xrec.explain.shapley import KernelShap, PermutationShap
+from xrec.explain.shapley import KernelShap, PermutationShap, numpy_global_seed
+from xrec.games.fitting import Fitting
+from xrec.games.maskers import Masker, Popularity, SampledUser, Zero
+from xrec.games.outputs import List, Logit, LogProbability, Margin, Output
+from xrec.games.players import Field
 from xrec.models.history import History
 
 REAL = {
@@ -76,6 +79,24 @@ def test_integrated_gradients_miss_the_jump_of_a_softmax_gate_at_the_empty_histo
     assert np.all(np.abs(total - (whole - empty)) > 1e-2)
 
 
+@pytest.mark.parametrize("masker", [Zero(), Popularity(), SampledUser(3)], ids=lambda m: m.name)
+@pytest.mark.parametrize("output", [Logit(), LogProbability(), Margin(), List()], ids=lambda o: o.name)
+def test_integrated_gradients_are_complete_for_groups_under_every_masker_and_output(
+    masker: Masker, output: Output, toy, tmp_path
+) -> None:
+    masker.fit(Fitting(toy, 0, torch.device("cpu"), no_progress))
+    model, history = fitted_composed(toy, tmp_path, normaliser="sigmoid"), histories(toy, [4, 9])
+    targets = [(7, 8, 11), (8,)] if output.joint else [7, 8]
+    game = game_of(
+        model, history, targets, players=Field("size"), masker=masker, output=output, catalogue=toy.catalogue,
+        foils=[12, 13] if output.contrastive else None,
+    )  # fmt: skip
+    whole, empty = game.ends()
+    found = IntegratedGradients(n_steps=100).attribute(game, 0, "x")
+    np.testing.assert_allclose(np.nansum(found.values, axis=1), whole - empty, atol=1e-3)
+    assert found.n_forwards.tolist() == [100 * masker.n_views] * 2 and (np.abs(whole - empty) > 1e-2).all()
+
+
 def test_leave_one_out_is_the_score_lost_by_really_removing_the_item(values) -> None:
     found = LeaveOneOut().attribute(values, 0, "x").values
     for row in range(len(values)):
@@ -106,7 +127,7 @@ def test_the_controls_know_nothing_of_the_cause() -> None:
     value = game_of(Planted(20), history, [14] * 200)
     ranked = [int(np.argmax(r)) for r in Random().attribute(value, 0, "random").values]
     assert 20 < ranked.count(2) < 80  # one in four by chance
-    popular = Popularity().attribute(value, 0, "popularity").values
+    popular = popularity_control(20).attribute(value, 0, "popularity").values
     assert np.all(popular.argmax(1) == 0)
 
 

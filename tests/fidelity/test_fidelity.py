@@ -14,9 +14,11 @@ from xrec.explain.attention import AdditiveContributions
 from xrec.explain.controls import Random
 from xrec.fidelity.axiomatic import Axiomatic
 from xrec.fidelity.eraser import Eraser
-from xrec.fidelity.metric import FRACTIONS, Removal, step_sizes
 from xrec.fidelity.rank import RankRemoval
+from xrec.fidelity.removal import FRACTIONS, Removal, step_sizes
 from xrec.fidelity.score import ScoreRemoval
+from xrec.games.outputs import List
+from xrec.games.players import Players
 
 ITEMS = [0, 3, 5, 7]
 
@@ -90,6 +92,50 @@ def test_rank_metrics_against_a_slow_loop(value) -> None:
         for k in (1, 3, 10):
             assert measured["pos_at_k", None, k, None][row] == pytest.approx(np.mean([r <= k for r in top]))
             assert measured["neg_at_k", None, k, None][row] == pytest.approx(np.mean([r <= k for r in bottom]))
+
+
+def test_rank_metrics_of_a_list_are_the_means_over_its_targets() -> None:
+    """Of the first case three targets, of the second one; ranks are among all candidates of the case."""
+    history = plain_history([ITEMS, [2, 4]])
+    lists = game_of(Planted(20), history, [(14, 16, 19), (15,)], output=List())
+    rem = removal(lists)
+    measured = found(RankRemoval([1, 3, 10]).measure(rem))
+    sizes, fresh = step_sizes(lists.n_players, FRACTIONS)
+    ranks = lists.ranks(rem.without_top(sizes))
+    for row, n_targets in enumerate((3, 1)):
+        mine = ranks[row][fresh[row], :n_targets]
+        assert mine.min() >= 1
+        assert measured["cdcg", None, None, None][row] == pytest.approx(np.mean(1 / np.log2(1 + mine)))
+        for k in (1, 3, 10):
+            assert measured["pos_at_k", None, k, None][row] == pytest.approx(np.mean(mine <= k))
+    assert len(set(ranks[0, :, 0] - ranks[0, :, 1])) > 1
+    alone = removal(game_of(Planted(20), plain_history([[2, 4]]), [15]))
+    single = found(RankRemoval([1, 3, 10]).measure(alone))
+    assert all(single[key][0] == pytest.approx(values[1], nan_ok=True) for key, values in measured.items())
+
+
+def test_groups_are_removed_as_a_whole() -> None:
+    """Three players of 1, 2 and 1 items: shares and steps are of players."""
+
+    class Pairs(Players):
+        name = "pairs"
+
+        def codes(self, history, catalogue):
+            return history.item // 4
+
+        def label(self, code, catalogue):
+            return f"{code}", f"pair {code}"
+
+    groups = game_of(Planted(20), plain_history([[1, 5, 7, 9]]), [14], players=Pairs())
+    assert groups.player_ids == (("0", "1", "2"),)
+    rem = removal(groups)
+    weight = groups.model.weights.double().numpy()[[1, 5, 7, 9], 14]
+    total = np.array([weight[0], weight[1] + weight[2], weight[3]])
+    np.testing.assert_allclose(rem.attribution.values[0], total, atol=1e-6)
+    order = np.argsort(-total)
+    deletion = np.mean([total.sum() - total[order[:n]].sum() for n in (1, 2)])
+    assert found(ScoreRemoval().measure(rem))["deletion", None, None, None][0] == pytest.approx(deletion, abs=1e-6)
+    assert np.isnan(found(ScoreRemoval().measure(rem))["deletion", "discrete", None, 3][0])
 
 
 def test_comprehensiveness_and_sufficiency_by_hand(value) -> None:

@@ -10,8 +10,9 @@ import pytest
 from tests.by_hand import CASES, OnPaper, Table, attribution, game_of, measured_slowly
 from xrec.fidelity.axiomatic import Axiomatic
 from xrec.fidelity.eraser import Eraser
-from xrec.fidelity.metric import FidelityMetric, Key, Removal, effect, step_sizes
+from xrec.fidelity.metric import FidelityMetric, Key
 from xrec.fidelity.rank import RankRemoval
+from xrec.fidelity.removal import Removal, effect, step_sizes
 from xrec.fidelity.score import ScoreRemoval
 from xrec.types import Attribution, Doubles
 

@@ -1,9 +1,10 @@
-"""The value function on cases worked out on paper: scores, ranks, spread, and who pays for a forward."""
+"""The game of a model on cases worked out on paper: values, ranks, lists, spread, and who pays for a forward."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from torch import Tensor
 from tests.by_hand import CASES, OnPaper, Table, attribution, cases, game_of
 from tests.toy_games import plain_history
 from xrec.errors import SettingError
-from xrec.games.game import Game
+from xrec.games.maskers import Masker
+from xrec.games.model_game import ModelGame
+from xrec.games.players import Players
 
 
 def random_masks(n_masks: int) -> np.ndarray:
@@ -25,7 +28,7 @@ def test_scores_and_ranks_of_any_mask_are_those_on_paper(mask_chunk: int) -> Non
     value = game_of(mask_chunk=mask_chunk)
     masks = random_masks(20)
     scores, ranks = value.values(masks), value.ranks(masks)
-    assert scores.shape == ranks.shape == (4, 20)
+    assert scores.shape == ranks.shape[:2] == (4, 20) and ranks.shape[2] == 1
     assert scores.dtype == np.float64 and np.issubdtype(ranks.dtype, np.integer)
     for row, case in enumerate(CASES):
         for number, mask in enumerate(masks[row]):
@@ -38,7 +41,7 @@ def test_scores_and_ranks_of_any_mask_are_those_on_paper(mask_chunk: int) -> Non
 def test_ties_go_to_the_lower_id_and_only_candidates_count() -> None:
     """Items 1, 2 and 4 tie with the target 3, item 0 is better; of the history's 2 and 5 the latter is far better."""
     value = game_of((OnPaper((2, 5), 3), OnPaper((2, 5), 3, "repeat")), Table({0: 1, 5: 9}, {}))
-    assert value.ranks(np.ones((2, 1, 2), dtype=bool)).tolist() == [[3], [5]]
+    assert value.ranks(np.ones((2, 1, 2), dtype=bool)).tolist() == [[[3]], [[5]]]
 
 
 def test_both_ends_are_measured_once() -> None:
@@ -66,7 +69,7 @@ def test_players_are_the_history_items_by_their_external_ids() -> None:
     value = game_of()
     assert value.player_ids == attribution().player_ids
     assert value.n_players.tolist() == [8, 3, 5, 2]
-    assert (len(value), value.width, value.output) == (4, 8, "logit")
+    assert (len(value), value.width, value.about.output) == (4, 8, "logit")
     assert value.targets.tolist() == [[10], [19], [8], [23]]
 
 
@@ -87,7 +90,7 @@ def test_one_case_alone_has_no_padding_the_same_numbers_and_counts_for_all() -> 
 def test_a_score_has_the_contributions_as_its_gradient_and_takes_fractions() -> None:
     value = game_of()
     present = torch.full((4, 3, 8), 0.5, requires_grad=True)
-    score = value.score(present)
+    score = value.differentiable(present)
     half = [(c.score([]) + c.score(list(c.history))) / 2 for c in CASES]
     assert score.tolist() == [[h] * 3 for h in half]
     score.sum().backward()
@@ -120,27 +123,27 @@ def test_the_context_is_prepared_once() -> None:
 
 
 def test_a_masker_and_a_player_map_stand_between_mask_and_model() -> None:
-    class Half:
+    class Half(Masker):
         name = "half"
 
-        def presence(self, present):
-            return 0.5 * present
+        def bind(self, history, cases, seed):
+            return lambda present: 0.5 * present.unsqueeze(2)
 
-    class First:
+    class FirstAndRest(Players):
         name = "first"
 
-        def ids(self, history, item_ids):
-            return (("first", "rest"),) * len(history)
+        def codes(self, history, catalogue):
+            return (torch.arange(history.item.shape[1]) > 0).long().expand_as(history.item)
 
-        def expand(self, masks):
-            return torch.cat([masks[..., :1], masks[..., 1:].expand(*masks.shape[:-1], 7)], dim=-1)
+        def label(self, code, catalogue):
+            return (("first", "the first"), ("rest", "the rest"))[code]
 
     plain = game_of(CASES[:1])
-    settings = plain.settings.__class__(Half(), First(), plain.settings.item_ids, plain.settings.popularity)
-    value = Game(plain.model, plain.history, plain.cases, plain.candidates, settings)
-    assert value.player_ids == (("first", "rest"),)
+    rules = replace(plain.rules, masker=Half(), players=FirstAndRest())
+    value = ModelGame(plain.model, plain.history, plain.cases, plain.candidates, rules)
+    assert value.player_ids == (("first", "rest"),) and value.players.names == (("the first", "the rest"),)
     assert value.values(np.array([[[True, False], [False, True]]])).tolist() == [[1 + 4 / 2, 1 - 1.5 / 2]]
-    assert value.ranks(np.array([[[True, False]]])).tolist() == [[6]]
+    assert value.ranks(np.array([[[True, False]]])).tolist() == [[[6]]]
     alone = value.single(0)  # fewer players than items: none of the latter gets lost
     assert alone.values(np.array([[[True, True]]])).tolist() == [[1 + 2.5 / 2]]
 
@@ -148,7 +151,7 @@ def test_a_masker_and_a_player_map_stand_between_mask_and_model() -> None:
 def test_cases_without_their_histories_are_refused() -> None:
     value = game_of()
     with pytest.raises(ValueError, match="4 cases but 1 histories"):
-        Game(value.model, plain_history([[1]]), cases(), value.candidates, value.settings)
+        ModelGame(value.model, plain_history([[1]]), cases(), value.candidates, value.rules)
 
 
 class Spoilt(Table):

@@ -36,7 +36,7 @@ def runs(draw) -> list[Attribution]:
     n_cases = draw(st.integers(1, 4))
     lengths = draw(st.lists(st.integers(1, 5), min_size=n_cases, max_size=n_cases))
     numbers = draw(st.lists(st.integers(0, 99), min_size=n_cases, max_size=n_cases, unique=True))
-    cases = tuple(Case(i, "test", i, 7, "new", 1, f"u{i}", "i7") for i in numbers)
+    cases = tuple(Case(i, "test", i, (7,), "new", 1, f"u{i}", ("i7",)) for i in numbers)
     players = tuple(
         tuple(draw(st.lists(NAME, min_size=n, max_size=n, unique=True))) for n in lengths
     )  # not in the order of their names

@@ -21,7 +21,7 @@ from xrec.data.interactions import SplitInteractions
 from xrec.errors import RunError
 from xrec.rundir.directory import RunDirectory
 from xrec.rundir.explanations import answer_rows, player_rows, write_explanations
-from xrec.stages.cases import save_cases
+from xrec.stages.cases import rules_of, save_cases
 from xrec.stages.fidelity import fidelity
 from xrec.stages.run import Done, Run
 from xrec.types import Attribution, Catalogue
@@ -36,6 +36,7 @@ SETTINGS: dict[str, Any] = {
     "cases": {"part": "test", "chunk_size": 8, "mask_chunk": 5},
     "masker": {"_target_": "xrec.games.maskers.Zero"},
     "players": {"_target_": "xrec.games.players.Items"},
+    "output": {"_target_": "xrec.games.outputs.Logit"},
     "fidelity": {
         "removal": {"_target_": "xrec.fidelity.rank.RankRemoval", "cutoffs": CUTOFFS},
         "score": {"_target_": "xrec.fidelity.score.ScoreRemoval"},
@@ -95,7 +96,7 @@ def measure(tmp_path: Path) -> Callable[..., Done]:
         directory.mkdir()
         tracker = cast(Any, SimpleNamespace())
         run = Run(config, RunDirectory(directory), tracker, dataset(), ArrayCache(tmp_path), torch.device("cpu"))
-        save_cases(run, changes.pop("cases", list(cases())))
+        save_cases(run, changes.pop("cases", list(cases())), rules_of(run))
         if given:
             players, about = (pl.concat([rows(a) for a in given]) for rows in (player_rows, answer_rows))
             write_explanations(directory, players, about)

@@ -33,7 +33,7 @@ class _Option:
 
     @property
     def path(self) -> str:
-        return self.group if self.name is None else f"{self.group}.{self.name}"
+        return f"{self.group}={_called(self.built)}" if self.name is None else f"{self.group}.{self.name}"
 
     @property
     def requires(self) -> tuple[str, ...]:
@@ -55,7 +55,7 @@ def unmet_requires(cfg: Any, able: AbstractSet[str]) -> list[str]:
     game, of_game = model, able
     for output in (option.built for option in options if option.group == "output"):
         if not getattr(output, "linear", True):
-            game, of_game = f"{model} with output {getattr(output, 'name', output.__name__)}", able - _OF_SUMS
+            game, of_game = f"{model} with output {_called(output)}", able - _OF_SUMS
     found = []
     for option in options:
         whose, has = (model, able) if option.name is None else (game, of_game)
@@ -136,3 +136,7 @@ def _unmet(option: _Option, lacking: list[str], whose: str, has: AbstractSet[str
         f"{option.path} needs {listed(lacking)}, which {whose} does not have (it has {listed(sorted(has))}): "
         f"choose a model that has it, or {instead}"
     )
+
+
+def _called(built: Callable[..., Any]) -> str:
+    return str(getattr(built, "name", getattr(built, "__name__", built)))

@@ -139,6 +139,7 @@ SCHEMA = Section(
         ),
         "masker": Node("masker"),
         "players": Node("players"),
+        "output": Node("output"),
         "explainer": Entries("explainer"),
         "fidelity": Entries("fidelity"),
         "tracking": Node("tracking"),

@@ -1,1 +1,1 @@
-"""Explainers: one file per family. Each works on a value function and answers with an `Attribution`."""
+"""Explainers: one file per family. Each works on a game and answers with an `Attribution`."""

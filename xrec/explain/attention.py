@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import torch
-
-from xrec.explain.explainer import Explainer, Request
-from xrec.types import Floats
+from xrec.explain.explainer import Explainer
+from xrec.games.game import Game
+from xrec.games.keyed import Keyed
+from xrec.types import Doubles
 
 
 class RawAttention(Explainer):
-    """The attention weight of each history item for the target; never negative, so it cannot oppose."""
+    """The attention weight of each player's items for the target, summed; never negative, so it cannot oppose."""
 
     requires = ("attention",)
     signed = False
 
-    def values(self, request: Request) -> Floats:
-        value = request.value
-        value.forwards += 1
-        with torch.no_grad():
-            return value.model.attention_weights(value.context, value.targets).squeeze(-1).cpu().numpy()
+    def values(self, game: Game, random: Keyed) -> Doubles:
+        return game.attention()
 
 
 class AdditiveContributions(Explainer):
-    """The summands that history items add to the score, read off the model. Complete when every part that sees the
-    history is additive; otherwise the completeness error shows the share of the parts that are not (a VAE)."""
+    """The summands that players add to the value, read off the model. Complete when every component that sees the
+    history is additive; otherwise the completeness error shows the share of those that are not (a VAE)."""
 
     requires = ("additive",)
     complete = True
 
-    def values(self, request: Request) -> Floats:
-        value = request.value
-        value.forwards += 1
-        with torch.no_grad():
-            return value.model.contributions(value.context, value.targets).squeeze(-1).cpu().numpy()
+    def values(self, game: Game, random: Keyed) -> Doubles:
+        return game.contributions()

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+import torch
+from torch import Tensor
 
 from xrec.errors import SettingError
-from xrec.explain.explainer import Explainer, Request
+from xrec.explain.explainer import Explainer
+from xrec.games.fitting import Fitting, training_users
+from xrec.games.game import Game
+from xrec.games.keyed import Keyed
 from xrec.types import Doubles
 
 
@@ -21,19 +28,38 @@ class Random(Explainer):
             raise SettingError(f"explainer.random.n_draws must be from 1 to 10000, got {n_draws}")
         self.n_draws = n_draws
 
-    def values(self, request: Request) -> Doubles:
-        width = request.value.width
-        values = np.zeros((len(request.value), width))
-        for row, n in enumerate(request.value.n_players):
-            values[row, :n] = request.generator(row).random(n)
+    def values(self, game: Game, random: Keyed) -> Doubles:
+        values = np.zeros((len(game), game.width))
+        for row, n in enumerate(game.n_players.tolist()):
+            values[row, :n] = random.generator(game.cases[row]).random(n)
         return values
 
 
 class Popularity(Explainer):
-    """A history item is as important as it is popular: the share of users who have it."""
+    """A player is as important as its items are popular: the sum of their shares of users in training (at least that of
+    one user)."""
 
     role = "control"
     signed = False
 
-    def values(self, request: Request) -> Doubles:
-        return request.value.settings.popularity[request.value.history.item.cpu().numpy()]
+    def __init__(self) -> None:
+        self.share: Tensor | None = None
+
+    def fit(self, fitting: Fitting) -> None:
+        counts = np.maximum(training_users(fitting.dataset), 1)
+        self.share = torch.from_numpy(counts / fitting.dataset.catalogue.n_users)
+
+    def state(self) -> dict[str, Tensor]:
+        return {"share": self._fitted()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self.share = state["share"]
+
+    def values(self, game: Game, random: Keyed) -> Doubles:
+        share = self._fitted().to(game.history.item.device)[game.history.item]
+        return game.players.pooled(share).cpu().numpy()
+
+    def _fitted(self) -> Tensor:
+        if self.share is None:
+            raise SettingError("explainer popularity has to be fitted before it explains")
+        return self.share

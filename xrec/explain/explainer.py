@@ -1,103 +1,101 @@
-"""What an explainer is, and the keyed random numbers that make sharding and resuming change nothing."""
+"""What an explainer is: it asks a game for values, and answers with values for its players."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from xrec.errors import SettingError
+from xrec.games.fitting import Learner
 from xrec.games.game import Game
-from xrec.types import Attribution, Case, Doubles, Floats, Role
+from xrec.games.keyed import Keyed
+from xrec.types import Attribution, Bools, Doubles, Role
+from xrec.words import listed
 
 
-def case_seed(seed: int, case: Case, explainer: str, draw: int = 0) -> int:
-    """A 64-bit seed from (seed, case, explainer, draw): the same wherever and whenever the case is explained."""
-    key = f"{seed}|{case.part}|{case.user_id}|{case.item_id}|{case.group}|{explainer}|{draw}"
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
+@dataclass(frozen=True)
+class Answer:
+    """Values [B, P] and what else an explainer knows of them: standard errors of sampling, the set it chose (both
+    [B, P])."""
+
+    values: np.ndarray
+    standard_error: np.ndarray | None = None
+    selected: np.ndarray | None = None
 
 
-@contextlib.contextmanager
-def numpy_global_seed(seed: int) -> Iterator[None]:
-    """Seed numpy's global state for a library that knows no generators (shap), and put it back afterwards."""
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
+class Explainer(Learner, ABC):
+    """requires: capabilities of the game that it needs. role: explainer, control (knows nothing of the model) or oracle
+    (looks at the fidelity metric to choose its answer). reference: what the others are tested against. signed: negative
+    values oppose the target. complete: values promise to sum to f(x) - f(empty). n_draws: how often a random control is
+    drawn, its fidelity being the mean."""
 
-
-@dataclass
-class Request:
-    """What an explainer is given: the cases' value function, and where its random numbers come from."""
-
-    value: Game
-    seed: int
-    name: str
-    draw: int
-
-    def generator(self, row: int) -> np.random.Generator:
-        """The generator of one case."""
-        return np.random.default_rng(case_seed(self.seed, self.value.cases[row], self.name, self.draw))
-
-
-class Explainer(ABC):
-    """`role`: explainer, control (knows nothing of the model) or oracle (looks at the fidelity metric to choose its
-    answer); `reference`: what the others are tested against; `signed`: negative values oppose the target; `complete`:
-    values promise to sum to f(x) - f(empty); `n_draws`: how often a random control is drawn, its fidelity being the
-    mean."""
-
+    requires: tuple[str, ...] = ()
     role: Role = "explainer"
     reference: bool = False
     signed: bool = True
     complete: bool = False
     n_draws: int = 1
 
-    def attribute(self, value: Game, seed: int, name: str, draw: int = 0) -> Attribution:
-        """Attribution of every case of `value`; forwards and seconds are counted per case.
+    @abstractmethod
+    def values(self, game: Game, random: Keyed) -> np.ndarray | Answer:
+        """[B, P]: larger means more supportive; what stands beyond a case's players is ignored.
+
+        Args:
+            random: where random numbers come from, case by case.
+        """
+
+    def attribute(self, game: Game, seed: int, name: str, draw: int = 0) -> Attribution:
+        """Attribution of every case of the game; forwards and seconds are counted per case.
 
         Raises:
-            SettingError: the answer has another shape, or is not finite where a player is.
+            SettingError: the game lacks what the explainer requires; the answer has another shape, or is not finite
+                where a player is.
         """
-        f_x, f_empty = value.ends()
-        before, started = value.forwards.copy(), time.perf_counter()
-        answer = self.values(Request(value, seed, name, draw))
-        seconds = (time.perf_counter() - started) / max(1, len(value))
-        values = _as_array(answer, name, (len(value), value.width))
-        values[np.arange(values.shape[1]) >= value.n_players[:, None]] = np.nan
-        if not np.isfinite(values[~np.isnan(values)]).all() or np.isnan(values).sum() != _padding(value):
-            raise SettingError(f"explainer {name} gave values that are not numbers for cases {_where(values, value)}")
+        self.check(name, game.capabilities, f"model {game.about.model} with output {game.about.output}")
+        f_x, f_empty = game.ends()
+        before, started = game.forwards.copy(), time.perf_counter()
+        answer = self.values(game, Keyed(seed, name, draw))
+        seconds = (time.perf_counter() - started) / max(1, len(game))
+        answer = answer if isinstance(answer, Answer) else Answer(answer)
+        padding = np.arange(game.width) >= game.n_players[:, None]
+        values = _as_array(answer.values, name, padding.shape)
+        values[padding] = np.nan
+        if (bad := ~np.isfinite(values) & ~padding).any():
+            cases = [game.cases[row].index for row in np.flatnonzero(bad.any(1))]
+            raise SettingError(f"explainer {name} gave values that are not numbers for cases {cases}")
         return Attribution(
             explainer=name,
             draw=draw,
             role=self.role,
             reference=self.reference,
-            cases=value.cases,
-            player_ids=value.player_ids,
+            cases=game.cases,
+            player_ids=game.player_ids,
             values=values,
-            output=value.output,
-            masker=value.settings.masker.name,
-            players=value.settings.players.name,
+            output=game.about.output,
+            masker=game.about.masker,
+            players=game.about.players,
             signed=self.signed,
             complete=self.complete,
             f_x=f_x,
             f_empty=f_empty,
-            n_forwards=value.forwards - before,
-            seconds=np.full(len(value), seconds),
+            n_forwards=game.forwards - before,
+            seconds=np.full(len(game), seconds),
+            standard_error=_errors(answer.standard_error, name, padding),
+            selected=_chosen(answer.selected, name, padding),
         )
 
-    @abstractmethod
-    def values(self, request: Request) -> Doubles | Floats:
-        """[B, P]; what stands beyond a case's players is ignored."""
+    def check(self, name: str, able: frozenset[str], whose: str) -> None:
+        """Raises: SettingError, when a game with these capabilities lacks what the explainer requires."""
+        if lacking := [need for need in self.requires if need not in able]:
+            raise SettingError(
+                f"explainer {name} needs {listed(lacking)}, which {whose} does not have (it has {listed(sorted(able))})"
+            )
 
 
-def _as_array(answer: object, name: str, expected: tuple[int, int]) -> Doubles:
+def _as_array(answer: object, name: str, expected: tuple[int, ...], what: str = "values") -> Doubles:
     """The answer of an explainer of any origin, as a copy. Raises: SettingError, when it is no array [B, P]."""
     try:
         values = np.array(answer, dtype=np.float64)
@@ -105,16 +103,19 @@ def _as_array(answer: object, name: str, expected: tuple[int, int]) -> Doubles:
         raise SettingError(f"explainer {name} gave no array of numbers ({' '.join(str(error).split())})") from error
     if values.shape != expected:
         raise SettingError(
-            f"explainer {name} gave values of shape {values.shape}, expected {expected}: cases, players of the longest "
+            f"explainer {name} gave {what} of shape {values.shape}, expected {expected}: cases, players of the longest "
             "history"
         )
     return values
 
 
-def _padding(value: Game) -> int:
-    return int((value.width - value.n_players).sum())
+def _errors(given: object, name: str, padding: Bools) -> Doubles | None:
+    if given is None:
+        return None
+    errors = _as_array(given, name, padding.shape, "standard errors")
+    errors[padding] = np.nan
+    return errors
 
 
-def _where(values: Doubles, value: Game) -> list[int]:
-    real = np.arange(values.shape[1]) < value.n_players[:, None]
-    return [value.cases[i].index for i in np.flatnonzero((~np.isfinite(values) & real).any(1))]
+def _chosen(given: object, name: str, padding: Bools) -> Bools | None:
+    return None if given is None else (_as_array(given, name, padding.shape, "a set") != 0) & ~padding

@@ -1,4 +1,4 @@
-"""Gradients with respect to presence, by Captum."""
+"""Gradients with respect to the presence of players, by Captum."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
 
 from xrec.errors import SettingError
-from xrec.explain.explainer import Explainer, Request
+from xrec.explain.explainer import Explainer
+from xrec.games.game import Game
+from xrec.games.keyed import Keyed
 from xrec.types import Floats
 
 
 class IntegratedGradients(Explainer):
-    """Integrated gradients (Sundararajan et al., ICML 2017) from the empty history to the whole one, Gauss-Legendre.
+    """Integrated gradients (Sundararajan et al., ICML 2017) from no player to all of them, Gauss-Legendre.
 
     Args:
-        n_steps: points on the path, each one forward and one backward.
+        n_steps: points on the path, each one mask and one backward.
     """
 
     requires = ("gradients", "fractional_presence")
@@ -26,14 +28,14 @@ class IntegratedGradients(Explainer):
             raise SettingError(f"explainer.integrated_gradients.n_steps must be from 1 to 10000, got {n_steps}")
         self.n_steps = n_steps
 
-    def values(self, request: Request) -> Floats:
-        value, n_cases = request.value, len(request.value)
+    def values(self, game: Game, random: Keyed) -> Floats:
+        n_cases = len(game)
 
         def forward(present: Tensor) -> Tensor:  # [steps * B, P], the steps outermost
             by_case = present.unflatten(0, (-1, n_cases)).transpose(0, 1)
-            return value.score(by_case).transpose(0, 1).flatten()
+            return game.differentiable(by_case).transpose(0, 1).flatten()
 
-        inputs = value.history.presence.clone().requires_grad_()
+        inputs = game.players.real.float().requires_grad_()
         method = CaptumIntegratedGradients(forward)
         result = method.attribute(inputs, baselines=torch.zeros_like(inputs), n_steps=self.n_steps)
         assert isinstance(result, Tensor)

@@ -1,9 +1,10 @@
-"""Shapley values in player space by the shap package: a game of P players whose value is the model's score."""
+"""Shapley values of a game by the shap package."""
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -11,17 +12,31 @@ import shap
 from shap.maskers import Independent
 
 from xrec.errors import SettingError
-from xrec.explain.explainer import Explainer, Request, case_seed, numpy_global_seed
+from xrec.explain.explainer import Explainer
+from xrec.games.game import Game
+from xrec.games.keyed import Keyed
 from xrec.types import Doubles
 
+#: masks [M, P] -> values [M]
 SetFunction = Callable[[np.ndarray], np.ndarray]
+
+
+@contextlib.contextmanager
+def numpy_global_seed(seed: int) -> Iterator[None]:
+    """Seed numpy's global state for a library that knows no generators (shap), and put it back afterwards."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
 
 
 class ShapExplainer(Explainer):
     """One run of shap per case.
 
     Args:
-        budget: forwards per case; 'auto' is `per_player` * P + 2 for P players.
+        budget: masks per case; 'auto' is `per_player` * P + 2 for P players.
     """
 
     complete = True
@@ -30,19 +45,18 @@ class ShapExplainer(Explainer):
     def __init__(self, budget: int | Literal["auto"] = "auto") -> None:
         if budget != "auto" and (isinstance(budget, str) or not 1 <= budget <= 1_000_000):
             raise SettingError(
-                f"{type(self).__name__}: budget must be 'auto' or from 1 to 1000000 forwards, got {budget!r}"
+                f"{type(self).__name__}: budget must be 'auto' or from 1 to 1000000 masks, got {budget!r}"
             )
         self.budget = budget
 
-    def values(self, request: Request) -> Doubles:
-        value = request.value
-        values = np.zeros((len(value), value.width))
-        for row, n in enumerate(value.n_players.tolist()):
-            game = value.single(row)
+    def values(self, game: Game, random: Keyed) -> Doubles:
+        values = np.zeros((len(game), game.width))
+        for row, n in enumerate(game.n_players.tolist()):
+            alone = game.single(row)
             budget = self.per_player * n + 2 if self.budget == "auto" else int(self.budget)
-            seed = case_seed(request.seed, value.cases[row], request.name, request.draw)
+            seed = random.seed_of(game.cases[row])
             with numpy_global_seed(seed):
-                values[row, :n] = self.explain(lambda masks, g=game: g.values(masks[None])[0], n, budget, seed)
+                values[row, :n] = self.explain(lambda masks, g=alone: g.values(masks[None])[0], n, budget, seed)
         return values
 
     @abstractmethod
@@ -69,7 +83,7 @@ class PermutationShap(ShapExplainer):
 class KernelShap(ShapExplainer):
     """Weighted least squares over coalitions (shap.KernelExplainer) without feature selection (l1_reg = 0).
 
-    shap draws a coalition and its complement, which make one equation once the sum is fixed: 2P + 2 forwards are about
+    shap draws a coalition and its complement, which make one equation once the sum is fixed: 2P + 2 masks are about
     as many equations as unknowns, where least squares is at its worst; hence 4P + 2.
     """
 

@@ -1,1 +1,1 @@
-"""Fidelity metrics: one file per family. Handed a value function and an attribution; never explains."""
+"""Fidelity metrics: one file per family. Handed a game and an attribution; never explains."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xrec.fidelity.metric import FidelityMetric, Measured, Removal
+from xrec.fidelity.metric import FidelityMetric, Measured
+from xrec.fidelity.removal import Removal
 from xrec.types import Metric
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from xrec.errors import SettingError
-from xrec.fidelity.metric import FidelityMetric, Measured, Removal, mean_over, step_sizes
+from xrec.fidelity.metric import FidelityMetric, Measured
+from xrec.fidelity.removal import Removal, mean_over, step_sizes
 from xrec.types import Metric
 
 
@@ -43,8 +44,8 @@ class Eraser(FidelityMetric):
     def measure(self, removal: Removal) -> list[Measured]:
         sizes, fresh = step_sizes(removal.n_players, self.shares)
         whole, scale = removal.whole[:, None], removal.scale()
-        lost = mean_over(whole - removal.value.values(removal.without_top(sizes)), fresh)
-        missing = mean_over(whole - removal.value.values(removal.only_top(sizes)), fresh)
+        lost = mean_over(whole - removal.game.values(removal.without_top(sizes)), fresh)
+        missing = mean_over(whole - removal.game.values(removal.only_top(sizes)), fresh)
         return [
             Measured("comprehensiveness", lost),
             Measured("sufficiency", missing),

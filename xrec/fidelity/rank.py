@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from xrec.errors import SettingError
-from xrec.fidelity.metric import DISCRETE, FRACTIONS, FidelityMetric, Measured, Removal, mean_over, step_sizes
-from xrec.types import Metric
+from xrec.fidelity.metric import FidelityMetric, Measured
+from xrec.fidelity.removal import DISCRETE, FRACTIONS, Removal, mean_over, step_sizes
+from xrec.types import Doubles, Ints, Metric
 
 
 class RankRemoval(FidelityMetric):
     """PosAtK, NegAtK: mean over steps of 1[rank <= K], most or least supportive first; CDCG: mean of 1 / log2(1 +
-    rank).
+    rank). Of a case with several targets, the mean over these.
 
     Args:
         cutoffs: K of PosAtK and NegAtK.
@@ -54,16 +55,22 @@ class RankRemoval(FidelityMetric):
         few, enough = removal.discrete()
         n = sizes.shape[1]
         both = np.concatenate([sizes, few], axis=1)
-        top = removal.value.ranks(removal.without_top(both))
-        bottom = removal.value.ranks(removal.without_bottom(both))
-        gain = 1.0 / np.log2(1.0 + top)
+        top = removal.game.ranks(removal.without_top(both))
+        bottom = removal.game.ranks(removal.without_bottom(both))
+        stay = {"pos_at_k": top, "neg_at_k": bottom}
+        gain = _over_targets(1.0 / np.log2(1.0 + np.maximum(top, 1)), top)
+        kept = {(name, k): _over_targets(ranks <= k, ranks) for name, ranks in stay.items() for k in self.cutoffs}
         measured = [Measured("cdcg", mean_over(gain[:, :n], fresh))]
-        measured += [Measured("pos_at_k", mean_over(top[:, :n] <= k, fresh), k=k) for k in self.cutoffs]
-        measured += [Measured("neg_at_k", mean_over(bottom[:, :n] <= k, fresh), k=k) for k in self.cutoffs]
+        measured += [Measured(name, mean_over(share[:, :n], fresh), k=k) for (name, k), share in kept.items()]
         for i, size in enumerate(DISCRETE):
             used = enough[:, i]
             measured.append(Measured("cdcg", np.where(used, gain[:, n + i], np.nan), None, size, "discrete"))
-            for k in self.cutoffs:
-                stays = {"pos_at_k": top[:, n + i] <= k, "neg_at_k": bottom[:, n + i] <= k}
-                measured += [Measured(m, np.where(used, s, np.nan), k, size, "discrete") for m, s in stays.items()]
+            for (name, k), share in kept.items():
+                measured.append(Measured(name, np.where(used, share[:, n + i], np.nan), k, size, "discrete"))
         return measured
+
+
+def _over_targets(values: np.ndarray, ranks: Ints) -> Doubles:
+    """[B, S] means of values [B, S, T] over the targets that a case has, those with a rank."""
+    there = ranks > 0
+    return np.where(there, values, 0.0).sum(2) / there.sum(2)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xrec.fidelity.metric import DISCRETE, FRACTIONS, FidelityMetric, Measured, Removal, mean_over, step_sizes
+from xrec.fidelity.metric import FidelityMetric, Measured
+from xrec.fidelity.removal import DISCRETE, FRACTIONS, Removal, mean_over, step_sizes
 from xrec.types import Metric
 
 
@@ -42,7 +43,7 @@ class ScoreRemoval(FidelityMetric):
         scale, empty = removal.scale()[:, None], removal.empty[:, None]
         measured = []
         for name, masks in (("deletion", removal.without_top(both)), ("insertion", removal.only_top(both))):
-            score = removal.value.values(masks)
+            score = removal.game.values(masks)
             share = (score - empty) / scale
             measured.append(Measured(name, mean_over(score[:, :n], fresh)))
             measured.append(Measured(name, mean_over(share[:, :n], fresh), variant="normalised"))

@@ -1,1 +1,1 @@
-"""Players, maskers, and the batched value function of a case."""
+"""Games: what is explained. Players, what their absence means, which number of the model it is, and the callable."""

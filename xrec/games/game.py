@@ -1,146 +1,163 @@
-"""The value function: masks over a case's players -> the model's score, or the target's rank. The one callable that
-every explainer and every fidelity metric works on."""
+"""A game: B cases with P players each, and one callable, masks -> values. All that explainers and metrics work on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from xrec.errors import SettingError
-from xrec.games.maskers import Masker
-from xrec.games.players import Players
+from xrec.games.players import BoundPlayers
 from xrec.models.history import History
-from xrec.models.recommender import Context, Recommender, checked_scores
 from xrec.types import Bools, Case, Doubles, Ints
 
 
 @dataclass(frozen=True)
-class Rules:
-    """masker and players; mask_chunk: masked copies per forward; popularity [I]: share of users per item."""
+class About:
+    """What a game is of: names of the model, and of the players, masker and output."""
 
-    masker: Masker
-    players: Players
-    item_ids: Sequence[str]
-    popularity: Doubles
-    mask_chunk: int = 256
+    model: str
+    players: str
+    masker: str
+    output: str
 
 
-class Game:
-    """B cases whose histories are padded to P players; what masks say beyond a case's players is ignored.
+class Game(ABC):
+    """Masks are players present [B, M, P], bool or a presence in [0, 1]; what they say beyond a case's players is
+    ignored. What is asked for beyond values is there if its name is among the `capabilities`.
 
-    Args:
-        candidates: [B, I] what the target is ranked among, frozen: a removed item does not become a candidate.
+    cases, players, history: what is explained. candidates [B, I]: what the targets are ranked among.
+    capabilities: names of `xrec.models.recommender.Capabilities`, as far as this game has them.
+    masks [B]: masked copies asked for, what budgets count. forwards [B]: masked copies scored, what cost counts: a mask
+    costs as many as the masker has views.
     """
 
-    output = "logit"
-
-    def __init__(
-        self, model: Recommender, history: History, cases: tuple[Case, ...], candidates: Tensor, settings: Rules
-    ) -> None:
-        if len(history) != len(cases):
-            raise ValueError(f"{len(cases)} cases but {len(history)} histories")
-        self.model, self.history, self.cases, self.settings = model, history, cases, settings
-        self.candidates = candidates
-        self.targets = torch.tensor([[c.target] for c in cases], device=history.item.device)
-        self.player_ids = settings.players.ids(history, settings.item_ids)
-        self.n_players: Ints = np.array([len(p) for p in self.player_ids], dtype=np.int64)
-        self.forwards: Ints = np.zeros(len(cases), dtype=np.int64)
-        self._context: Context | None = None
-        self._ends: tuple[Doubles, Doubles] | None = None
-        self._spread: Doubles | None = None
+    cases: tuple[Case, ...]
+    players: BoundPlayers
+    history: History
+    candidates: Tensor
+    about: About
+    capabilities: frozenset[str]
+    _ends: tuple[Doubles, Doubles] | None = None
 
     def __len__(self) -> int:
         return len(self.cases)
 
     @property
-    def width(self) -> int:
-        """P, players of the longest history."""
-        return self.history.item.shape[1]
+    def player_ids(self) -> tuple[tuple[str, ...], ...]:
+        return self.players.ids
 
     @property
-    def context(self) -> Context:
-        if self._context is None:
-            with torch.no_grad():
-                self._context = self.model.prepare(self.history)
-        return self._context
+    def n_players(self) -> Ints:
+        """[B]"""
+        return self.players.n_players
 
-    def values(self, masks: Bools | np.ndarray) -> Doubles:
-        """Raw scores [B, M] of the targets for players present, masks [B, M, P] (bool, or a presence in [0, 1]).
+    @property
+    def width(self) -> int:
+        """P, players of the richest case."""
+        return self.players.width
 
+    @property
+    @abstractmethod
+    def masks(self) -> Ints: ...
+
+    @property
+    @abstractmethod
+    def forwards(self) -> Ints: ...
+
+    @abstractmethod
+    def values(self, masks: np.ndarray, uncounted: Ints | int = 0) -> Doubles:
+        """Values [B, M] of the output for masks [B, M, P].
+
+        Args:
+            uncounted: [B] how many of a case's masks only fill up the batch, and are no cost of it.
         Raises:
             SettingError: the model gives scores that are nan, or of another shape than it should.
         """
-        with torch.no_grad():
-            scores = np.concatenate([self.score(m).double().cpu().numpy() for m in self._chunks(masks)], axis=1)
-        if np.isnan(scores).any():
-            raise SettingError(f"{self._whose(np.isnan(scores))} that are nan when some of the history is masked")
-        return scores
 
-    def score(self, present: Tensor) -> Tensor:
-        """`values` as a tensor, differentiable with respect to `present` [B, M, P]."""
-        self.forwards += present.shape[1]
-        return checked_scores(self.model, self.context, self._presence(present), self.targets).squeeze(-1)
+    @abstractmethod
+    def differentiable(self, present: Tensor) -> Tensor:
+        """`values` [B, M] as a tensor that is differentiable with respect to present [B, M, P].
+
+        Raises:
+            SettingError: the model has no gradients.
+        """
+
+    @abstractmethod
+    def single(self, row: int) -> Game:
+        """The game of one case, without padding; what it costs is counted here too."""
+
+    @abstractmethod
+    def spread(self) -> Doubles:
+        """[B] largest minus smallest score over the candidates, for the whole history; what an effect is large
+        against."""
 
     def ranks(self, masks: Bools) -> Ints:
-        """Rank [B, M] of the targets among the candidates: 1 + candidates with a higher score + ties with a lower
-        id."""
-        with torch.no_grad():
-            return np.concatenate([self._rank(m) for m in self._chunks(masks)], axis=1)
+        """Rank [B, M, T] of every target among the candidates for masks [B, M, P]: 1 + candidates with a higher score +
+        ties with a lower id; 0 where a case has fewer than T targets.
 
-    def _rank(self, present: Tensor) -> Ints:
-        self.forwards += present.shape[1]
-        scores = checked_scores(self.model, self.context, self._presence(present))  # [B, m, I]
-        target = self.targets.unsqueeze(1).expand(-1, present.shape[1], 1)
-        own = scores.gather(2, target)
-        ids = torch.arange(scores.shape[2], device=scores.device)
-        better = (scores > own) | ((scores == own) & (ids < target))
-        return (1 + (better & self.candidates.unsqueeze(1)).sum(-1)).cpu().numpy()
+        Raises:
+            SettingError: what is explained is no ranking.
+        """
+        self._refuse("ranks")
 
-    def spread(self) -> Doubles:
-        """[B] largest minus smallest score over the candidates, for the whole history."""
-        if self._spread is None:
-            with torch.no_grad():
-                scores = checked_scores(self.model, self.context, self.full())[:, 0].double()
-            high = scores.masked_fill(~self.candidates, -torch.inf).amax(1)
-            low = scores.masked_fill(~self.candidates, torch.inf).amin(1)
-            self._spread = (high - low).cpu().numpy()
-        return self._spread
+    def top(self, masks: Bools, n: int) -> Ints:
+        """The n best candidates [B, M, n] of a history so masked, best first, ties by id; -1 beyond the candidates.
 
-    def full(self) -> Tensor:
+        Raises:
+            SettingError: what is explained is no ranking.
+        """
+        self._refuse("ranks")
+
+    def attention(self) -> Doubles:
+        """[B, P] attention weights on the players' items, for the target (the mean over several); one forward. Needs
+        'attention'. Raises: SettingError, here and below, without the capability."""
+        self._refuse("attention")
+
+    def contributions(self) -> Doubles:
+        """[B, P] what the players add to the value, read off the model: exact summands times what the masker takes away
+        of each item; one forward. Needs 'additive'."""
+        self._refuse("additive")
+
+    def components(self) -> Mapping[str, Game]:
+        """A game per component of the model, whose values sum to this one's; they count their cost here too. Needs
+        'components'."""
+        self._refuse("components")
+
+    def item_features(self) -> Tensor:
+        """[I, d] features of all items. Needs 'item_features'."""
+        self._refuse("item_features")
+
+    def attention_layers(self) -> list[Tensor]:
+        """Attention of history items on history items [B, L, L], layer by layer; one forward. Channels, not players:
+        see `players.pooled`. Needs 'layers'."""
+        self._refuse("layers")
+
+    def whole(self) -> Bools:
         """[B, 1, P] everything present."""
-        return self.history.presence.unsqueeze(1)
+        return self.players.real.unsqueeze(1).cpu().numpy()
 
     def ends(self) -> tuple[Doubles, Doubles]:
-        """f(x) and f(empty), each [B]."""
+        """f(x) and f(empty), each [B]; scored once."""
         if self._ends is None:
-            whole = self.full().cpu().numpy()
+            whole = self.whole()
             both = self.values(np.concatenate([whole, np.zeros_like(whole)], axis=1))
             if not np.isfinite(both).all():
                 raise SettingError(f"{self._whose(~np.isfinite(both))} that are not finite")
             self._ends = both[:, 0], both[:, 1]
         return self._ends
 
-    def single(self, row: int) -> Game:
-        """The value function of one case, without padding; it counts its forwards in this one too."""
-        history = self.history.rows([row])
-        history = history.without(history.presence[0])
-        view = Game(self.model, history, (self.cases[row],), self.candidates[row : row + 1], self.settings)
-        view.forwards = self.forwards[row : row + 1]
-        return view
-
     def _whose(self, bad: Bools) -> str:
         cases = [self.cases[row].index for row in np.flatnonzero(bad.any(axis=1))]
-        return f"model {type(self.model).__name__}: cases {cases} have scores"
+        return f"model {self.about.model}: cases {cases} have scores"
 
-    def _presence(self, present: Tensor) -> Tensor:
-        return self.settings.masker.presence(self.settings.players.expand(present))
-
-    def _chunks(self, masks: np.ndarray) -> Iterator[Tensor]:
-        device = self.history.item.device
-        for start in range(0, masks.shape[1], self.settings.mask_chunk):
-            piece = np.ascontiguousarray(masks[:, start : start + self.settings.mask_chunk], dtype=np.float32)
-            yield torch.from_numpy(piece).to(device)
+    def _refuse(self, capability: str) -> NoReturn:
+        about = self.about
+        raise SettingError(
+            f"no {capability} in a game of model {about.model}, players {about.players}, masker {about.masker} and "
+            f"output {about.output} (it has {', '.join(sorted(self.capabilities)) or 'values only'})"
+        )

@@ -10,7 +10,7 @@ from xrec.models.recommender import Capabilities, Context, FitData
 from xrec.models.update import Update
 
 
-class Learner(nn.Module):
+class Submodule(nn.Module):
     """What components and item encoders have in common: how they come by their numbers.
 
     term_names: of its own loss terms. group: the parameter group whose rate `training.learning_rate_scale` scales.
@@ -36,7 +36,7 @@ class Learner(nn.Module):
         return []
 
 
-class Component(Learner, ABC):
+class Component(Submodule, ABC):
     """One summand of the score. Made from (catalogue, embedding_size) and its own settings.
 
     `context.tables` holds what components share: 'features' [I, d] of the item encoder, 'statistics' [I, S] of the

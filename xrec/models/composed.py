@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from xrec.errors import SettingError
-from xrec.models.component import Component, Learner
+from xrec.models.component import Component, Submodule
 from xrec.models.history import History
 from xrec.models.item_encoder.item_encoder import ItemEncoder
 from xrec.models.item_statistics import ItemStatistics
@@ -60,7 +60,7 @@ class Composed(Recommender):
         self.item_encoder = item_encoder(**settings) if encoder is None else encoder
         self.switched_off: frozenset[str] = frozenset()
         self.capabilities = self._capabilities()
-        self.term_names = tuple(name for learner in self._learners() for name in learner.term_names)
+        self.term_names = tuple(name for submodule in self._submodules() for name in submodule.term_names)
         self._statistics: ItemStatistics | None = None
         self._features: tuple[object, Tensor] | None = None
 
@@ -79,7 +79,7 @@ class Composed(Recommender):
             if name not in self.switched_off:
                 yield name, self.component(name)
 
-    def _learners(self) -> Iterator[Learner]:
+    def _submodules(self) -> Iterator[Submodule]:
         """Everything that has tables, terms and updates of its own, the item encoder last."""
         yield from (component for _, component in self._active())
         yield self.item_encoder
@@ -101,13 +101,13 @@ class Composed(Recommender):
 
     def attach(self, data: FitData) -> None:
         self._statistics = ItemStatistics(data.dataset, data.device)
-        for learner in self._learners():
-            learner.attach(data)
+        for submodule in self._submodules():
+            submodule.attach(data)
 
     def fit(self, data: FitData) -> None:
         self.attach(data)
-        for learner in self._learners():
-            learner.fit(data)
+        for submodule in self._submodules():
+            submodule.fit(data)
 
     # scoring
 
@@ -193,17 +193,19 @@ class Composed(Recommender):
         return self._shared(context, self.item_encoder.features(generator))
 
     def terms(self, context: Context, wanted: set[str]) -> dict[str, Tensor]:
-        return {name: term for learner in self._learners() for name, term in learner.terms(context, wanted).items()}
+        return {
+            name: term for submodule in self._submodules() for name, term in submodule.terms(context, wanted).items()
+        }
 
     def updates(self) -> list[Update]:
-        return [update for learner in self._learners() for update in learner.updates()]
+        return [update for submodule in self._submodules() for update in submodule.updates()]
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """By `Learner.group`: 'wide' (prior, linear, repeat), 'neural' (the rest), and what others call theirs."""
+        """By `Submodule.group`: 'wide' (prior, linear, repeat), 'neural' (the rest), and what others call theirs."""
         owned = {id(p) for update in self.updates() for p in update.parameters}
         groups: dict[str, list[nn.Parameter]] = {"wide": [], "neural": []}
-        for learner in self._learners():
-            groups.setdefault(learner.group, []).extend(p for p in learner.parameters() if id(p) not in owned)
+        for submodule in self._submodules():
+            groups.setdefault(submodule.group, []).extend(p for p in submodule.parameters() if id(p) not in owned)
         return groups
 
     # views

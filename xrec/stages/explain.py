@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -11,16 +14,19 @@ import torch
 from xrec.config.instantiate import instantiate
 from xrec.explain.explainer import Explainer
 from xrec.files import whole_file
-from xrec.games.game import Game
+from xrec.games.fitting import Fitting
+from xrec.games.model_game import ModelGame, Rules
 from xrec.models.recommender import Recommender
 from xrec.rundir.explanations import answer_rows, player_rows, write_explanations
 from xrec.rundir.table import Rows
-from xrec.stages.cases import CASES, case_chunks, channel, choose_cases, games_of, save_cases
+from xrec.stages.cases import CASES, case_chunks, choose_cases, games_of, games_of_others, rules_of, save_cases
+from xrec.stages.learned import MASKER, learn, learned_file
 from xrec.stages.run import Done, Run, progress
 from xrec.types import Attribution, Case, Metric
 
 METRICS = (
     Metric("n_cases", "Cases", None, ",.0f", "Recommendations that were explained."),
+    Metric("n_without_foil", "Without foil", None, ",.0f", "Recommendations left out: nothing to hold them against."),
     Metric(
         "component_share",
         "Share of score variance",
@@ -56,53 +62,78 @@ def explainers(run: Run) -> dict[str, Explainer]:
 
 
 def explain(run: Run, model: Recommender) -> Done:
-    """Write cases.parquet, attributions.parquet and explanations.parquet; cost rows per explainer, shares of the
-    components."""
-    cases = choose_cases(run, model)
-    frame = save_cases(run, cases)
-    chunks, chosen = case_chunks(run, cases), explainers(run)
+    """Write cases.parquet, attributions.parquet and explanations.parquet, and what was learned for them; cost rows per
+    explainer, shares of the components.
+
+    Raises:
+        SettingError: an explainer, the masker or the output needs what the model does not have.
+    """
+    rules, chosen = rules_of(run), explainers(run)
+    _check(model, rules, chosen)
+    found = choose_cases(run, model, rules)
+    frame = save_cases(run, found.cases, rules)
+    learned = _learn(run, model, rules, chosen, found.cases)
+    chunks = case_chunks(run, found.cases)
     shards = run.store.path("shards")
     shards.mkdir(exist_ok=True)
     # Last of a shard's files, so that a shard with answers is whole.
     missing = [i for i in range(len(chunks)) if not _path(shards, i, "answers").is_file()]
-    values = games_of(run, model, [chunks[i] for i in missing])
-    for i, value in progress(zip(missing, values, strict=True), total=len(missing), description="explain"):
+    games = games_of(run, model, rules, [chunks[i] for i in missing])
+    for i, game in progress(zip(missing, games, strict=True), total=len(missing), description="explain"):
         if i == missing[0]:
-            _warm_up(run, model, chunks[i], chosen)
-        _write_shard(shards, i, run, model, value, chosen)
+            _warm_up(run, model, rules, chunks[i], chosen)
+        _write_shard(shards, i, run, game, chosen)
     players, answers, shares = (
         pl.concat([pl.read_parquet(_path(shards, i, name)) for i in range(len(chunks))]) if chunks else pl.DataFrame()
         for name in _TABLES
     )
     files = write_explanations(run.store.directory, players, answers) if chunks and chosen else []
     rows = run.rows("explain", METRICS, part=run.config.cases.part)
-    rows.add("n_cases", len(cases))
+    rows.add("n_cases", len(found.cases))
+    for group, n in found.without_foil.items():
+        rows.add("n_without_foil", n, group=group, **rules.names)
     cost = run.rows("cost", COSTS, part=run.config.cases.part, cost_of="explain")
     if chunks:
         _add_shares(rows, shares.join(frame, on="case"))
         _add_costs(cost, answers.join(frame, on="case"))
     shutil.rmtree(shards)
-    return Done([rows, cost], [CASES, *files])
+    return Done([rows, cost], [CASES, *learned, *files])
 
 
-def _warm_up(run: Run, model: Recommender, chunk: tuple[Case, ...], chosen: dict[str, Explainer]) -> None:
-    """Explain one case for nothing: what compiles or loads itself at its first call is no cost of the first cases."""
-    value = next(games_of(run, model, [chunk[:1]]))
+def _check(model: Recommender, rules: Rules, chosen: Mapping[str, Explainer]) -> None:
+    able = rules.capabilities(model)
     for name, explainer in chosen.items():
-        explainer.attribute(value, run.seed, name)
+        explainer.check(name, able, f"model {type(model).__name__} with output {rules.output.name}")
 
 
-def _write_shard(
-    shards: Path, number: int, run: Run, model: Recommender, value: Game, chosen: dict[str, Explainer]
-) -> None:
+def _learn(
+    run: Run, model: Recommender, rules: Rules, chosen: Mapping[str, Explainer], cases: Sequence[Case]
+) -> list[str]:
+    """Fit the masker and the explainers, or take over what an interrupted attempt has learned; the files it is in."""
+    games = functools.partial(games_of_others, run, model, rules, cases)
+    fitting = Fitting(run.dataset, run.seed, run.device, progress)
+    learners = {MASKER: rules.masker, **{f"explainer.{name}": explainer for name, explainer in chosen.items()}}
+    for name, learner in learners.items():  # the masker first: the games have one
+        learn(run, name, learner, fitting if name == MASKER else replace(fitting, games=games))
+    return [file for file in map(learned_file, learners) if run.store.path(file).is_file()]
+
+
+def _warm_up(run: Run, model: Recommender, rules: Rules, chunk: tuple[Case, ...], chosen: dict[str, Explainer]) -> None:
+    """Explain one case for nothing: what compiles or loads itself at its first call is no cost of the first cases."""
+    game = next(games_of(run, model, rules, [chunk[:1]]))
+    for name, explainer in chosen.items():
+        explainer.attribute(game, run.seed, name)
+
+
+def _write_shard(shards: Path, number: int, run: Run, game: ModelGame, chosen: dict[str, Explainer]) -> None:
     attributions = [
-        explainer.attribute(value, run.seed, name, draw)
+        explainer.attribute(game, run.seed, name, draw)
         for name, explainer in chosen.items()
         for draw in range(explainer.n_draws)
     ]
     tables = {
-        "players": pl.concat([_player_rows(run, value, a) for a in attributions]) if attributions else pl.DataFrame(),
-        "shares": _shares(model, value),
+        "players": pl.concat([_player_rows(game, a) for a in attributions]) if attributions else pl.DataFrame(),
+        "shares": _shares(game),
         "answers": pl.concat([answer_rows(a) for a in attributions]) if attributions else pl.DataFrame(),
     }
     for name, frame in tables.items():
@@ -114,32 +145,35 @@ def _path(shards: Path, number: int, name: str) -> Path:
     return shards / f"{number:05d}.{name}.parquet"
 
 
-def _player_rows(run: Run, value: Game, attribution: Attribution) -> pl.DataFrame:
-    names = run.dataset.catalogue.item_names
+def _player_rows(game: ModelGame, attribution: Attribution) -> pl.DataFrame:
+    """Beside the values: names, age of the youngest item, summed strength and number of items."""
+    players, history = game.players, game.history
+    real = players.real
     return player_rows(
         attribution,
-        player_name=[names[i] for i in channel(value, "item")],
-        age=channel(value, "age"),
-        strength=channel(value, "strength"),
+        player_name=[name for names in players.names for name in names],
+        age=players.least(history.age)[real].tolist(),
+        strength=players.pooled(history.strength)[real].tolist(),
+        n_items=players.pooled(history.presence)[real].long().tolist(),
     )
 
 
-def _shares(model: Recommender, value: Game) -> pl.DataFrame:
+def _shares(game: ModelGame) -> pl.DataFrame:
     """What each component contributes: cov(component, score) / var(score) over the 100 best candidates; shares sum to
     1."""
     schema = {"case": pl.Int64, "component": pl.String, "share": pl.Float64}
-    if not model.capabilities.components:
+    if "components" not in game.model.capabilities.names():
         return pl.DataFrame(schema=schema)
     with torch.no_grad():
-        parts = {name: p[:, 0].double() for name, p in model.component_scores(value.context).items()}
+        parts = {name: p[:, 0].double() for name, p in game.model.component_scores(game.context).items()}
     whole = torch.stack(list(parts.values())).sum(0)
-    n_best = min(100, int(value.candidates.sum(1).min()))
-    best = whole.masked_fill(~value.candidates, -torch.inf).topk(n_best, dim=1).indices
+    n_best = min(100, int(game.candidates.sum(1).min()))
+    best = whole.masked_fill(~game.candidates, -torch.inf).topk(n_best, dim=1).indices
     centred = whole.gather(1, best)
     centred = centred - centred.mean(1, keepdim=True)
     variance = centred.square().sum(1)
     shares = {name: (p.gather(1, best) * centred).sum(1) / variance for name, p in parts.items()}
-    cases = [c.index for c in value.cases]
+    cases = [c.index for c in game.cases]
     frames = [
         pl.DataFrame({"case": cases, "component": name, "share": s.cpu().numpy()}, schema=schema)
         for name, s in shares.items()

@@ -9,14 +9,16 @@ import numpy as np
 
 from xrec.config.instantiate import instantiate
 from xrec.errors import RunError
-from xrec.explain.explainer import case_seed
-from xrec.fidelity.metric import DISCRETE, FidelityMetric, Key, Measured, Removal, effect
+from xrec.fidelity.metric import FidelityMetric, Key, Measured
+from xrec.fidelity.removal import DISCRETE, Removal, effect
 from xrec.games.game import Game
+from xrec.games.keyed import case_seed
 from xrec.models.recommender import Recommender
 from xrec.rundir.explanations import ATTRIBUTIONS, EXPLANATIONS, Explanations
 from xrec.rundir.saved import SavedRun
 from xrec.rundir.table import Rows
-from xrec.stages.cases import case_chunks, games_of, load_cases
+from xrec.stages.cases import case_chunks, games_of, load_cases, rules_of
+from xrec.stages.learned import MASKER, load_learned
 from xrec.stages.run import Done, Run, progress
 from xrec.types import Attribution, Case, Doubles, Metric, Role
 
@@ -47,26 +49,26 @@ def fidelity(run: Run, model: Recommender) -> Done:
     saved = _explanations(run) if cases else None
     metrics: list[FidelityMetric] = [instantiate(node) for node in (run.config.get("fidelity") or {}).values()]
     part = cases[0].part if cases else run.config.cases.part
-    about = {"output": "logit", "masker": instantiate(run.config.masker).name}
-    about["players"] = instantiate(run.config.players).name
-    rows = run.rows("fidelity", _declared(metrics), part=part, **about)
+    rules = rules_of(run)
+    load_learned(run, MASKER, rules.masker)
+    rows = run.rows("fidelity", _declared(metrics), part=part, **rules.names)
     counts: Counter[tuple[str, str, bool, int | None]] = Counter()
     chunks = case_chunks(run, cases)
     reference = None
-    for value in progress(games_of(run, model, chunks), total=len(chunks), description="fidelity"):
+    for game in progress(games_of(run, model, rules, chunks), total=len(chunks), description="fidelity"):
         assert saved is not None
         measured: dict[Who, Values] = {}
         for name in saved.names():
-            attributions = [saved.attribution(name, draw, value.cases) for draw in saved.draws(name)]
-            draws = [_measure(run, value, attribution, metrics) for attribution in attributions]
+            attributions = [saved.attribution(name, draw, game.cases) for draw in saved.draws(name)]
+            draws = [_measure(run, game, attribution, metrics) for attribution in attributions]
             measured[name, attributions[0].role] = {k: np.mean([d[k] for d in draws], axis=0) for k in draws[0]}
             reference = name if attributions[0].reference else reference
             if len(draws) > 1:
                 measured[f"{name}_best_of_{len(draws)}", "oracle"] = _best(draws, metrics)
-        scale = effect(value)
+        scale = effect(game)
         _add_removal_gain(scale, measured, reference)
-        _count(value, scale, counts)
-        _add(rows, value, measured)
+        _count(game, scale, counts)
+        _add(rows, game, measured)
     for (metric, group, few, step), n in counts.items():
         rows.add(metric, n, group=group, few=few, step=step)
     return Done([rows], [], reference)
@@ -87,15 +89,15 @@ def _declared(metrics: list[FidelityMetric]) -> list[Metric]:
     return [*(m for m in mine if m.family == "scores"), *METRICS, *(m for m in mine if m.family != "scores")]
 
 
-def _measure(run: Run, value: Game, attribution: Attribution, metrics: list[FidelityMetric]) -> Values:
+def _measure(run: Run, game: Game, attribution: Attribution, metrics: list[FidelityMetric]) -> Values:
     """Every metric of one attribution."""
-    for row, case in enumerate(value.cases):
-        if attribution.player_ids[row] != value.player_ids[row]:
+    for row, case in enumerate(game.cases):
+        if attribution.player_ids[row] != game.player_ids[row]:
             raise RunError(
                 f"{run.store.directory}: case {case.index} (user {case.user_id}): the saved players are not those of "
                 "this history; explain again"
             )
-    removal = Removal(value, attribution, [case_seed(run.seed, case, "ties") for case in value.cases])
+    removal = Removal(game, attribution, [case_seed(run.seed, case, "ties") for case in game.cases])
     found: list[Measured] = [m for metric in metrics for m in metric.measure(removal)]
     return {m.key: m.values for m in found}
 
@@ -121,22 +123,22 @@ def _add_removal_gain(scale: Doubles, measured: Mapping[Who, Values], reference:
             found[REMOVAL_GAIN] = (chance[DELETION] - found[DELETION]) / np.abs(scale)
 
 
-def _count(value: Game, scale: Doubles, counts: Counter[tuple[str, str, bool, int | None]]) -> None:
+def _count(game: Game, scale: Doubles, counts: Counter[tuple[str, str, bool, int | None]]) -> None:
     """Cases flagged for normalisation, and cases too short for a discrete removal, by group; zeros are counted too."""
-    for case, flagged, n_players in zip(value.cases, np.isnan(scale), value.n_players, strict=True):
+    for case, flagged, n_players in zip(game.cases, np.isnan(scale), game.n_players, strict=True):
         counts["n_flagged", case.group, case.few, None] += int(flagged)
         for step in DISCRETE:
             counts["n_left_out", case.group, case.few, step] += int(n_players <= step)
 
 
-def _add(rows: Rows, value: Game, measured: Mapping[Who, Values]) -> None:
+def _add(rows: Rows, game: Game, measured: Mapping[Who, Values]) -> None:
     """One row per case that has a value."""
-    for group, few in dict.fromkeys((c.group, c.few) for c in value.cases):
-        mine = np.array([(c.group, c.few) == (group, few) for c in value.cases])
+    for group, few in dict.fromkeys((c.group, c.few) for c in game.cases):
+        mine = np.array([(c.group, c.few) == (group, few) for c in game.cases])
         for (name, role), found in measured.items():
             for (metric, variant, k, step), values in found.items():
                 used = mine & np.isfinite(values)
-                users, items = _ids(value.cases, used)
+                users, items = _ids(game.cases, used)
                 columns = {"explainer": name, "role": role, "group": group, "few": few}
                 columns |= {"variant": variant, "k": k, "step": step}
                 rows.add(metric, values[used], user=users, item=items, **columns)

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xrec.models.component import Learner
+from xrec.models.component import Submodule
 from xrec.types import Catalogue
 
 
-class ItemEncoder(Learner):
+class ItemEncoder(Submodule):
     """Features of all items, from (catalogue, embedding_size) and its own settings. No summand of the score.
 
     cold_items: an item that was never trained on gets a meaningful feature.
