@@ -62,7 +62,6 @@ def test_an_item_belongs_to_its_first_level_that_weighs_something() -> None:
     assert bound.names == bound.ids
     assert bound.membership.tolist() == [[0, 1, 1, 2, 0], [0, 1, -1, -1, -1], [0, -1, -1, -1, -1]]
     assert bound.n_players.tolist() == [3, 2, 1] and bound.width == 3
-    assert Field("genre").count(HISTORY, CATALOGUE).tolist() == [3, 2, 1]
 
 
 def test_masks_reach_all_members_and_values_are_pooled_over_them() -> None:
@@ -92,7 +91,6 @@ def test_kind_and_period_are_those_of_the_last_event_and_say_so() -> None:
     assert periods.ids == (("9", "7", "1"), ("8",), ("6",))
     assert periods.names[0][0] == "last event in period 9"
     assert periods.membership.tolist() == [[0, 1, 1, 2, 0], [0, 0, -1, -1, -1], [0, -1, -1, -1, -1]]
-    assert Period().count(history, CATALOGUE).tolist() == [3, 1, 1] and Kind().count(history, CATALOGUE)[0] == 2
 
 
 @pytest.mark.parametrize("players", [Items(), Field("genre"), Kind(), Period()], ids=lambda p: p.name)
@@ -100,11 +98,21 @@ def test_an_empty_history_has_no_player_and_room_for_one(players: Players) -> No
     empty = plain_history([[0]])
     empty = replace(empty, presence=torch.zeros_like(empty.presence))
     bound = players.bind(empty, CATALOGUE)
-    assert bound.ids == ((),) and bound.width == 1 and players.count(empty, CATALOGUE).tolist() == [0]
+    assert bound.ids == ((),) and bound.width == 1
     assert bound.expand(torch.ones(1, 2, 1)).shape == (1, 2, 1)
     game = game_of(Planted(7), empty, [1], players=players, catalogue=CATALOGUE)
     assert game.ends()[0].tolist() == game.ends()[1].tolist() == [0.0]
     assert game.single(0).values(np.ones((1, 3, 1))).tolist() == [[0.0] * 3]
+
+
+@pytest.mark.parametrize("players", [Items(), Field("size"), Kind(), Period()], ids=lambda p: p.name)
+@pytest.mark.parametrize("together", [1, 7, 100, 10**6])
+def test_players_are_counted_as_they_are_bound(players: Players, together: int, toy, monkeypatch) -> None:
+    monkeypatch.setattr("xrec.games.players._TOGETHER", together)
+    for moment in (1, 3, 11):  # nobody has a history at first, and some not yet later
+        table = toy.histories(moment)
+        bound = players.bind(History.from_table(table, np.arange(table.n_users)), toy.catalogue)
+        assert players.count(table, toy.catalogue).tolist() == bound.n_players.tolist()
 
 
 def test_a_field_that_cannot_be_players_is_refused_with_the_reason() -> None:
@@ -116,7 +124,7 @@ def test_a_field_that_cannot_be_players_is_refused_with_the_reason() -> None:
         with pytest.raises(SettingError, match=says):
             Field(name).bind(HISTORY, CATALOGUE)
     with pytest.raises(SettingError, match="fields of this data: nothing"):
-        Field("genre").count(HISTORY, bare_catalogue(7))
+        Field("genre").bind(HISTORY, bare_catalogue(7))
 
 
 def test_removing_a_group_is_really_removing_its_items(toy, tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +12,8 @@ import torch
 from torch import Tensor
 
 from xrec.errors import SettingError
-from xrec.models.history import History
-from xrec.types import Catalogue, Ints
+from xrec.models.history import CHANNELS, History
+from xrec.types import Catalogue, HistoryTable, Ints
 from xrec.types import Field as ItemField
 from xrec.words import did_you_mean, listed
 
@@ -108,13 +109,30 @@ class Players(ABC):
         ids, names = (tuple(tuple(label[i] for label in row) for row in labels) for i in (0, 1))
         return BoundPlayers(ids, names, torch.from_numpy(membership).to(history.item.device))
 
-    def count(self, history: History, catalogue: Catalogue) -> Ints:
-        """[B] numbers of players; cheaper than `bind`."""
-        nobody = torch.iinfo(torch.int64).min
-        codes = self.codes(history, catalogue).long().masked_fill(history.presence == 0, nobody).sort(dim=1).values
-        fresh = codes != nobody
-        fresh[:, 1:] &= codes[:, 1:] != codes[:, :-1]
-        return fresh.sum(1).cpu().numpy()
+    def count(self, table: HistoryTable, catalogue: Catalogue) -> Ints:
+        """[U] numbers of players of all histories of a table; made without padding, and much cheaper than `bind`."""
+        counts = np.zeros(table.n_users, dtype=np.int64)
+        starts = np.arange(0, len(table.item) + _TOGETHER, _TOGETHER)
+        edges = np.unique(np.searchsorted(table.indptr, starts).clip(max=table.n_users))
+        for first, last in itertools.pairwise(edges.tolist()):
+            entries = slice(int(table.indptr[first]), int(table.indptr[last]))
+            codes = self.codes(_one_row(table, entries), catalogue)[0].cpu().numpy()
+            codes = codes - codes.min(initial=0)
+            n_codes = int(codes.max(initial=0)) + 1
+            user = np.repeat(np.arange(last - first), table.lengths()[first:last])
+            pairs = np.unique(user * n_codes + codes)
+            counts[first:last] = np.bincount(pairs // n_codes, minlength=last - first)
+        return counts
+
+
+#: history items whose codes are asked for at once
+_TOGETHER = 2**20
+
+
+def _one_row(table: HistoryTable, entries: slice) -> History:
+    """Entries of a table as if they were one history."""
+    columns = {name: torch.from_numpy(getattr(table, name)[entries])[None] for name in CHANNELS if name != "presence"}
+    return History(**columns, presence=torch.ones_like(columns["age"]), moment=table.moment)
 
 
 class Items(Players):

@@ -30,8 +30,6 @@ from xrec.words import counted
 log = logging.getLogger(__name__)
 
 CASES = "cases.parquet"
-#: histories whose players are counted together
-_COUNTED = 256
 
 
 def rules_of(run: Run) -> Rules:
@@ -66,14 +64,8 @@ def check_cases(run: Run) -> None:
 def _players_by_user(run: Run, part: str, players: Players) -> Ints:
     """[U] players of the histories that cases are chosen from; 0 for users without a target in that part."""
     first, last = run.dataset.period(part)
-    table = run.dataset.histories(first)
-    users = np.flatnonzero((np.diff(run.dataset.targets(first, last).indptr) > 0) & (table.lengths() > 0))
-    users = users[np.argsort(table.lengths()[users], kind="stable")]
-    counts = np.zeros(table.n_users, dtype=np.int64)
-    for start in range(0, len(users), _COUNTED):
-        some = users[start : start + _COUNTED]
-        counts[some] = players.count(History.from_table(table, some), run.dataset.catalogue)
-    return counts
+    with_target = np.diff(run.dataset.targets(first, last).indptr) > 0
+    return np.where(with_target, players.count(run.dataset.histories(first), run.dataset.catalogue), 0)
 
 
 @dataclass(frozen=True)
@@ -246,10 +238,8 @@ _SCHEMA: dict[str, Any] = {
 def _players_of(run: Run, cases: Sequence[Case], players: Players) -> list[int]:
     if not cases:
         return []
-    users: Ints = np.array(sorted({c.user for c in cases}))
-    history = History.from_table(run.dataset.histories(run.dataset.period(cases[0].part)[0]), users)
-    counts = dict(zip(users.tolist(), players.count(history, run.dataset.catalogue).tolist(), strict=True))
-    return [counts[c.user] for c in cases]
+    table = run.dataset.histories(run.dataset.period(cases[0].part)[0])
+    return players.count(table, run.dataset.catalogue)[[c.user for c in cases]].tolist()
 
 
 def load_cases(run: Run) -> list[Case]:
