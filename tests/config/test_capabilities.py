@@ -58,9 +58,9 @@ def test_a_model_that_cannot_be_built_is_left_to_the_others(compose: Compose, ov
     [
         (
             "Fractional",
-            "masker needs fractional_presence, which model=composed does not have (it has gradients): choose a model",
+            "masker=Fractional needs fractional_presence, which model=composed does not have (it has gradients): choose a model",
         ),
-        ("Mistaken", "masker: its class requires 'gradient', takes attention, gradients,"),
+        ("Mistaken", "masker=Mistaken: its class requires 'gradient', takes attention, gradients,"),
     ],
 )
 def test_any_part_may_require(compose: Compose, part: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
