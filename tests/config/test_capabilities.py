@@ -58,7 +58,7 @@ def test_a_model_that_cannot_be_built_is_left_to_the_others(compose: Compose, ov
     [
         (
             "Fractional",
-            "masker=Fractional needs fractional_presence, which model=composed does not have (it has gradients): choose a model",
+            "masker=Fractional needs fractional_presence, which model=composed does not have (it has gradients)",
         ),
         ("Mistaken", "masker=Mistaken: its class requires 'gradient', takes attention, gradients,"),
     ],

@@ -6,7 +6,7 @@ import pytest
 
 from xrec.config.instantiate import resolve
 from xrec.config.moved import key_hint, target_hint
-from xrec.config.rules import unknown
+from xrec.config.rules import MapOf, number, unknown
 from xrec.config.schema import ConfigError
 from xrec.config.signatures import argument_errors
 
@@ -33,6 +33,13 @@ def test_an_old_key_is_answered_with_the_new_one(key: str) -> None:
     assert said in unknown(path, name, ("other",))
     (error,) = argument_errors(path, lambda other: None, {"_target_": "xrec.x", name: 1}, None)
     assert said in error
+
+
+def test_an_open_mapping_refuses_an_old_name() -> None:
+    rates = MapOf(number(0))
+    assert rates.errors("training.learning_rate_scale", {"wide": 1, "mine": 2}) == []
+    (error,) = rates.errors("training.learning_rate_scale", {"wide": 1, "discriminator": 2})
+    assert "it is now model.item_encoder.discriminator_learning_rate_scale" in error
 
 
 def test_other_keys_get_the_closest_known_one() -> None:

@@ -3,6 +3,7 @@ by XREC_ALLOWED_TARGETS; composed, trained, explained, measured and shown by the
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -15,6 +16,8 @@ from textwrap import dedent
 
 import polars as pl
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.contracts.test_application import ROOT, hashes
 from tests.small_journey import SMALL
@@ -35,7 +38,7 @@ class Option:
 
 def _recency(run: SavedRun) -> None:
     rows = run.results.frame.filter((pl.col("explainer") == "recency") & (pl.col("stage") == "fidelity"))
-    assert set(rows["role"]) == {"control"} and {"deletion", "largest_share"} <= set(rows["metric"])
+    assert set(rows["role"]) == {"control"} and "deletion" in set(rows["metric"])
     saved = run.table("attributions.parquet")
     assert saved is not None
     mine = saved.filter(pl.col("explainer") == "recency")
@@ -46,6 +49,65 @@ def _largest_share(run: SavedRun) -> None:
     rows = run.results.frame.filter(pl.col("metric") == "largest_share")
     assert {"random", "recency"} <= set(rows["explainer"]) and set(rows["direction"]) == {"lower"}
     assert rows["value"].is_between(0, 1).all() and run.results.metric("largest_share").label == "Largest share"
+
+
+def _logged(run: SavedRun, name: str) -> list[float]:
+    lines = (run.directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [line[name] for line in map(json.loads, lines) if name in line]
+
+
+def _freshness(run: SavedRun) -> None:
+    rows = run.results.frame.filter(pl.col("component") == "freshness")
+    assert {"rank", "explain"} <= set(rows["stage"])  # what it is worth, and its share of the score
+    assert rows.filter(pl.col("metric") == "component_share")["value"].abs().max() > 0  # type: ignore[operator]
+    sizes = _logged(run, "loss/raw/freshness_size")
+    assert sizes and all(size > 0 for size in sizes)
+
+
+def _anchor(run: SavedRun) -> None:
+    losses = _logged(run, "anchor_loss")
+    assert losses[0] == pytest.approx(9.0) and losses == sorted(losses, reverse=True) and losses[-1] < 1.0
+    level = load_file(run.directory / "model.safetensors")["components.anchor.level"]
+    assert 0 < 3.0 - float(level) < 1.0
+    assert set(run.results.frame.filter(pl.col("component") == "anchor")["stage"]) >= {"rank"}
+
+
+def _about(run: SavedRun, column: str, name: str) -> None:
+    """A column of every row about explanations, of the saved ones, and of the report."""
+    rows = run.results.frame.filter((pl.col("stage") == "fidelity") & pl.col("explainer").is_not_null())
+    assert set(rows[column]) == {name}
+    saved = run.table("explanations.parquet")
+    assert saved is not None and set(saved[column]) == {name}
+
+
+def _halves(run: SavedRun) -> None:
+    _about(run, "players", "halves")
+    saved = run.table("attributions.parquet")
+    assert saved is not None and set(saved["player"]) == {"early", "late"}
+    assert set(saved["player_name"]) == {"the older half", "the newer half"}
+    assert saved["n_items"].min() >= 1  # type: ignore[operator]
+
+
+def _faded(run: SavedRun) -> None:
+    _about(run, "masker", "faded")
+    saved = run.table("explanations.parquet")
+    assert saved is not None and (saved["f_empty"] != saved["f_x"]).any()
+
+
+def _odds(run: SavedRun) -> None:
+    _about(run, "output", "odds")
+    saved = run.table("explanations.parquet")
+    assert saved is not None and saved["f_x"].min() > 0  # type: ignore[operator]
+
+
+def _rehearsed(run: SavedRun) -> None:
+    state = load_file(run.directory / "learned" / "explainer.rehearsed.safetensors")
+    assert state["mean"].shape == (1,) and torch.isfinite(state["mean"]).all()
+    saved = run.table("attributions.parquet")
+    assert saved is not None
+    mine = saved.filter(pl.col("explainer") == "rehearsed")
+    assert mine["value"].to_numpy() == pytest.approx(float(state["mean"]))
+    assert set(run.results.frame.filter(pl.col("explainer") == "rehearsed")["role"]) >= {"explainer"}
 
 
 def _nearness(run: SavedRun) -> None:
@@ -65,8 +127,8 @@ OPTIONS = {
         class Recency(Explainer):
             role = "control"
 
-            def values(self, request):
-                return -request.value.history.age.numpy()
+            def values(self, game, random):
+                return -game.players.least(game.history.age).numpy()
         ''',
         ("explainer/recency.yaml", "# @package explainer.recency\n_target_: mine.recency.Recency\n"),
         ("explainer=[random,recency,permutation_shap]",),
@@ -102,6 +164,178 @@ OPTIONS = {
             r"Of \|values\|, by one player\.\s<span class=\"muted\">Lower is better",
         ),
         _largest_share,
+    ),
+    "freshness": Option(
+        '''
+        """A component: what was bought lately is bought again."""
+
+        import torch
+
+        from xrec.models.component import Component
+        from xrec.models.history import at_own_item
+        from xrec.models.recommender import Capabilities
+
+
+        class Freshness(Component):
+            capabilities = Capabilities(gradients=True, fractional_presence=True, additive=True)
+            linear = True
+            term_names = ("freshness_size",)
+
+            def __init__(self, catalogue, embedding_size, start: float = 0.5):
+                super().__init__()
+                self.n_items = catalogue.n_items
+                self.weight = torch.nn.Parameter(torch.tensor(start))
+
+            def score(self, context, presence=None, targets=None):
+                return context.presence(presence) @ self.contributions(context, targets)
+
+            def contributions(self, context, targets=None):
+                own = self.weight / context.history.age.clamp_min(1) * context.history.presence
+                return at_own_item(context.history.item, own, targets, self.n_items)
+
+            def terms(self, context, wanted):
+                return {"freshness_size": self.weight.square()} if "freshness_size" in wanted else {}
+        ''',
+        (
+            "model/wide/freshness.yaml",
+            """\
+            # @package _global_
+            model:
+              components:
+                freshness: {_target_: mine.freshness.Freshness, _partial_: true, start: 0.7}
+            loss: {weights: {freshness_size: 0.01}}
+            """,
+        ),
+        ("model/wide=[prior,linear,freshness,anchor]",),
+        ("freshness",),
+        _freshness,
+    ),
+    "anchor": Option(
+        '''
+        """An update: a level that no loss term moves is pulled to 3 in steps of its own."""
+
+        import torch
+
+        from xrec.models.component import Component
+        from xrec.models.update import Update
+
+
+        class Anchor(Component):
+            def __init__(self, catalogue, embedding_size):
+                super().__init__()
+                self.level = torch.nn.Parameter(torch.tensor(0.0))
+
+            def score(self, context, presence=None, targets=None):
+                return self.level.reshape(1, 1, 1)
+
+            def updates(self):
+                def loss(generator):
+                    return (self.level - 3.0).square()
+
+                return [Update("anchor", [self.level], loss, learning_rate_scale=20.0, optimiser=torch.optim.SGD)]
+        ''',
+        (
+            "model/wide/anchor.yaml",
+            "# @package model.components.anchor\n_target_: mine.anchor.Anchor\n_partial_: true\n",
+        ),
+        (),
+        ("anchor",),
+        _anchor,
+    ),
+    "halves": Option(
+        '''
+        """Players: the newer and the older half of a history, by ages."""
+
+        from xrec.games.players import Players
+
+
+        class Halves(Players):
+            name = "halves"
+
+            def codes(self, history, catalogue):
+                n = history.presence.sum(1, keepdim=True)
+                middle = (history.age * history.presence).sum(1, keepdim=True) / n.clamp_min(1)
+                return (history.age <= middle).long()
+
+            def label(self, code, catalogue):
+                return (("early", "the older half"), ("late", "the newer half"))[code]
+        ''',
+        ("players/halves.yaml", "_target_: mine.halves.Halves\n"),
+        ("players=halves", "cases.few_players=0"),
+        ("halves", "the older half"),
+        _halves,
+    ),
+    "faded": Option(
+        '''
+        """Masker: an absent item is still there to a share."""
+
+        from xrec.games.maskers import Masker
+
+
+        class Faded(Masker):
+            name = "faded"
+            requires = ("fractional_presence",)
+
+            def __init__(self, left: float = 0.1):
+                self.left = left
+
+            def bind(self, history, cases, seed):
+                return lambda present: (self.left + (1 - self.left) * present).unsqueeze(2)
+        ''',
+        ("masker/faded.yaml", "_target_: mine.faded.Faded\nleft: 0.2\n"),
+        ("masker=faded",),
+        ("faded",),
+        _faded,
+    ),
+    "odds": Option(
+        '''
+        """Output: exp of the target's score."""
+
+        import torch
+
+        from xrec.games.outputs import Output, Reading
+
+
+        class Odds(Output):
+            name = "odds"
+
+            def bind(self, cases, candidates):
+                targets = torch.tensor([[case.target] for case in cases])
+                return Reading(targets, lambda scores: scores.squeeze(-1).exp())
+        ''',
+        ("output/odds.yaml", "_target_: mine.odds.Odds\n"),
+        ("output=odds", "explainer=[random,recency,leave_one_out]"),
+        ("odds",),
+        _odds,
+    ),
+    "rehearsed": Option(
+        '''
+        """An explainer that learns one number: the mean effect of the whole history of other users."""
+
+        import numpy as np
+        import torch
+
+        from xrec.explain.explainer import Explainer
+
+
+        class Rehearsed(Explainer):
+            def fit(self, fitting):
+                effects = [whole - empty for whole, empty in (game.ends() for game in fitting.games(4))]
+                self.mean = torch.tensor([float(np.concatenate(effects).mean())])
+
+            def state(self):
+                return {"mean": self.mean}
+
+            def load_state(self, state):
+                self.mean = state["mean"]
+
+            def values(self, game, random):
+                return np.full((len(game), game.width), float(self.mean))
+        ''',
+        ("explainer/rehearsed.yaml", "# @package explainer.rehearsed\n_target_: mine.rehearsed.Rehearsed\n"),
+        ("explainer=[random,rehearsed]",),
+        (r"<th scope=\"row\">rehearsed</th>",),
+        _rehearsed,
     ),
     "nearness": Option(
         '''
@@ -142,7 +376,9 @@ OPTIONS = {
 }
 #: options that go into one run
 RUNS = {
-    "options of the default model": ("recency", "largest_share"),
+    "options of the default model": ("recency", "largest_share", "freshness", "anchor"),
+    "a game of its own": ("recency", "halves", "faded", "odds"),
+    "one that learns": ("rehearsed",),
     "a model of its own": ("nearness", "recency", "largest_share"),
 }
 SWEEP = """\
@@ -173,7 +409,7 @@ hydra:
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package `mine` and the options `conf`."""
     folder = tmp_path_factory.mktemp("outside")
-    options = {option.yaml[0]: option.yaml[1] for option in OPTIONS.values()} | {"sweep/reaches.yaml": SWEEP}
+    options = {option.yaml[0]: dedent(option.yaml[1]) for option in OPTIONS.values()} | {"sweep/reaches.yaml": SWEEP}
     files = {f"mine/{name}.py": dedent(option.code).lstrip() for name, option in OPTIONS.items()}
     for name, text in (files | {f"conf/{path}": text for path, text in options.items()}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

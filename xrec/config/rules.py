@@ -109,8 +109,8 @@ class MapOf:
             return [f"{path}: got {shown(value)}, takes {self.takes}"]
         found = []
         for name, element in value.items():
-            if self.names is not None and name not in self.names:
-                found.append(unknown(path, str(name), self.names))
+            if key_hint(f"{path}.{name}", ()) or (self.names is not None and name not in self.names):
+                found.append(unknown(path, str(name), self.names or ("any other name",)))
             else:
                 found += self.rule.errors(f"{path}.{name}", element)
         return found
