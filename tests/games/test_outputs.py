@@ -102,7 +102,8 @@ def test_a_log_probability_has_gradients_and_they_sum_to_its_effect(toy, tmp_pat
     total = np.nansum(IntegratedGradients(100).attribute(found, 0, "x").values, axis=1)
     np.testing.assert_allclose(total, whole - empty, atol=1e-3)
     assert any(p.requires_grad for p in model.parameters())  # only frozen while it is asked
-    found.ranks(np.ones((2, 1, found.width), dtype=bool))
+    kept = list(found.context.tables.values())
+    assert kept and not any(table.requires_grad for table in kept)
 
 
 def test_the_list_a_masked_history_gets() -> None:
