@@ -103,6 +103,21 @@ def test_scores_of_the_views_are_averaged_and_then_ranked(toy, tmp_path) -> None
     assert game.masks.tolist() == [4 * 5] * 2 and game.forwards.tolist() == [4 * 5 * 3] * 2
 
 
+@pytest.mark.parametrize(("mask_chunk", "largest"), [(12, 12), (13, 12), (3, 4), (1000, 36)])
+def test_a_chunk_counts_forwards_but_holds_one_mask_at_least(toy, mask_chunk: int, largest: int) -> None:
+    scored = []
+
+    class Watched(Planted):
+        def score(self, context, presence=None, targets=None):
+            scored.append(0 if presence is None else presence.shape[1])
+            return super().score(context, presence, targets)
+
+    masker, history = fitted(SampledUser(4), toy), plain_history([ITEMS])
+    game = game_of(Watched(20), history, [TARGET], masker=masker, mask_chunk=mask_chunk)
+    game.values(np.ones((1, 9, 4)))
+    assert max(scored) == largest and sum(scored) == 36 == game.forwards[0]
+
+
 def test_the_value_of_an_empty_history_is_the_masker_s(toy) -> None:
     """An additive model without a prior: what is left of the contributions is what the masker leaves there."""
     model, baskets = Planted(toy.catalogue.n_items), bought(toy)

@@ -102,7 +102,10 @@ def test_a_log_probability_has_gradients_and_they_sum_to_its_effect(toy, tmp_pat
     total = np.nansum(IntegratedGradients(100).attribute(found, 0, "x").values, axis=1)
     np.testing.assert_allclose(total, whole - empty, atol=1e-3)
     assert any(p.requires_grad for p in model.parameters())  # only frozen while it is asked
-    found.ranks(np.ones((2, 1, found.width), dtype=bool))
+    fresh = game_of(model, history, [7, 8], output=LogProbability())
+    assert fresh.differentiable(torch.ones(2, 1, fresh.width, requires_grad=True)).requires_grad
+    kept = [table for table in fresh.context.tables.values() if isinstance(table, torch.Tensor)]
+    assert not any(table.requires_grad for table in kept)  # made just now, for this mask and all later ones
 
 
 def test_the_list_a_masked_history_gets() -> None:

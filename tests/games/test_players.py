@@ -71,7 +71,7 @@ def test_masks_reach_all_members_and_values_are_pooled_over_them() -> None:
     assert channels[:, 0].tolist() == [[1, 0.5, 0.5, 0, 1], [0, 0.25, 0, 0, 0], [1, 0, 0, 0, 0]]
     channels.sum().backward()
     assert masks.grad is not None and masks.grad[:, 0].tolist() == [[2, 2, 1], [1, 1, 0], [1, 0, 0]]
-    values = torch.tensor([[1.0, 2, 4, 8, 16], [1, 2, 99, 99, 99], [5, 99, 99, 99, 99]])
+    values = torch.tensor([[1.0, 2, 4, 8, 16], [1, 2, -9, -9, -9], [5, -9, -9, -9, -9]])
     assert bound.pooled(values).tolist() == [[17, 6, 8], [1, 2, 0], [5, 0, 0]]
     assert bound.least(values)[bound.real].tolist() == [1, 2, 8, 1, 2, 5]
     alone = bound.single(1)
