@@ -20,8 +20,8 @@ class ScoreRemoval(FidelityMetric):
             "Deletion",
             "lower",
             ".3f",
-            "Score left when the most supportive players are removed, mean over 10 ... 90 % removed; the score f(x) is "
-            "the model's of the recommended item given the whole history.",
+            "Value left when the most supportive players are removed, mean over 10 ... 90 % removed; the value f(x) is "
+            "the output of the whole history: by default the model's score of the recommended item.",
             family="scores",
             headline=True,
         ),
@@ -30,7 +30,7 @@ class ScoreRemoval(FidelityMetric):
             "Insertion",
             "higher",
             ".3f",
-            "Score when only the most supportive players are kept, mean over 10 ... 90 % kept.",
+            "Value when only the most supportive players are kept, mean over 10 ... 90 % kept.",
             family="scores",
             headline=True,
         ),
