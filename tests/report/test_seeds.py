@@ -160,7 +160,7 @@ class TestRanking:
     def test_the_caption_says_what_was_done(self, ranking: pl.DataFrame) -> None:
         for words in (
             "test part of toy (split temporal)", "4 users (all), 3 users (new)",
-            f"Arms {A}, {B}, each at seeds 0, 1, 2.", "The arms differ in model.components.attention.",
+            f"Arms {A}, {B}, each at seeds 0, 1, 2.", "The arms differ in model.attention.",
             "95% interval over users and seeds", f"* better than {A}", "ahead (of 3)",
         ):  # fmt: skip
             assert words in caption_of(ranking)

@@ -272,7 +272,7 @@ def levels(toy, tmp_path, monkeypatch, **changes) -> list[float]:
     for name in ("every", "term"):
         monkeypatch.setattr(Shrinking, name, changes.pop(name, getattr(Shrinking, name)))
     score = model.score
-    monkeypatch.setattr(model, "score", lambda *a: (found.append(float(model.component("prior").level)), score(*a))[1])
+    monkeypatch.setattr(model, "score", lambda *a: (found.append(model.component("prior").level.item()), score(*a))[1])
     train(toy, tmp_path, model=model, epochs=1, learning_rate=0.1, **changes)
     return found
 

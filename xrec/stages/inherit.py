@@ -17,6 +17,9 @@ from xrec.rundir.record import read_record
 from xrec.rundir.saved import SavedRun
 
 
+_COMPONENTS = "model.components"
+
+
 def taken_over(stages: Sequence[str]) -> list[str]:
     """The left-out stages that come before the last chosen one. With `fit` chosen nothing is taken over: what was
     measured of another model says nothing of the new one."""
@@ -89,9 +92,24 @@ def _refused(name: str, config: DictConfig, saved: DictConfig, overrides: Sequen
     for override in parse(overrides)[0]:
         path = (override.package or override.key_or_group).replace("/", ".")
         if path.split(".")[0] == name:
-            mine, theirs = (_at(OmegaConf.to_container(c, resolve=True), path) for c in (config, saved))
-            found += [f"{override.input_line} ({line})" for line in _differences(mine, theirs, path)[:1]]
+            mine, theirs = (OmegaConf.to_container(c, resolve=True) for c in (config, saved))
+            places = [p for p in _places(path) if _at(mine, p) is not None or _at(theirs, p) is not None]
+            lines = [line for p in places[:1] for line in _differences(_asked(mine, p), _asked(theirs, p), p)]
+            found += [f"{override.input_line} ({line})" for line in lines[:1]]
     return found
+
+
+def _places(path: str) -> list[str]:
+    """Where in a config an override of this path may show, nearest first: components are chosen by groups beside
+    them (`model/attention`, `model/wide`)."""
+    inner = path.removeprefix("model.")
+    return [path] if inner == path else [path, f"model.components.{inner}", _COMPONENTS]
+
+
+def _asked(config: Any, path: str) -> Any:
+    """What is there; of all components their names, since a group of some of them says nothing of the others."""
+    there = _at(config, path)
+    return list(there) if path == _COMPONENTS and isinstance(there, dict) else there
 
 
 def _at(value: Any, path: str) -> Any:
