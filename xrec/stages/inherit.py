@@ -16,7 +16,6 @@ from xrec.rundir.directory import RunDirectory
 from xrec.rundir.record import read_record
 from xrec.rundir.saved import SavedRun
 
-
 _COMPONENTS = "model.components"
 
 
