@@ -179,7 +179,7 @@ def case_frames(rng: np.random.Generator, n_users: int) -> tuple[pl.DataFrame, p
         for explainer in EXPLAINERS:
             answers.append(_answer(number, explainer, n_players))
             players += _players(number, explainer, rng.normal(0.1, 0.3, n_players))
-    beside = {"player_name": pl.String, "age": pl.Float64, "strength": pl.Float64}
+    beside = {"player_name": pl.String, "age": pl.Float64, "strength": pl.Float64, "n_items": pl.Int64}
     return pl.DataFrame(cases), pl.DataFrame(players, schema=PLAYERS | beside), pl.DataFrame(answers, schema=ANSWERS)
 
 
@@ -188,7 +188,7 @@ def _players(case: int, explainer: str, values: np.ndarray) -> list[dict[str, An
     for p, value in enumerate(values.tolist()):
         name = f"{HOSTILE[p % len(HOSTILE)]} no. {p}" if p < 6 else f"PLAIN PRODUCT {p}"
         player = {"case": case, "explainer": explainer, "draw": 0, "player": f"p{p}", "player_name": name}
-        player |= {"age": float(1 + (p * 5) % 13), "strength": float(1 + (p * 3) % 7), "value": value}
+        player |= {"age": float(1 + (p * 5) % 13), "strength": float(1 + (p * 3) % 7), "value": value, "n_items": 1}
         rows.append(player | {"standard_error": 0.01 if explainer == "permutation_shap" else None, "selected": None})
     return rows
 

@@ -233,7 +233,7 @@ class TestFidelity:
             got = cell(table, name, "Pos@10")
             assert got["value"] == pytest.approx(means[name].mean())
             assert got["p"] == pytest.approx(p)
-        assert cell(table, "additive", "Deletion, 3 items")["value"] == pytest.approx(
+        assert cell(table, "additive", "Deletion, 3 players")["value"] == pytest.approx(
             values(
                 results,
                 explainer="additive",
@@ -297,7 +297,7 @@ class TestFidelity:
         caption = table["caption"][0]
         for words in (
             "new cases of the test part of toy", "model composed", "players items", "masker zero", "output logit",
-            "30 users, 90 cases", "2 cases from normalised figures", "3 cases at removals of 5 items", "Holm",
+            "30 users, 90 cases", "2 cases from normalised figures", "3 cases at removals of 5 players", "Holm",
         ):  # fmt: skip
             assert words in caption
         assert cell(table, "additive", "Forwards")["value"] == pytest.approx(100 + 29 / 2)
@@ -395,5 +395,5 @@ def test_what_is_left_out_is_named_and_zeros_are_not() -> None:
     assert (
         left_out_words(counts(("n_left_out", 5, 3), ("n_left_out", 5, 3), ("n_left_out", 1, 0), ("n_flagged", None, 1)))
         == "Left out: 1 case from normalised figures (f(x) - f(empty) too small to normalise by); "
-        "3 cases at removals of 5 items"
+        "3 cases at removals of 5 players"
     )

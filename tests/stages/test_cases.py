@@ -93,10 +93,15 @@ def test_the_next_ranked_foil_of_a_new_case_is_the_next_position_s_target(make, 
     assert margin.without_foil == {"new": 0, "repeat": 0}
 
 
-def test_cases_of_which_the_given_foil_is_the_target_are_counted_and_said(make, model, caplog) -> None:
+def test_cases_of_which_the_given_foil_is_the_target_or_no_candidate_are_counted_and_said(
+    make, model, toy, caplog
+) -> None:
     target = chosen(make(), model).cases[0]
     run = make(output=output("Margin", foil="item", item=target.item_id))
-    hit = [c for c in chosen(make(), model).cases if c.target == target.target]
+    every, moment = chosen(make(), model).cases, toy.period("test")[0]
+    known = toy.histories(moment).known(np.array([c.user for c in every]), toy.catalogue.n_items)[:, target.target]
+    hit = [c for c, had in zip(every, known, strict=True) if c.target == target.target or (had and c.group == "new")]
+    assert {c.target == target.target for c in hit} == {True, False}
     found = chosen(run, model)
     assert sum(found.without_foil.values()) == len(hit) > 0
     assert f"{len(hit)} recommendations are no case: output margin has no foil for them" in caplog.text
@@ -122,6 +127,10 @@ def test_what_the_data_do_not_have_is_known_before_a_model(make) -> None:
     for changes, says in (
         ({"players": field("brant")}, "no item field 'brant'; did you mean 'brand'"),
         ({"output": output("Margin", foil="item", item="222")}, "output.item: no item '222'; did you mean"),
+        (
+            {"masker": {"_target_": "xrec.games.maskers.SampledUser", "n_users": 900}},
+            "n_users: got 900, but only .* other users have a training",
+        ),
     ):
         with pytest.raises(SettingError, match=says):
             check_cases(make(**changes))

@@ -13,7 +13,7 @@ from xrec.errors import SettingError
 from xrec.games.fitting import Fitting, Learner
 from xrec.games.keyed import Keyed
 from xrec.models.history import History
-from xrec.types import Case, HistoryTable, Ints
+from xrec.types import Case, Dataset, HistoryTable, Ints
 
 #: channels present [B, M, L] in [0, 1] -> presence [B, M, V, L] in V views of each masked copy, differentiable
 Views = Callable[[Tensor], Tensor]
@@ -28,6 +28,9 @@ class Masker(Learner, ABC):
     name: str
     requires: tuple[str, ...] = ()
     n_views: int = 1
+
+    def check(self, dataset: Dataset) -> None:
+        """Raises: SettingError, when settings do not fit the data; known before anything is fitted."""
 
     @abstractmethod
     def bind(self, history: History, cases: Sequence[Case], seed: int) -> Views:
@@ -88,13 +91,16 @@ class SampledUser(Masker):
         self.indptr: Tensor | None = None
         self.item: Tensor | None = None
 
-    def fit(self, fitting: Fitting) -> None:
-        table = fitting.training()
-        others = len(_with_history(table)) - 1
+    def check(self, dataset: Dataset) -> None:
+        others = len(_with_history(dataset.histories(dataset.train_end + 1))) - 1
         if others < self.n_views:
             raise SettingError(
                 f"masker.n_users: got {self.n_views}, but only {max(0, others)} other users have a training history"
             )
+
+    def fit(self, fitting: Fitting) -> None:
+        self.check(fitting.dataset)
+        table = fitting.training()
         self.indptr, self.item = torch.from_numpy(table.indptr.copy()), torch.from_numpy(table.item.astype(np.int32))
 
     def state(self) -> dict[str, Tensor]:

@@ -93,7 +93,7 @@ class Margin(Output):
     Args:
         foil: 'next_ranked', the candidate behind the target; 'most_popular', the candidate other than the target with
             most users in training (ties to the lower id); 'item', the one given.
-        item: external id of the foil, with foil='item'. Cases of which it is the target are left out.
+        item: external id of the foil, with foil='item'. Cases of which it is the target, or no candidate, are left out.
     """
 
     name = "margin"
@@ -117,7 +117,8 @@ class Margin(Output):
         if self.item is not None:
             self.check(choice.catalogue)
             given = list(choice.catalogue.item_ids).index(self.item)
-            return np.where(targets == given, -1, given)
+            allowed = choice.candidates[:, given].cpu().numpy()
+            return np.where((targets == given) | ~allowed, -1, given)
         chosen = torch.from_numpy(targets).to(choice.scores.device).unsqueeze(1)
         ids = torch.arange(choice.scores.shape[1], device=choice.scores.device)
         if self.foil == "next_ranked":

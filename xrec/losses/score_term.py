@@ -24,7 +24,9 @@ class ScoreTerm(Protocol):
 
         Args:
             score: presence [B, M, L] -> scores [B, M, T] of the batch's sampled targets, differentiable; None: of the
-                whole history, M = 1, already there.
+                whole history, M = 1, already there. Every other call draws its own noise (dropout, a VAE's latents),
+                and the linear path's score of the whole history comes from a table of half precision: a difference of
+                two calls holds both, so compare masked copies of one call where that matters.
             presence: [B, L] of the whole history. labels [B, T] and log_weight [B, T] as in `losses.reconstruction`.
         """
         ...

@@ -47,7 +47,7 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> t
         logged[f"loss/weighted/{name}"] = float(weighted.detach())
         total = weighted if total is None else total + weighted
     if total is None:
-        raise LossError("every entry of loss.weights is 0: there is nothing to train on")
+        raise LossError("every entry of loss.weights is 0, or made so by loss.schedules: there is nothing to train on")
     logged["loss/total"] = float(total.detach())
     return total, logged
 

@@ -94,7 +94,7 @@ class Composed(Recommender):
             layers=any(c.layers for c in own),
             components=True,
             item_features=True,
-            cold_items=self.item_encoder.cold_items,
+            cold_items=self.item_encoder.cold_items and any(c.uses_features for _, c in self._active()),
             likelihood=True,
             trainable=True,
         )

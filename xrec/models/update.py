@@ -14,9 +14,9 @@ class Update:
     """A training step beside the one that minimises the weighted sum of loss terms (a discriminator's, say).
 
     name: logged as `<name>_loss`. parameters: minimised over in this step and in no other. loss: of a generator, a
-    scalar. term: the step is taken while the weight of this loss term is not 0 (None: always). every: taken before
-    each so-many-th main step. learning_rate_scale: times `training.learning_rate` and its schedule. optimiser: of
-    (parameters, learning rate); None: Adam, as for everything else.
+    scalar. term: the step is taken unless `loss.weights` of this term is 0, whatever its schedule (None: always).
+    every: taken before each so-many-th main step. learning_rate_scale: times `training.learning_rate` and its schedule.
+    optimiser: of (parameters, learning rate); None: Adam, as for everything else.
     """
 
     name: str

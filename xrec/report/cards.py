@@ -54,7 +54,8 @@ def user_cards(run: SavedRun, n_users: int = 5) -> list[dict[str, Any]]:
                 "group": of_user["group"][0],
                 "part": of_user["part"][0],
                 "explainer": title_of(explainer),
-                "n_history": history.height,
+                "n_history": int(history["n_items"].sum()),
+                "n_players": history.height,
             }
             | {
                 "recent": _history(history, ["age", "strength"], [False, True]),
@@ -117,6 +118,7 @@ def _recommendation(case: dict[str, Any], players: pl.DataFrame) -> dict[str, An
         "name": case["item_name"],
         "item": "" if _says(case["item_name"], case["item"]) else case["item"],
         "position": case["position"],
+        "foil": case.get("foil_name") or case.get("foil"),
         "reasons": shown.select(columns).to_dicts(),
         "n_rest": rest.height,
         "rest": float(rest["value"].sum()),

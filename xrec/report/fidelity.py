@@ -175,7 +175,7 @@ def left_out_words(rows: pl.DataFrame) -> str:
         return "Left out: nothing"
     words = []
     for metric, step, value in counts.iter_rows():
-        at = f" at removals of {counted(int(step), 'item')}" if step is not None else ""
+        at = f" at removals of {counted(int(step), 'player')}" if step is not None else ""
         why = " from normalised figures (f(x) - f(empty) too small to normalise by)" if metric == "n_flagged" else ""
         words.append(f"{counted(int(value), 'case')}{at}{why}")
     return f"Left out: {'; '.join(words)}"

@@ -11,10 +11,10 @@ _DISCRETE = ("discrete", "discrete_normalised")
 
 
 def label(metric: Metric, variant: str | None = None, k: int | None = None, step: float | None = None) -> str:
-    """Heading of a metric at a cut-off k or, for discrete removals, number of items: 'NDCG@10', 'Deletion, 3 items'."""
+    """Heading of a metric at a cut-off k or, if discrete, number of players: 'NDCG@10', 'Deletion, 3 players'."""
     text = metric.label + _VARIANTS.get(variant or "", "")
     if k is not None:
         text += f"@{k}"
     if step is not None:
-        text += f", {counted(int(step), 'item')}" if variant in _DISCRETE else f" at {step:g}"
+        text += f", {counted(int(step), 'player')}" if variant in _DISCRETE else f" at {step:g}"
     return text

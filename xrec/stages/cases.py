@@ -48,11 +48,12 @@ def check_cases(run: Run) -> None:
     """What the data says of the settings, known before any model is fitted.
 
     Raises:
-        RunError: no user has a history with enough players to be explained. SettingError: players or an output that
-            this catalogue does not have.
+        RunError: no user has a history with enough players to be explained. SettingError: players, an output or
+            a masker that this data does not have.
     """
     settings, players, output = run.config.cases, instantiate(run.config.players), instantiate(run.config.output)
     output.check(run.dataset.catalogue)
+    instantiate(run.config.masker).check(run.dataset)
     longest = int(_players_by_user(run, settings.part, players).max(initial=0))
     if longest < settings.min_players:
         raise RunError(

@@ -104,8 +104,10 @@ def load_model(run: Run) -> Recommender:
             f"the model in {source} was fitted on other data or another split than this run's; use the same "
             "data and split settings"
         )
+    if "closed_form" not in described:
+        raise CheckpointError(f"{source}/model.json was written by an older version of xrec: fit anew")
     model = build(run, OmegaConf.create(described["model"]))
-    model.attach(replace(run.fit_data(), cache=RecordedTables(run.cache, described.get("closed_form", []))))
+    model.attach(replace(run.fit_data(), cache=RecordedTables(run.cache, described["closed_form"])))
     load_state(model, load_tensors(source / "model.safetensors"), source / "model.safetensors")
     if weights_digest(model) != described["weights_sha256"]:
         raise CheckpointError(
