@@ -61,6 +61,9 @@ def chosen(run: Run, model: Composed) -> Chosen:
     return found
 
 
+SAMPLED = {"_target_": "xrec.games.maskers.SampledUser", "n_users": 900}
+
+
 def output(name: str, **arguments: Any) -> dict[str, Any]:
     return {"_target_": f"xrec.games.outputs.{name}", **arguments}
 
