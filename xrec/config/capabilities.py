@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from xrec.types import Catalogue
 
 
-#: what is lost where the explained number is not linear in the model's scores (`Output.linear`)
-_OF_SUMS = frozenset({"additive", "components"})
-
-
 @dataclass(frozen=True)
 class _Option:
     """One chosen option: its group, its name among others of the group (None: the group takes one), its class."""
@@ -49,13 +45,15 @@ def check_requires(cfg: Any) -> list[str]:
 def unmet_requires(cfg: Any, able: AbstractSet[str]) -> list[str]:
     """One error for each option of the chosen stages that needs something else than `able`: what the model can do, by
     name (see `xrec.models.recommender.Capabilities`)."""
+    from xrec.models.recommender import OF_SUMS
+
     config = plain(cfg)
     options = list(_options(config))
     model = f"model={config['model'].get('name') or config['model'].get('_target_')}"
     game, of_game = model, able
     for output in (option.built for option in options if option.group == "output"):
         if not getattr(output, "linear", True):
-            game, of_game = f"{model} with output {_called(output)}", able - _OF_SUMS
+            game, of_game = f"{model} with output {_called(output)}", able - OF_SUMS
     found = []
     for option in options:
         whose, has = (model, able) if option.name is None else (game, of_game)

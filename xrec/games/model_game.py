@@ -17,12 +17,9 @@ from xrec.games.maskers import Masker
 from xrec.games.outputs import Output
 from xrec.games.players import BoundPlayers, Players
 from xrec.models.history import History
-from xrec.models.recommender import Context, Recommender, checked_scores
+from xrec.models.recommender import OF_SUMS, Context, Recommender, checked_scores
 from xrec.types import Bools, Case, Catalogue, Doubles, Ints
 from xrec.words import listed
-
-#: capabilities that are lost where the value is not linear in scores
-_OF_SUMS = frozenset({"additive", "components"})
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Rules:
                     f"{kind} {part.name} needs {listed(lacking)}, which model {type(model).__name__} does not have (it "
                     f"has {listed(sorted(able))}); choose another {kind}"
                 )
-        return able if self.output.linear else able - _OF_SUMS
+        return able if self.output.linear else able - OF_SUMS
 
 
 class ModelGame(Game):

@@ -42,6 +42,10 @@ class Capabilities:
         return frozenset(f.name for f in fields(self) if getattr(self, f.name))
 
 
+#: capabilities that are lost where the number that is explained is not linear in scores
+OF_SUMS = frozenset({"additive", "components"})
+
+
 @dataclass
 class Context:
     """What `prepare` computed for B histories.
