@@ -84,7 +84,7 @@ class RunDirectory:
                 f"{self.directory} already holds a run: finish it with resume={self.directory}, or choose "
                 "another directory"
             )
-        for leftover in self.directory.glob(".*.tmp"):  # of a process that was killed; nobody else is in here
+        for leftover in self.directory.glob("**/.*.tmp"):  # of a process that was killed; nobody else is in here
             leftover.unlink(missing_ok=True)
         self._record = read_record(self.directory)
         self._record.refuse_edited(self.directory)
