@@ -12,7 +12,7 @@ python experiments/run.py [-m] [GROUP=OPTION ...] [KEY=VALUE ...]
 One run; with -m, one run per combination of comma lists, or a sweep (sweep=...).
 The composed config, nothing run:  python experiments/run.py [...] --cfg job
 Hydra's own flags:                 python experiments/run.py --hydra-help
-Options of your own:               'hydra.searchpath=[file:///home/me/conf]', also before --help
+Options of your own:               'hydra.searchpath=[file:///path/to/conf]', also before --help
 
 GROUPS (several options of a group: GROUP=[A,B])"""
 

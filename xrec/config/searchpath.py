@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 KEY = "hydra.searchpath"
-_TAKES = "takes a list of folders (file:///home/me/conf) and packages (pkg://mine.conf)"
+_TAKES = "takes a list of folders (file:///path/to/conf) and packages (pkg://mine.conf)"
 
 
 def search_roots(overrides: Sequence[Override], conf: Path) -> tuple[list[Path], list[str]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xrec.errors import SettingError
 from xrec.explain.explainer import Explainer
-from xrec.games.fitting import Fitting, training_users
+from xrec.games.fitting import Fitting, fitted, shares_of_users
 from xrec.games.game import Game
 from xrec.games.keyed import Keyed
 from xrec.types import Doubles
@@ -46,20 +46,14 @@ class Popularity(Explainer):
         self.share: Tensor | None = None
 
     def fit(self, fitting: Fitting) -> None:
-        counts = np.maximum(training_users(fitting.dataset), 1)
-        self.share = torch.from_numpy(counts / fitting.dataset.catalogue.n_users)
+        self.share = torch.from_numpy(shares_of_users(fitting.dataset))
 
     def state(self) -> dict[str, Tensor]:
-        return {"share": self._fitted()}
+        return {"share": fitted("explainer popularity", self.share, "explains")}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self.share = state["share"]
 
     def values(self, game: Game, random: Keyed) -> Doubles:
-        share = self._fitted().to(game.history.item.device)[game.history.item]
-        return game.players.pooled(share).cpu().numpy()
-
-    def _fitted(self) -> Tensor:
-        if self.share is None:
-            raise SettingError("explainer popularity has to be fitted before it explains")
-        return self.share
+        share = fitted("explainer popularity", self.share, "explains")
+        return game.players.pooled(share.to(game.history.item.device)[game.history.item]).cpu().numpy()

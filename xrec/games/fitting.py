@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xrec.errors import SettingError
 from xrec.games.game import Game
-from xrec.types import Dataset, HistoryTable, Ints, Progress
+from xrec.types import Dataset, Doubles, HistoryTable, Ints, Progress
 
 
 def _no_games(n_users: int) -> Iterator[Game]:
@@ -50,7 +51,19 @@ class Learner:
         """Take over what another one of the same settings has learned."""
 
 
+def fitted(who: str, learned: Tensor | None, does: str) -> Tensor:
+    """What was learned. Raises: SettingError, when nothing is yet."""
+    if learned is None:
+        raise SettingError(f"{who} has to be fitted before it {does}")
+    return learned
+
+
 def training_users(dataset: Dataset) -> Ints:
     """[I] number of users with an event of a kind that is to be predicted, in training, of each item."""
     table = dataset.histories(dataset.train_end + 1)
     return np.bincount(table.item[table.positive > 0], minlength=dataset.catalogue.n_items)
+
+
+def shares_of_users(dataset: Dataset) -> Doubles:
+    """[I] share of all users with such an event, at least that of one user."""
+    return np.maximum(training_users(dataset), 1) / dataset.catalogue.n_users

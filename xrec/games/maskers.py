@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xrec.errors import SettingError
-from xrec.games.fitting import Fitting, Learner
+from xrec.games.fitting import Fitting, Learner, fitted
 from xrec.games.keyed import Keyed
 from xrec.models.history import History
 from xrec.types import Case, Dataset, HistoryTable, Ints
@@ -131,6 +131,4 @@ def _with_history(table: HistoryTable) -> Ints:
 
 
 def _fitted(name: str, learned: Tensor | None) -> Tensor:
-    if learned is None:
-        raise SettingError(f"masker {name} has to be fitted before it masks")
-    return learned
+    return fitted(f"masker {name}", learned, "masks")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from xrec.data.cache import digest
 from xrec.training.checkpoint import CheckpointError
 from xrec.types import Cache
 
@@ -24,7 +25,7 @@ class RecordedTables:
 
     def __init__(self, cache: Cache, expected: Sequence[Mapping[str, Any]] | None = None) -> None:
         self.cache, self.tables = cache, []
-        self._expected = None if expected is None else {_identity(t["name"], t["key"]): t["sha256"] for t in expected}
+        self._expected = None if expected is None else {digest([t["name"], t["key"]]): t["sha256"] for t in expected}
 
     def array(self, name: str, key: dict[str, Any], build: Callable[[], np.ndarray]) -> np.ndarray:
         """The array of the cache; one that is missing there is built again.
@@ -33,23 +34,19 @@ class RecordedTables:
             CheckpointError: it is not the one that the run was fitted with.
         """
         found = self.cache.array(name, key, build)
-        digest = _content(found)
-        if self._expected is not None and self._expected.get(_identity(name, key)) != digest:
+        content = _content(found)
+        if self._expected is not None and self._expected.get(digest([name, key])) != content:
             where = f" ({found.filename})" if isinstance(found, np.memmap) else ""
             raise CheckpointError(
                 f"the closed-form table {name!r} in the cache{where} is not the one that this run was fitted with: "
                 "it was altered, or built on another machine; delete it and try again, or fit anew"
             )
-        self.tables.append({"name": name, "key": key, "sha256": digest})
+        self.tables.append({"name": name, "key": key, "sha256": content})
         return found
 
 
 #: rows of a table that are hashed together
 _ROWS = 256
-
-
-def _identity(name: str, key: Mapping[str, Any]) -> tuple[str, str]:
-    return name, repr(sorted(key.items()))
 
 
 def _content(array: np.ndarray) -> str:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from xrec.data.cache import ArrayCache
 from xrec.data.interactions import SplitInteractions
+from xrec.games.fitting import shares_of_users
 from xrec.models.history import History
 from xrec.models.recommender import FitData, Recommender, checked_scores
 from xrec.rundir.directory import RunDirectory
@@ -66,9 +67,7 @@ class Run:
 
     def popularity(self) -> Doubles:
         """[I] share of users who have an item in training, at least that of one user."""
-        table = self.dataset.histories(self.dataset.train_end + 1)
-        counts = np.bincount(table.item[table.positive > 0], minlength=self.dataset.catalogue.n_items)
-        return np.maximum(counts, 1) / self.dataset.catalogue.n_users
+        return shares_of_users(self.dataset)
 
     def rows(self, stage: str, metrics: Iterable[Metric], **common: Any) -> Rows:
         """An empty collection of result rows of a stage."""
