@@ -123,12 +123,7 @@ def _do(current: Run, stage: Stage, do: Callable[[], Done]) -> None:
 def _prepare(config: DictConfig, store: RunDirectory, source: Path | None, overrides: Sequence[str]) -> Run:
     cache = ArrayCache(config.paths.cache)
     with named_memory_errors("reading the data", LESS_DATA):
-        dataset = build(
-            instantiate(config.data.source),
-            instantiate(config.split),
-            cache,
-            Cleaning(**OmegaConf.to_container(config.data.clean, resolve=True)),  # type: ignore[arg-type]
-        )
+        dataset = read_data(config, cache)
     if source is not None and "fit" not in config.stages:
         refuse_other_data(source, dataset.fingerprint)
     current = Run(config, store, instantiate(config.tracking), dataset, cache, torch.device(config.device))
@@ -145,6 +140,16 @@ def _prepare(config: DictConfig, store: RunDirectory, source: Path | None, overr
     if source is not None:
         inherit(source, store, list(config.stages))
     return current
+
+
+def read_data(config: DictConfig, cache: ArrayCache) -> SplitInteractions:
+    """The data of a run, clean and split. Raises: DataError."""
+    return build(
+        instantiate(config.data.source),
+        instantiate(config.split),
+        cache,
+        Cleaning(**OmegaConf.to_container(config.data.clean, resolve=True)),  # type: ignore[arg-type]
+    )
 
 
 def _documents(dataset: SplitInteractions) -> dict[str, Any]:

@@ -9,10 +9,18 @@ import numpy as np
 
 from xrec.config.instantiate import instantiate
 from xrec.errors import RunError
-from xrec.fidelity.metric import FidelityMetric, Key, Measured
-from xrec.fidelity.removal import DISCRETE, Removal, effect
+from xrec.fidelity.measuring import (
+    DELETION,
+    REMOVAL_GAIN,
+    REMOVAL_GAIN_METRIC,
+    Values,
+    mean_over_draws,
+    measure,
+    removal_gain,
+)
+from xrec.fidelity.metric import FidelityMetric
+from xrec.fidelity.removal import DISCRETE, effect
 from xrec.games.game import Game
-from xrec.games.keyed import case_seed
 from xrec.models.recommender import Recommender
 from xrec.rundir.explanations import ATTRIBUTIONS, EXPLANATIONS, Explanations
 from xrec.rundir.saved import SavedRun
@@ -22,23 +30,11 @@ from xrec.stages.learned import MASKER, load_learned
 from xrec.stages.run import Done, Run, progress
 from xrec.types import Attribution, Case, Doubles, Metric, Role
 
-REMOVAL_GAIN: Key = ("removal_gain", None, None, None)
-DELETION: Key = ("deletion", None, None, None)
 METRICS = (
-    Metric(
-        "removal_gain",
-        "Removal gain",
-        "higher",
-        ".3f",
-        "(Deletion of random - Deletion of the explainer) / |f(x) - f(empty)|; 0 is no better than chance.",
-        family="scores",
-        headline=True,
-    ),
+    REMOVAL_GAIN_METRIC,
     Metric("n_flagged", "Flagged", None, ",.0f", "Cases whose f(x) - f(empty) is too small to normalise by."),
     Metric("n_left_out", "Left out", None, ",.0f", "Cases with too few players for a discrete removal."),
 )
-#: what one explainer, or an oracle made of its draws, measured: per case [B]
-Values = dict[Key, Doubles]
 #: an explainer's name and role
 Who = tuple[str, Role]
 
@@ -61,7 +57,7 @@ def fidelity(run: Run, model: Recommender) -> Done:
         for name in saved.names():
             attributions = [saved.attribution(name, draw, game.cases) for draw in saved.draws(name)]
             draws = [_measure(run, game, attribution, metrics) for attribution in attributions]
-            measured[name, attributions[0].role] = {k: np.mean([d[k] for d in draws], axis=0) for k in draws[0]}
+            measured[name, attributions[0].role] = mean_over_draws(draws)
             reference = name if attributions[0].reference else reference
             if len(draws) > 1:
                 measured[f"{name}_best_of_{len(draws)}", "oracle"] = _best(draws, metrics)
@@ -97,9 +93,7 @@ def _measure(run: Run, game: Game, attribution: Attribution, metrics: list[Fidel
                 f"{run.store.directory}: case {case.index} (user {case.user_id}): the saved players are not those of "
                 "this history; explain again"
             )
-    removal = Removal(game, attribution, [case_seed(run.seed, case, "ties") for case in game.cases])
-    found: list[Measured] = [m for metric in metrics for m in metric.measure(removal)]
-    return {m.key: m.values for m in found}
+    return measure(game, attribution, metrics, run.seed)
 
 
 def _best(draws: list[Values], metrics: list[FidelityMetric]) -> Values:
@@ -114,13 +108,13 @@ def _best(draws: list[Values], metrics: list[FidelityMetric]) -> Values:
 
 
 def _add_removal_gain(scale: Doubles, measured: Mapping[Who, Values], reference: str | None) -> None:
-    """(Deletion of the reference - Deletion of the explainer) / |f(x) - f(empty)|, per case."""
+    """Beside what each explainer measured, where the reference measured deletion."""
     chance = next((found for (name, _), found in measured.items() if name == reference), {})
     if DELETION not in chance:
         return
     for (name, _), found in measured.items():
         if name != reference:
-            found[REMOVAL_GAIN] = (chance[DELETION] - found[DELETION]) / np.abs(scale)
+            found[REMOVAL_GAIN] = removal_gain(found, chance, scale)
 
 
 def _count(game: Game, scale: Doubles, counts: Counter[tuple[str, str, bool, int | None]]) -> None:

@@ -1,0 +1,206 @@
+"""Anyone's recommender, in Python: a function from histories to scores is recommended by, explained and measured."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from xrec.data.fields import encode_fields
+from xrec.data.interactions import SplitInteractions
+from xrec.door.explaining import Explaining, Item, Who
+from xrec.door.explanation import Explanation
+from xrec.errors import SettingError
+from xrec.explain.explainer import Explainer
+from xrec.games.fitting import Fitting
+from xrec.games.maskers import Masker
+from xrec.games.model_game import Rules
+from xrec.games.outputs import Output
+from xrec.games.players import Players
+from xrec.models.external import External, Scores
+from xrec.models.history import History
+from xrec.types import HALF_LIVES, Case, Catalogue, Ints
+from xrec.words import counted
+
+
+def external(
+    scores: Scores,
+    item_ids: Sequence[Item],
+    *,
+    item_names: Mapping[Item, str] | Sequence[str] | None = None,
+    fields: Mapping[str, Sequence[Any]] | None = None,
+    histories: Sequence[Sequence[Item]] | None = None,
+    seed: int = 0,
+    batch_size: int = 1024,
+) -> ExternalModel:
+    """A recommender of your own, whatever it is made of.
+
+    Args:
+        scores: `scores(histories: list[list[str]]) -> array [n, n_items]`; a history lists ids, oldest first, and may
+            be empty. Larger is better; columns in the order of `item_ids`.
+        item_ids: ids of the items; compared as text.
+        item_names: for people: of the ids, or in their order.
+        fields: item attributes in the order of `item_ids`, a value, a list of values or None each:
+            `{"brand": ["ACME", None, ...]}`; `players="brand"` then explains by brands.
+        histories: of other users, what the control `popularity`, the masker `sampled_user` and the foil `most_popular`
+            are counted on.
+        seed: of sampling explainers and of ties. batch_size: histories of one call.
+    Raises:
+        SettingError: ids that are not distinct, or names, fields or histories that do not fit them.
+    """
+    n_users = 0 if histories is None else len(histories)
+    catalogue = _catalogue([str(i) for i in item_ids], item_names, fields, n_users)
+    return ExternalModel(External(catalogue, scores, batch_size=batch_size), catalogue, seed, histories)
+
+
+class ExternalModel(Explaining):
+    """Anyone's recommender. Histories are lists of item ids, oldest first; an item may be there several times, and
+    leaves with all of them."""
+
+    def __init__(
+        self, model: External, catalogue: Catalogue, seed: int, histories: Sequence[Sequence[Item]] | None
+    ) -> None:
+        super().__init__(model, catalogue, seed)
+        self._function = model
+        others = None if histories is None else [self._of(history, "histories") for history in histories]
+        self._others = None if others is None else _interactions(catalogue, others)
+
+    @property
+    def n_scored(self) -> int:
+        """Histories that the function has scored so far: equal ones are scored once a batch."""
+        return self._function.n_scored
+
+    def recommend(self, history: Sequence[Item], n: int = 10, *, among: str = "new") -> pl.DataFrame:
+        """The n best items: rank, item (id), name, score, known (whether it is in the history).
+
+        Args:
+            among: 'all' items, those that are 'new', or those 'known'.
+        Raises:
+            SettingError: an item of the history that is no item of the model; whatever the function does wrong.
+        """
+        return self._recommended(self._who(history, None), n, among)
+
+    def explain(
+        self,
+        history: Sequence[Item],
+        item: Item | Sequence[Item] | None = None,
+        explainer: str | Explainer = "permutation_shap",
+        players: str | Players | None = None,
+        versus: Item | None = None,
+        *,
+        masker: str | Masker | None = None,
+        output: str | Output | None = None,
+        user: str | None = None,
+        **options: Any,
+    ) -> Explanation:
+        """Why this item, for this history; see `LoadedRun.explain`. Explainers that look inside the model (attention,
+        gradients, additive parts) are refused: nothing is known of it but its scores.
+
+        Args:
+            user: a name for whose history it is; random numbers are keyed by it.
+        """
+        asked = {"players": players, "masker": masker, "output": output}
+        return self._explained(self._who(history, user), item, explainer, versus, asked, options)
+
+    def __repr__(self) -> str:
+        return f"<external model {self._function.called}: {counted(self.catalogue.n_items, 'item')}>"
+
+    def _who(self, history: Sequence[Item], user: str | None) -> Who:
+        codes = self._of(history, "history")
+        known = np.zeros((1, self.catalogue.n_items), dtype=bool)
+        known[0, codes] = True
+        name = user if user is not None else f"history {hashlib.sha256(codes.tobytes()).hexdigest()[:8]}"
+        return Who(name, _history(codes), known)
+
+    def _of(self, history: Sequence[Item], what: str) -> Ints:
+        if isinstance(history, str):
+            raise SettingError(f"{what}: got the text {history!r}, takes a list of item ids, oldest first")
+        return np.array([self._code(item, what) for item in history], dtype=np.int64)
+
+    def _fitting(self, rules: Rules | None, case: Case | None) -> Fitting:
+        if self._others is None:
+            raise SettingError(
+                "this needs histories of other users to count on: give them as "
+                "xrec.external(scores, item_ids, histories=[[...], ...])"
+            )
+        return Fitting(self._others, self.seed, torch.device("cpu"), _quiet)
+
+
+def _catalogue(
+    ids: Sequence[str],
+    item_names: Mapping[Item, str] | Sequence[str] | None,
+    fields: Mapping[str, Sequence[Any]] | None,
+    n_users: int,
+) -> Catalogue:
+    if not ids:
+        raise SettingError("item_ids: got none, takes the ids of the columns of scores")
+    if len(set(ids)) < len(ids):
+        twice = next(i for n, i in enumerate(ids) if i in ids[:n])
+        raise SettingError(f"item_ids: {twice!r} is there twice; every column of scores is another item")
+    if isinstance(item_names, Mapping):
+        named = {str(i): str(name) for i, name in item_names.items()}
+        item_names = [named.get(i, i) for i in ids]
+    for name, values in {**({"item_names": item_names} if item_names is not None else {}), **(fields or {})}.items():
+        if len(values) != len(ids):
+            raise SettingError(f"{name}: got {len(values)} values for {len(ids)} items; takes one each, in their order")
+    columns = {name: _column(list(values)) for name, values in (fields or {}).items()}
+    everywhere = np.ones(len(ids), dtype=bool)
+    encoded = encode_fields(pl.DataFrame({"item": ids, **columns}), "item", pl.Series(ids), everywhere, 1)
+    users = tuple(map(str, range(n_users)))
+    return Catalogue(ids, ids if item_names is None else [str(n) for n in item_names], encoded, users)
+
+
+def _column(values: list[Any]) -> pl.Series:
+    """Numbers stay numbers, whatever else there is are categories: of one value an item, or of a list."""
+    if any(isinstance(v, list | tuple | set) for v in values):
+        lists = [
+            None if v is None else [str(x) for x in (v if isinstance(v, list | tuple | set) else [v])] for v in values
+        ]
+        return pl.Series([v if v is None else sorted(v) for v in lists], dtype=pl.List(pl.String))
+    if all(v is None or (isinstance(v, int | float) and not isinstance(v, bool)) for v in values):
+        return pl.Series(values, dtype=pl.Float64)
+    return pl.Series([None if v is None else str(v) for v in values], dtype=pl.String)
+
+
+def _history(codes: Ints) -> History:
+    """Items as they stand, the last one of age 1; one that is there twice has two places."""
+    n = max(1, len(codes))
+    age = torch.arange(n, 0, -1, dtype=torch.float32).unsqueeze(0)
+    there = torch.full((1, n), float(len(codes) > 0))
+    item = torch.from_numpy(codes).unsqueeze(0) if len(codes) else torch.zeros((1, n), dtype=torch.int64)
+    half = torch.tensor(HALF_LIVES)
+    return History(
+        item=item,
+        age=age * there,
+        first_age=age * there,
+        strength=there,
+        n_periods=there,
+        kind=torch.zeros_like(item),
+        positive=there,
+        decayed=0.5 ** (age.unsqueeze(-1) / half) * there.unsqueeze(-1),
+        presence=there,
+        moment=n + 1,
+    )
+
+
+def _interactions(catalogue: Catalogue, histories: Sequence[Ints]) -> SplitInteractions:
+    """The histories of other users as training data; periods count a user's own events, the last one is the same for
+    everyone."""
+    end = max((len(codes) for codes in histories), default=0)
+    user = np.repeat(np.arange(len(histories)), [len(codes) for codes in histories])
+    item = np.concatenate([np.zeros(0, dtype=np.int64), *histories])
+    time = np.concatenate([np.zeros(0, dtype=np.int64), *(end - len(c) + 1 + np.arange(len(c)) for c in histories)])
+    order = np.lexsort((time, item, user))
+    one = np.ones(len(user), dtype=np.float32)
+    return SplitInteractions(
+        user[order], item[order], time[order], one, np.zeros(len(user), dtype=np.uint8), catalogue,
+        train_end=end, parts={}, fingerprint="", card={},
+    )  # fmt: skip
+
+
+def _quiet(iterable: Any, *, total: int | None = None, description: str = "") -> Iterator[Any]:
+    return iter(iterable)
