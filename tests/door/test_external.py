@@ -174,25 +174,29 @@ def scored(histories: list[list[str]]) -> np.ndarray:
     return np.array([[float(len(h))] * 3 for h in histories])
 
 
+def three(**options) -> ExternalModel:
+    return xrec.external(scored, ["a", "b", "c"], **options)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: xrec.external(scored, ["a", "b", "a"]), "item_ids: 'a' is there twice"),
         (lambda: xrec.external(scored, []), "item_ids: got none"),
-        (lambda: xrec.external(scored, ["a", "b", "c"], item_names=["A"]), "item_names: got 1 values for 3 items"),
-        (lambda: xrec.external(scored, ["a", "b", "c"], fields={"brand": ["x"]}), "brand: got 1 values for 3 items"),
-        (lambda: xrec.external(scored, ["a", "b", "c"], histories=[["a"], ["z"]]), "histories: no item 'z'"),
-        (lambda: xrec.external(scored, ["a", "b", "c"]).explain("ab", "c"), "got the text 'ab', takes a list"),
-        (lambda: xrec.external(scored, ["a", "b", "c"]).explain(["q"], "c"), "history: no item 'q' in the catalogue"),
-        (lambda: xrec.external(scored, ["a", "b", "c"]).explain([], "c"), "has no history"),
-        (lambda: xrec.external(scored, ["a", "b", "c"]).explain(["a"], "c", "popularity"), "histories=\\[\\[...\\], ...\\]"),
-        (lambda: xrec.external(scored, ["a", "b", "c"]).explain(["a"], "c", masker="sampled_user"), "histories of other"),
-        (lambda: xrec.external(scored, ["a", "b", "c"]).explain(["a"], "c", versus="most_popular"), "histories of other"),
-        (lambda: xrec.external(scored, ["a", "b", "c"]).explain(["a"], "c", "additive"), "needs additive, which this model"),
-        (lambda: xrec.external(scored, ["a", "b", "c"]).explain(["a"], "c", masker="popularity"), "needs fractional_presence"),
+        (lambda: three(item_names=["A"]), "item_names: got 1 values for 3 items"),
+        (lambda: three(fields={"brand": ["x"]}), "brand: got 1 values for 3 items"),
+        (lambda: three(histories=[["a"], ["z"]]), "histories: no item 'z'"),
+        (lambda: three().explain("ab", "c"), "got the text 'ab', takes a list"),
+        (lambda: three().explain(["q"], "c"), "history: no item 'q' in the catalogue"),
+        (lambda: three().explain([], "c"), "has no history"),
+        (lambda: three().explain(["a"], "c", "popularity"), r"histories=\[\[...\], ...\]"),
+        (lambda: three().explain(["a"], "c", masker="sampled_user"), "histories of other users"),
+        (lambda: three().explain(["a"], "c", versus="most_popular"), "histories of other users"),
+        (lambda: three().explain(["a"], "c", "additive"), "needs additive, which this model"),
+        (lambda: three().explain(["a"], "c", masker="popularity"), "needs fractional_presence"),
         (lambda: xrec.external(scored, ["a", "b"]).recommend(["a"]), r"shape \(1, 3\).*expected \(1, 2\)"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_named(make, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         make()

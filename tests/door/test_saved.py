@@ -203,6 +203,19 @@ def test_what_is_fitted_on_data_is_fitted_once_and_on_games_never_on_those_it_ex
     assert run.explain(run.users[0], explainer=Random(2)).explainer == "Random"
 
 
+def test_what_the_run_has_learned_is_taken_over_where_the_settings_are_its_own(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, fits = load(saved), []
+    monkeypatch.setattr(
+        Popularity, "fit", lambda self, fitting: fits.append(1) or setattr(self, "share", torch.ones(30))
+    )
+    own = run.explain(run.users[0], explainer="popularity")
+    assert not fits and own.values.max() < 1
+    other = run.explain(run.users[0], explainer="popularity", players="brand")
+    assert fits == [1] and other.values.max() >= 1
+
+
 def test_options_are_keywords_and_wrong_ones_are_named(run: LoadedRun) -> None:
     user = run.users[0]
     assert len(run.explain(user, explainer="random", n_draws=4).attributions) == 4

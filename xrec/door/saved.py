@@ -72,6 +72,9 @@ class LoadedRun(Explaining):
     def __init__(self, run: Run, model: Recommender) -> None:
         super().__init__(model, run.dataset.catalogue, run.seed, int(run.config.cases.mask_chunk))
         self.run = run
+        plain = OmegaConf.to_container(run.config, resolve=True)
+        assert isinstance(plain, dict)
+        self._settings: dict[Any, Any] = plain
         self._users = {user: code for code, user in enumerate(self.catalogue.user_ids)}
 
     @property
@@ -170,9 +173,7 @@ class LoadedRun(Explaining):
         return Who(str(user), History.from_table(table, rows, self.run.device), known, code, part)
 
     def _own(self, group: str) -> Mapping[str, Any] | None:
-        plain = OmegaConf.to_container(self.config, resolve=True)
-        assert isinstance(plain, dict)
-        return plain.get(group)
+        return self._settings.get(group)
 
     def _fitting(self, rules: Rules | None, case: Case | None) -> Fitting:
         fitting = Fitting(self.run.dataset, self.seed, self.run.device, progress)
