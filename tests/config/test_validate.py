@@ -17,6 +17,11 @@ Compose = Callable[..., DictConfig]
 
 NO_ATTENTION = "explainer=[random,popularity,leave_one_out]"
 MULTI = ("explainer", "fidelity", "baselines", "model/wide")
+#: an option's own needs, and what it cannot be explained by
+EXTERNAL = {
+    "model": ("model.scores=tests.ease_by_hand.scores", "explainer=[random,popularity,leave_one_out]"),
+    "baselines": ("baselines.external.scores=tests.ease_by_hand.scores",),
+}
 SCHEDULED = ("loss.schedules.kl", "training.learning_rate_schedule")
 
 
@@ -31,6 +36,9 @@ def options() -> list[tuple[str, ...]]:
             found += [(f"{group}@{place}={path.stem}",) for place in SCHEDULED]
             continue
         choice = f"{group}=[{path.stem}]" if group in MULTI else f"{group}={path.stem}"
+        if path.stem == "external":
+            found.append((choice, *EXTERNAL[group]))
+            continue
         single = group == "model" and path.stem != "composed"
         of_sums = choice == "output=log_probability"  # summands of scores are none of it
         found.append((choice, NO_ATTENTION) if single or of_sums else (choice,))
@@ -38,7 +46,10 @@ def options() -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("overrides", options(), ids=" ".join)
-def test_every_option_of_conf_is_sound(compose: Compose, overrides: tuple[str, ...]) -> None:
+def test_every_option_of_conf_is_sound(
+    compose: Compose, overrides: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XREC_ALLOWED_TARGETS", "tests.ease_by_hand")
     validate_job(compose(*overrides))
 
 

@@ -20,6 +20,11 @@ SWITCHES = (
     "model.components.attention.normaliser=softmax",
     "cases.part=validation",
 )
+#: what an option cannot do without
+NEEDED = {
+    "model=external": ("model.scores=tests.ease_by_hand.popular",),
+    "baselines=[external]": ("baselines.external.scores=tests.ease_by_hand.popular",),
+}
 NEEDS_SWEEP = ("sweep", "experiment", "hydra")
 
 
@@ -42,6 +47,8 @@ def options() -> list[str]:
 
 def applicable(override: str) -> list[str]:
     """Few explainers, but every one of them for the models that stand alone."""
+    if override == "model=external":  # nothing is known of it but its scores
+        return ["explainer=[random,popularity,leave_one_out,permutation_shap]"]
     if override.startswith(("explainer=", "model=")):
         return []
     if override == "output=log_probability":  # summands of scores are none of it
@@ -53,8 +60,9 @@ def applicable(override: str) -> list[str]:
 
 
 @pytest.mark.parametrize("override", [*options(), *SWITCHES])
-def test_option_runs_from_fit_to_report(override, configured, tmp_path: Path) -> None:
-    config = configured(override, *applicable(override))
+def test_option_runs_from_fit_to_report(override, configured, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("XREC_ALLOWED_TARGETS", "tests.ease_by_hand")
+    config = configured(override, *NEEDED.get(override, ()), *applicable(override))
     validate_job(config)
     reached = pipeline.run(config, tmp_path / "run")
     results = read_results(tmp_path / "run")

@@ -36,6 +36,7 @@ from xrec.games.outputs import Output
 from xrec.models.baselines.ease import EASE
 from xrec.models.baselines.personal_frequency import PersonalFrequency
 from xrec.models.baselines.popularity import Popularity
+from xrec.models.external import External
 from xrec.models.recommender import Recommender
 from xrec.rundir.directory import RunDirectory
 from xrec.rundir.explanations import Explanations, answer_rows, player_rows
@@ -43,7 +44,7 @@ from xrec.stages.cases import case_chunks, choose_cases, games_of, load_cases, r
 from xrec.stages.run import Run
 from xrec.types import Attribution, Catalogue
 
-MODELS = ("composed", "composed_without_attention", "ease", "personal_frequency", "popularity")
+MODELS = ("composed", "composed_without_attention", "ease", "personal_frequency", "popularity", "external")
 #: what options need on the toy data
 SMALLER = {"field": {"field": "department"}, "sampled_user": {"n_users": 3}}
 
@@ -69,7 +70,7 @@ class Combination(NamedTuple):
 
 
 #: capabilities of the models above, as far as an option asks for them; a test below holds them to it
-ABLE = {name: {"gradients", "fractional_presence", "additive"} for name in MODELS}
+ABLE = {name: {"gradients", "fractional_presence", "additive"} for name in MODELS} | {"external": set()}
 for with_likelihood in MODELS[:2]:
     ABLE[with_likelihood] |= {"likelihood"}
 ABLE["composed"] |= {"attention"}
@@ -129,10 +130,18 @@ def models(toy: SplitInteractions, tmp_path_factory: pytest.TempPathFactory) -> 
         "ease": EASE(catalogue, 5.0),
         "personal_frequency": PersonalFrequency(catalogue),
         "popularity": Popularity(catalogue),
+        "external": External(catalogue, by_length),
     }
     for name in MODELS[2:]:
         made[name].fit(fit_data(toy, folder))
     return made
+
+
+def by_length(histories: list[list[str]], item_ids: list[str]) -> np.ndarray:
+    """A function of somebody else's: not additive, and of ids alone."""
+    own = np.array([int(i) % 7 for i in item_ids], dtype=float)
+    total = np.array([[sum(int(i) for i in history) ** 0.5] for history in histories])
+    return own + np.sin(total + own)
 
 
 @pytest.fixture
@@ -217,7 +226,11 @@ def check_game(game: ModelGame, rules: Rules, combination: Combination) -> None:
     whole, empty = game.ends()
     assert np.isfinite(whole).all() and np.isfinite(empty).all() and (game.spread() >= 0).all()
     inside = torch.from_numpy(masks.astype(np.float32))
-    np.testing.assert_allclose(game.differentiable(inside).detach(), values, atol=1e-5)
+    if "gradients" in game.capabilities:
+        np.testing.assert_allclose(game.differentiable(inside).detach(), values, atol=1e-5)
+    else:
+        with pytest.raises(SettingError, match="no gradients in a game of model External"):
+            game.differentiable(inside)
     if "components" in game.capabilities:
         total = np.sum([part.values(masks) for part in game.components().values()], axis=0)
         np.testing.assert_allclose(total, values, atol=1e-4)
