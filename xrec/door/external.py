@@ -188,12 +188,11 @@ def _history(codes: Ints) -> History:
 
 
 def _interactions(catalogue: Catalogue, histories: Sequence[Ints]) -> SplitInteractions:
-    """The histories of other users as training data; periods count a user's own events, the last one is the same for
-    everyone."""
+    """The histories of other users as training data; periods count a user's own events."""
     end = max((len(codes) for codes in histories), default=0)
     user = np.repeat(np.arange(len(histories)), [len(codes) for codes in histories])
     item = np.concatenate([np.zeros(0, dtype=np.int64), *histories])
-    time = np.concatenate([np.zeros(0, dtype=np.int64), *(end - len(c) + 1 + np.arange(len(c)) for c in histories)])
+    time = np.concatenate([np.zeros(0, dtype=np.int64), *(np.arange(len(codes)) for codes in histories)])
     order = np.lexsort((time, item, user))
     one = np.ones(len(user), dtype=np.float32)
     return SplitInteractions(
