@@ -9,7 +9,7 @@ import pytest
 
 from tests.contracts.conftest import CONF
 from xrec.config import options
-from xrec.config.schema import ConfigError
+from xrec.errors import SettingError
 from xrec.explain.shapley import PermutationShap
 
 
@@ -25,16 +25,18 @@ def test_a_run_s_own_settings_come_first() -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_valid_ones() -> None:
-    with pytest.raises(ConfigError, match=r"masker: got 'sampeld_user', takes popularity, sampled_user, zero; did you"):
+    with pytest.raises(
+        SettingError, match=r"masker: got 'sampeld_user', takes popularity, sampled_user, zero; did you"
+    ):
         options.node_of("masker", "sampeld_user")
 
 
 def test_arguments_are_checked_before_anything_is_built() -> None:
     node = options.node_of("explainer", "permutation_shap")
     assert isinstance(options.built("explainer.x", node), PermutationShap)
-    with pytest.raises(ConfigError, match=r"explainer.x.budjet: unknown argument; did you mean 'budget'"):
+    with pytest.raises(SettingError, match=r"explainer.x.budjet: unknown argument; did you mean 'budget'"):
         options.built("explainer.x", {**node, "budjet": 1})
-    with pytest.raises(ConfigError, match="takes what lies under xrec"):
+    with pytest.raises(SettingError, match="takes what lies under xrec"):
         options.built("explainer.x", {"_target_": "os.system"})
 
 

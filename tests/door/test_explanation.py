@@ -86,7 +86,7 @@ def test_notebooks_and_terminals_are_shown_what_names_hold_as_text(model: Extern
     html = e._repr_html_()
     assert "<script>" not in html and "&lt;script&gt;" in html
     assert html.count("data:image/png;base64,") == 2, "bars and waterfall"
-    assert e.title.startswith("Why t and not s for history") and e.title.endswith("? Leave-one-out")
+    assert e.title == "Why t and not s for this history? Leave-one-out"
     assert "f(x) 0.5, f(empty) -0.5" in repr(e)
 
 
@@ -95,7 +95,7 @@ def test_fidelity_numbers_cases_and_keeps_explanations_apart(model: ExternalMode
     two = model.explain(["a", "c"], "t", "leave_one_out")
     three = model.explain(["a", "b", "c"], "t", "permutation_shap")
     frame = xrec.fidelity([one, two, three], ["score", "removal"])
-    assert frame.columns == ["case", "user", "item", "explainer", "metric", "k", "direction", "value"]
+    assert frame.columns == ["case", "model", "user", "item", "explainer", "metric", "k", "direction", "value"]
     assert frame.select("case", "explainer").unique(maintain_order=True).rows() == [
         (0, "leave_one_out"), (1, "leave_one_out"), (0, "permutation_shap"),
     ]  # fmt: skip
@@ -107,6 +107,7 @@ def test_fidelity_numbers_cases_and_keeps_explanations_apart(model: ExternalMode
     # case 1: without a it is -.5
     assert frame.filter((pl.col("metric") == "deletion") & (pl.col("case") == 1))["value"].to_list() == [-0.5]
     assert xrec.fidelity(one)["explainer"].unique().to_list() == ["leave_one_out"]
+    assert frame["model"].unique().to_list() == ["scores"]
 
 
 def test_a_reference_beside_others_gives_their_removal_gain(model: ExternalModel) -> None:

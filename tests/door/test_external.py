@@ -186,13 +186,19 @@ def three(**options) -> ExternalModel:
         (lambda: three(item_names=["A"]), "item_names: got 1 values for 3 items"),
         (lambda: three(fields={"brand": ["x"]}), "brand: got 1 values for 3 items"),
         (lambda: three(histories=[["a"], ["z"]]), "histories: no item 'z'"),
-        (lambda: three().explain("ab", "c"), "got the text 'ab', takes a list"),
+        (lambda: three().explain("ab", "c"), "got str 'ab', takes a list of ids"),
+        (lambda: three().explain({"a", "b"}, "c"), "got set {.*}, takes a list of ids, oldest first"),
+        (lambda: three().explain([1.0], "c"), r"history: got 1.0 \(float\), takes text or whole numbers as ids"),
+        (lambda: xrec.external(scored, [1.0, 2.0]), r"item_ids: got 1.0 \(float\)"),
         (lambda: three().explain(["q"], "c"), "history: no item 'q' in the catalogue"),
-        (lambda: three().explain([], "c"), "has no history"),
+        (lambda: three().explain([], "c"), "this history has no items"),
         (lambda: three().explain(["a"], "c", "popularity"), r"histories=\[\[...\], ...\]"),
         (lambda: three().explain(["a"], "c", masker="sampled_user"), "histories of other users"),
         (lambda: three().explain(["a"], "c", versus="most_popular"), "histories of other users"),
-        (lambda: three().explain(["a"], "c", "additive"), "needs additive, which this model"),
+        (
+            lambda: three().explain(["a"], "c", "additive"),
+            "needs additive, which model scored, of which only scores are known, with output logit",
+        ),
         (lambda: three().explain(["a"], "c", masker="popularity"), "needs fractional_presence"),
         (lambda: xrec.external(scored, ["a", "b"]).recommend(["a"]), r"shape \(1, 3\).*expected \(1, 2\)"),
     ],
@@ -200,6 +206,20 @@ def three(**options) -> ExternalModel:
 def test_what_does_not_fit_is_named(make, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         make()
+
+
+def test_a_function_that_draws_is_found_out_and_rounding_is_none() -> None:
+    rng = np.random.default_rng(0)
+
+    def noisy(scale: float) -> ExternalModel:
+        def scores(histories: list[list[str]]) -> np.ndarray:
+            return np.array([[len(h), 2.0, 0.0] for h in histories]) + scale * rng.normal(size=(len(histories), 3))
+
+        return xrec.external(scores, ["a", "b", "c"], name="mine")
+
+    with pytest.raises(SettingError, match="model mine gives one score and then another for the same history"):
+        noisy(0.1).explain(["a", "b"], "c", "leave_one_out")
+    assert noisy(1e-6).explain(["a", "b"], "c", "leave_one_out").model == "mine"
 
 
 def test_fields_hold_values_lists_numbers_and_nothing() -> None:

@@ -16,7 +16,6 @@ import torch
 import xrec
 from tests.contracts.test_application import environment
 from tests.door.conftest import EXPLAINERS
-from xrec.config.schema import ConfigError
 from xrec.door import Explanation, LoadedRun, load
 from xrec.errors import RunError, SettingError
 from xrec.explain.controls import Popularity, Random
@@ -221,14 +220,14 @@ def test_options_are_keywords_and_wrong_ones_are_named(run: LoadedRun) -> None:
     assert len(run.explain(user, explainer="random", n_draws=4).attributions) == 4
     assert len(run.explain(user, explainer="random").attributions) == 3, "as the run has set it"
     with pytest.raises(
-        ConfigError, match=r"explainer.permutation_shap.budgets: unknown argument; did you mean 'budget'"
+        SettingError, match=r"explainer.permutation_shap.budgets: unknown argument; did you mean 'budget'"
     ):
         run.explain(user, budgets=3)
     with pytest.raises(
-        ConfigError, match=r"explainer: got 'permutation', takes additive, .*did you mean 'permutation_shap'"
+        SettingError, match=r"explainer: got 'permutation', takes additive, .*did you mean 'permutation_shap'"
     ):
         run.explain(user, explainer="permutation")
-    with pytest.raises(ConfigError, match=r"budget: got 'many', takes"):
+    with pytest.raises(SettingError, match=r"budget: got 'many', takes"):
         run.explain(user, budget="many")
     with pytest.raises(SettingError, match=r"n_draws would be lost"):
         run.explain(user, explainer=LeaveOneOut(), n_draws=3)
@@ -252,7 +251,7 @@ def test_options_are_keywords_and_wrong_ones_are_named(run: LoadedRun) -> None:
     ],
 )
 def test_what_is_not_there_is_named(run: LoadedRun, arguments: dict, message: str) -> None:
-    with pytest.raises((SettingError, ConfigError, ValueError), match=message):
+    with pytest.raises((SettingError, ValueError), match=message):
         run.explain(**{"user": run.users[0], "explainer": "random", **arguments})
 
 

@@ -119,8 +119,10 @@ def fails(histories: list[list[str]]) -> np.ndarray:
     [
         (fails, r"model fails failed for the history \['a'\]: KeyError: 'no such item' \(.*test_external.py, line"),
         (lambda h: np.zeros((len(h), 3)), r"gave scores of shape \(1, 3\) .*expected \(1, 4\): histories, items in"),
-        (lambda h: np.full((len(h), 4), np.nan), r"gave nan for the history \['a'\]"),
+        (lambda h: np.full((len(h), 4), np.nan), r"gave nan as the score of 'a' for the history \['a'\]"),
+        (lambda h: np.array([[0, 0, -np.inf, 0]] * len(h)), r"gave -inf as the score of 'c' .*do not hide items"),
         (lambda h: "no", "gave no array of numbers but str"),
+        (lambda h: None, r"model <lambda> gave None: is a return missing\?"),
     ],
 )
 def test_what_a_function_does_wrong_is_named(function, message: str) -> None:
@@ -136,6 +138,11 @@ def test_an_empty_history_is_named_where_the_function_fails_on_it() -> None:
     model = External(catalogue(), scores)
     with pytest.raises(SettingError, match=r"for the history \[\]; an empty history is legal"):
         model.score(model.prepare(history([[0]], [[1.0]])), torch.zeros(1, 1, 1))
+
+
+def test_what_is_no_function_is_refused() -> None:
+    with pytest.raises(SettingError, match="scores is list, takes a function: scores"):
+        External(catalogue(), [1, 2])  # type: ignore[arg-type]
 
 
 def test_batch_size_is_checked() -> None:

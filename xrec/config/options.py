@@ -12,6 +12,7 @@ from xrec.config.commandline import Groups
 from xrec.config.instantiate import instantiate, resolve
 from xrec.config.schema import ConfigError
 from xrec.config.signatures import argument_errors
+from xrec.errors import SettingError
 from xrec.words import did_you_mean, listed
 
 
@@ -30,12 +31,12 @@ def node_of(group: str, name: str, own: Mapping[str, Any] | None = None) -> dict
     """What an option holds; `own` first.
 
     Raises:
-        ConfigError: there is none of that name.
+        SettingError: there is none of that name.
     """
     if own and name in own:
         return dict(own[name])
     if name not in (known := names(group, own)):
-        raise ConfigError([f"{group}: got {name!r}, takes {listed(known)}{did_you_mean(name, known)}"])
+        raise SettingError(f"{group}: got {name!r}, takes {listed(known)}{did_you_mean(name, known)}")
     return yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
@@ -43,8 +44,12 @@ def built(path: str, node: Mapping[str, Any]) -> Any:
     """What a node describes, its arguments checked first.
 
     Raises:
-        ConfigError: every unknown, missing or mistyped argument; a target that is not allowed.
+        SettingError: every unknown, missing or mistyped argument; a target that is not allowed.
     """
-    if errors := argument_errors(path, resolve(node["_target_"], path), node, ()):
-        raise ConfigError(errors)
+    try:
+        errors = argument_errors(path, resolve(node["_target_"], path), node, ())
+    except ConfigError as error:
+        errors = error.errors
+    if errors:
+        raise SettingError("; ".join(errors))
     return instantiate(node)

@@ -39,9 +39,10 @@ Item = str | int
 @dataclass(frozen=True)
 class Who:
     """Somebody with a history. code: among the users of the data, -1 for a stranger. known [1, I]: items that are not
-    new to them. Random numbers are keyed by `user` and `part`."""
+    new to them. Random numbers are keyed by `user` and `part`. called: for people."""
 
     user: str
+    called: str
     history: History
     known: Bools
     code: int = -1
@@ -124,7 +125,7 @@ class Explaining(ABC):
     ) -> Explanation:
         """asked: players, masker and output; None where the run, or else `DEFAULTS`, decides."""
         if not bool((who.history.presence > 0).any()):
-            raise SettingError(f"explain: {who.user!r} has no history, so nothing of it can be a reason")
+            raise SettingError(f"explain: {who.called} has no items, so none of them can be a reason")
         chosen = self._explainer(explainer, options)
         parts = {
             "players": self._players(asked["players"]),
@@ -135,14 +136,27 @@ class Explaining(ABC):
         targets = self._targets(item, scores, who)
         case, candidates = self._case(who, targets, scores, parts["output"].thing)
         rules = self._rules(parts)
-        chosen.thing.check(chosen.name, rules.capabilities(self.model), f"this model with output {rules.output.name}")
+        chosen.thing.check(
+            chosen.name, rules.capabilities(self.model), f"{self._whose} with output {rules.output.name}"
+        )
         self._learn(parts["masker"], parts, None, None)
         self._learn(chosen, parts, rules, case)
         game = ModelGame(self.model, who.history, (case,), candidates, rules)
         draws = range(chosen.thing.n_draws)
         attributions = tuple(chosen.thing.attribute(game, self.seed, chosen.name, draw) for draw in draws)
         foil = None if case.foil is None else self._name(case.foil)
-        return Explanation(game, attributions, ", ".join(map(self._name, targets)), foil, self.seed)
+        named = ", ".join(map(self._name, targets))
+        return Explanation(game, attributions, self._called, who.called, named, foil, self.seed)
+
+    @property
+    @abstractmethod
+    def _called(self) -> str:
+        """Name of the model in frames."""
+
+    @property
+    def _whose(self) -> str:
+        """The model, in sentences about what it cannot do."""
+        return f"model {self._called}"
 
     def _rules(self, parts: Mapping[str, Part]) -> Rules:
         return Rules(

@@ -28,11 +28,14 @@ class Explanation:
     """Why a model recommends an item to somebody, as values of P players: what of the history speaks for it.
 
     game: of this case alone; asks the model what it says of any part of the history. attributions: one, or as many as
-    a random explainer draws; what is shown is the first. item_name, foil_name: for people. seed: of ties and draws.
+    a random explainer draws; what is shown is the first. model: its name. whom, item_name, foil_name: for people.
+    seed: of ties and draws.
     """
 
     game: ModelGame
     attributions: tuple[Attribution, ...]
+    model: str
+    whom: str
     item_name: str
     foil_name: str | None
     seed: int
@@ -182,7 +185,7 @@ class Explanation:
     def title(self) -> str:
         """What is explained, in words."""
         instead = "" if self.foil_name is None else f" and not {self.foil_name}"
-        return f"Why {self.item_name}{instead} for {self.user}? {sentence(title_of(self.explainer))}"
+        return f"Why {self.item_name}{instead} for {self.whom}? {sentence(title_of(self.explainer))}"
 
     @property
     def _quantity(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,9 @@ from xrec.models.history import History
 from xrec.types import HALF_LIVES, Case, Catalogue, Ints
 from xrec.words import counted
 
+#: scores of one history that differ by more than this share of the spread are different ones; less is rounding
+_REPEATS = 1e-3
+
 
 def external(
     scores: Scores,
@@ -34,27 +38,31 @@ def external(
     item_names: Mapping[Item, str] | Sequence[str] | None = None,
     fields: Mapping[str, Sequence[Any]] | None = None,
     histories: Sequence[Sequence[Item]] | None = None,
+    name: str | None = None,
     seed: int = 0,
     batch_size: int = 1024,
 ) -> ExternalModel:
     """A recommender of your own, whatever it is made of.
 
     Args:
-        scores: `scores(histories: list[list[str]]) -> array [n, n_items]`; a history lists ids, oldest first, and may
-            be empty. Larger is better; columns in the order of `item_ids`.
-        item_ids: ids of the items; compared as text.
+        scores: `scores(histories: list[list[str]]) -> array [n, n_items]`; a history lists ids, oldest first. Larger is
+            better; columns in the order of `item_ids`. A history may be empty: what is given then is f(empty), which
+            Shapley values start from, so let it be what anyone would get, on the scale of the other scores (the mean
+            over users, or over histories of one item), not a constant beside them.
+        item_ids: ids of the items, text or whole numbers; compared as text.
         item_names: for people: of the ids, or in their order.
         fields: item attributes in the order of `item_ids`, a value, a list of values or None each:
             `{"brand": ["ACME", None, ...]}`; `players="brand"` then explains by brands.
         histories: of other users, what the control `popularity`, the masker `sampled_user` and the foil `most_popular`
             are counted on.
-        seed: of sampling explainers and of ties. batch_size: histories of one call.
+        name: of the model, in frames and errors. seed: of sampling explainers and of ties. batch_size: histories of one
+            call.
     Raises:
         SettingError: ids that are not distinct, or names, fields or histories that do not fit them.
     """
     n_users = 0 if histories is None else len(histories)
-    catalogue = _catalogue([str(i) for i in item_ids], item_names, fields, n_users)
-    return ExternalModel(External(catalogue, scores, batch_size=batch_size), catalogue, seed, histories)
+    catalogue = _catalogue([_id(i, "item_ids") for i in item_ids], item_names, fields, n_users)
+    return ExternalModel(External(catalogue, scores, name, batch_size), catalogue, seed, histories)
 
 
 class ExternalModel(Explaining):
@@ -66,8 +74,10 @@ class ExternalModel(Explaining):
     ) -> None:
         super().__init__(model, catalogue, seed)
         self._function = model
-        others = None if histories is None else [self._of(history, "histories") for history in histories]
-        self._others = None if others is None else _interactions(catalogue, others)
+        others = [[self._code(i, "histories") for i in self._of(h, "histories")] for h in histories or ()]
+        self._others = (
+            None if histories is None else _interactions(catalogue, [np.array(o, dtype=np.int64) for o in others])
+        )
 
     @property
     def n_scored(self) -> int:
@@ -104,22 +114,42 @@ class ExternalModel(Explaining):
             user: a name for whose history it is; random numbers are keyed by it.
         """
         asked = {"players": players, "masker": masker, "output": output}
-        return self._explained(self._who(history, user), item, explainer, versus, asked, options)
+        e = self._explained(self._who(history, user), item, explainer, versus, asked, options)
+        self._check_repeatable(e)
+        return e
 
     def __repr__(self) -> str:
         return f"<external model {self._function.called}: {counted(self.catalogue.n_items, 'item')}>"
 
     def _who(self, history: Sequence[Item], user: str | None) -> Who:
-        codes = self._of(history, "history")
+        ids = self._of(history, "history")
+        codes = np.array([self._code(item, "history") for item in ids], dtype=np.int64)
         known = np.zeros((1, self.catalogue.n_items), dtype=bool)
         known[0, codes] = True
-        name = user if user is not None else f"history {hashlib.sha256(codes.tobytes()).hexdigest()[:8]}"
-        return Who(name, _history(codes), known)
+        key = f"history {hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:8]}" if user is None else str(user)
+        return Who(key, "this history" if user is None else str(user), _history(codes), known)
 
-    def _of(self, history: Sequence[Item], what: str) -> Ints:
-        if isinstance(history, str):
-            raise SettingError(f"{what}: got the text {history!r}, takes a list of item ids, oldest first")
-        return np.array([self._code(item, what) for item in history], dtype=np.int64)
+    @property
+    def _called(self) -> str:
+        return self._function.called
+
+    @property
+    def _whose(self) -> str:
+        return f"model {self._called}, of which only scores are known,"
+
+    def _check_repeatable(self, e: Explanation) -> None:
+        """Raises: SettingError, when the function has given another score for the whole history than before."""
+        again = float(e.game.values(e.game.whole(), uncounted=1)[0, 0])
+        if abs(again - e.f_x) > _REPEATS * max(1.0, abs(e.f_x), float(e.game.spread()[0])):
+            raise SettingError(
+                f"model {self._called} gives one score and then another for the same history ({e.f_x:.6g}, "
+                f"{again:.6g}), so that no difference means anything; switch its dropout or sampling off"
+            )
+
+    def _of(self, history: Sequence[Item], what: str) -> list[str]:
+        if isinstance(history, str | set | frozenset | Mapping):
+            raise SettingError(f"{what}: got {type(history).__name__} {history!r}, takes a list of ids, oldest first")
+        return [_id(item, what) for item in history]
 
     def _fitting(self, rules: Rules | None, case: Case | None) -> Fitting:
         if self._others is None:
@@ -128,6 +158,12 @@ class ExternalModel(Explaining):
                 "xrec.external(scores, item_ids, histories=[[...], ...])"
             )
         return Fitting(self._others, self.seed, torch.device("cpu"), _quiet)
+
+
+def _id(given: Any, what: str) -> str:
+    if isinstance(given, bool) or not isinstance(given, str | int | np.integer):
+        raise SettingError(f"{what}: got {given!r} ({type(given).__name__}), takes text or whole numbers as ids")
+    return str(given)
 
 
 def _catalogue(

@@ -18,16 +18,17 @@ from xrec.fidelity.removal import effect
 from xrec.types import Metric
 
 _SCHEMA: dict[str, Any] = {
-    "case": pl.Int64, "user": pl.String, "item": pl.String, "explainer": pl.String, "metric": pl.String,
-    "variant": pl.String, "k": pl.Int64, "step": pl.Float64, "direction": pl.String, "value": pl.Float64,
+    "case": pl.Int64, "model": pl.String, "user": pl.String, "item": pl.String, "explainer": pl.String,
+    "metric": pl.String, "variant": pl.String, "k": pl.Int64, "step": pl.Float64, "direction": pl.String,
+    "value": pl.Float64,
 }  # fmt: skip
 
 
 def fidelity(
     explanations: Explanation | Sequence[Explanation], metrics: Sequence[str] | None = None, *, variants: bool = False
 ) -> pl.DataFrame:
-    """Every metric of every explanation, a row each: case, user, item, explainer, metric, k (cut-off), direction (which
-    way is better), value. A case that a metric leaves out has no row.
+    """Every metric of every explanation, a row each: case, model, user, item, explainer, metric, k (cut-off), direction
+    (which way is better), value. A case that a metric leaves out has no row.
 
     Explanations of one case (the same history, item, players, masker and output) share its number. A random explainer
     has the mean over its draws; beside an explanation of the same case by the reference (`random`), the others have
@@ -37,7 +38,7 @@ def fidelity(
         metrics: names of `conf/fidelity`; None: all of them, with the settings there.
         variants: also normalised and discrete variants and the curves, told apart by the columns variant and step.
     Raises:
-        ConfigError: an unknown name. SettingError: nothing to measure; explanations that a metric cannot measure.
+        SettingError: an unknown name; nothing to measure; explanations that a metric cannot measure.
     """
     given = [explanations] if isinstance(explanations, Explanation) else list(explanations)
     if not given:
@@ -77,7 +78,7 @@ def _add_gains(explanations: Sequence[Explanation], numbers: Sequence[int], meas
 
 def _rows(e: Explanation, number: int, found: Values, about: dict[str, Metric]) -> list[tuple[Any, ...]]:
     return [
-        (number, e.user, e.item, e.explainer, name, variant, k, step, about[name].direction, float(values[0]))
+        (number, e.model, e.user, e.item, e.explainer, name, variant, k, step, about[name].direction, float(values[0]))
         for (name, variant, k, step), values in found.items()
         if np.isfinite(values[0])
     ]

@@ -148,8 +148,8 @@ class LoadedRun(Explaining):
             versus: why not this other item: an id, 'next_ranked' or 'most_popular'.
             masker, output: names of `conf/masker` and `conf/output`, or objects.
         Raises:
-            SettingError: no such user, item or field; an explainer that needs what the model does not have.
-            ConfigError: an option that is not there, or takes no such argument; names the valid ones.
+            SettingError: no such user, item, field or option, or argument of one: names the valid ones; an explainer
+                that needs what the model does not have.
         """
         asked = {"players": players, "masker": masker, "output": output}
         return self._explained(self._who(user, part), item, explainer, versus, asked, options)
@@ -170,7 +170,12 @@ class LoadedRun(Explaining):
         table, code = self._table(part), self._user(user)
         rows = np.array([code])
         known = table.known(rows, self.catalogue.n_items)
-        return Who(str(user), History.from_table(table, rows, self.run.device), known, code, part)
+        history = History.from_table(table, rows, self.run.device)
+        return Who(str(user), f"user {user}", history, known, code, part)
+
+    @property
+    def _called(self) -> str:
+        return str(self.config.model.name)
 
     def _own(self, group: str) -> Mapping[str, Any] | None:
         return self._settings.get(group)

@@ -40,6 +40,11 @@ class External(Recommender):
         self, catalogue: Catalogue, function: Scores, scores: str | None = None, batch_size: int = 1024
     ) -> None:
         super().__init__()
+        if not callable(function):
+            raise SettingError(
+                f"external: scores is {type(function).__name__}, takes a function: "
+                "scores(histories: list[list[str]]) -> array [n, n_items]"
+            )
         if batch_size < 1:
             raise SettingError(f"external: batch_size must be at least 1, got {batch_size}")
         self.n_items = catalogue.n_items
@@ -105,8 +110,13 @@ class External(Recommender):
                 f"model {self.called} gave scores of shape {scores.shape} {_about(histories)}, expected "
                 f"{(len(histories), self.n_items)}: histories, items in the order of item_ids"
             )
-        if (bad := np.isnan(scores).any(axis=1)).any():
-            raise SettingError(f"model {self.called} gave nan {_about([histories[int(bad.argmax())]])}")
+        if (bad := ~np.isfinite(scores)).any():
+            row, column = np.argwhere(bad)[0]
+            raise SettingError(
+                f"model {self.called} gave {scores[row, column]} as the score of {self.item_ids[column]!r} "
+                f"{_about([histories[row]])}. Where there is no score, give the lowest one; do not hide items of the "
+                "history: xrec leaves them out itself where they are no candidates"
+            )
         return scores
 
 
@@ -119,6 +129,8 @@ def _has_argument(function: Scores, name: str) -> bool:
 
 def _as_array(found: Any, called: str) -> np.ndarray:
     """Whatever was given as a float array of its own precision."""
+    if found is None:
+        raise SettingError(f"model {called} gave None: is a return missing?")
     try:
         if hasattr(found, "toarray"):  # scipy's sparse matrices
             found = found.toarray()
