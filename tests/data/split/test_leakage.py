@@ -192,7 +192,7 @@ LEAKS: list[tuple[str, Callable[[Assigned], Assigned], str]] = [
         "temporal", swapped_parts,
         r"^x: leakage: training \(<= 6\), validation \(8-9\) and test \(7-7\) overlap or are out of order$",
     ),
-    ("temporal", no_test, r"^x: parts are validation; must be validation and test$"),
+    ("temporal", no_test, r"^x: parts are validation; must be validation and test, or test$"),
     ("random", bad_promise, r"^x: promises 'global_ordr'; a split can promise global_order, user_order, last_out, "),
 ]  # fmt: skip
 

@@ -8,6 +8,7 @@ only.
                      test users' fold-in events and their targets
     cold_item        another split, without the cold items' events before their part
     random           a share of each user's events per part (for replication only)
+    given            the parts that the log came with
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Assigned:
 
     events: columns user, item (Int codes as given), time (as the source has it), period (Int64, re-timed), kind,
         strength; one row per (user, item, period). Where several events became one, its time is the latest.
-    train_end: the last period that may train. parts: 'validation' and 'test' -> (first, last) period.
+    train_end: the last period that may train. parts: 'validation' (which may be missing) and 'test' -> (first,
+        last) period.
     steps: what the split dropped, and why. folds: entity ('user' or 'item'), id (code), part; saved with the run.
     cold: part -> item codes that are ranked among themselves (cold_item only). note: what a reader of its numbers must
         know (printed with the data card), or "".
@@ -54,7 +56,8 @@ class Assigned:
 
 
 class Split(Protocol):
-    """What `conf/split` must name."""
+    """What `conf/split` must name. One whose `takes_parts` is true is given the parts of a log that comes split, as a
+    column `part` of its events."""
 
     @property
     def name(self) -> str: ...
