@@ -12,7 +12,7 @@ from xrec.words import listed
 INSTEAD = {
     "ranking.parts": "ranking.parts=null ranks those that there are",
     "cases.part": "cases.part={there}",
-    "objectives": "name one of {there}",
+    "objectives": "there are those of {there}",
 }
 
 
