@@ -67,6 +67,8 @@ def test_rows_of_kinds_that_are_not_kept_need_no_part(tmp_path):
     log = "user,item,time,fold,kind\na,b,2024-01-31,train,buy\na,c,2024-01-31,?,view\n"
     raw = load(tmp_path, log, columns={**WITH_PART, "kind": "kind"}, kinds=["buy"])
     assert rows(raw, "item", "part") == [("b", 0)]
+    with pytest.raises(DataError, match="line 4: fold is 'x', takes"):
+        load(tmp_path, f"{log}a,d,2024-01-31,x,buy\n", columns={**WITH_PART, "kind": "kind"}, kinds=["buy"])
 
 
 def test_numbers_are_no_parts(tmp_path):

@@ -63,14 +63,16 @@ def test_without_validation_the_test_follows_training():
 def test_what_a_careful_reader_must_know_is_noted():
     rows = [*ROWS, ((4, 10, 1), TEST), ((4, 11, 1), TEST), ((5, 10, 1), VALIDATION), ((6, 9, 1), TRAIN)]
     rows += [((2, 15, 1), TEST), ((5, 12, 0), TEST)]  # before training, and before validation
+    rows += [((6, 8, 1), TEST)]  # at the same time as training, which is not before it
     assert GivenSplit().assign(with_parts(rows)).note == (
         "2 users with targets have no event in training; "
-        "earlier than an event of the same user's history are 2 of 7 test targets"
+        "earlier than an event of the same user's history are 2 of 8 test targets"
     )
 
 
 def test_targets_of_kinds_that_are_history_only_count_for_nothing():
     rows = [((1, 10, 1, 0, 1.0), TRAIN), ((2, 11, 3, 1, 1.0), TEST), ((1, 12, 4, 0, 1.0), TEST)]
+    rows += [((1, 13, 0, 1, 1.0), TEST)]
     assert GivenSplit().assign(with_parts(rows), n_targets=1).note == "there is no validation part"
 
 
