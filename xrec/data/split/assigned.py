@@ -36,7 +36,8 @@ class Assigned:
     """What a split makes of clean events.
 
     events: columns user, item (Int codes as given), time (as the source has it), period (Int64, re-timed), kind,
-        strength; one row per (user, item, period). Where several events became one, its time is the latest.
+        strength; one row per (user, item, period). Where several events became one, its time is the latest
+        (of a basket, the basket's).
     train_end: the last period that may train. parts: 'validation' (which may be missing) and 'test' -> (first,
         last) period.
     steps: what the split dropped, and why. folds: entity ('user' or 'item'), id (code), part; saved with the run.
