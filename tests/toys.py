@@ -196,7 +196,7 @@ def train(
     weights: dict[str, float] | None = None,
     reconstruction: Any = None,
     score_terms: Any = None,
-    validate: Callable[[Composed], dict[str, float]] = constant_validation,
+    validate: Callable[[Composed], dict[str, float]] | None = constant_validation,
     log: Callable[[dict[str, float]], None] = lambda row: None,
     **changes: Any,
 ) -> tuple[Composed, dict[str, float]]:

@@ -361,3 +361,13 @@ def test_small_integer_ids_do_not_wrap_around(ids):
     coded = code_events(raw_of([(u, 1, 1, 0, 1.0) for u in ids], pl.Int8), "toy")
     assert coded.users.to_list() == sorted(set(ids))
     assert sorted(coded.users[c] for c in coded.events["user"].to_list()) == sorted(ids)
+
+
+def test_events_of_one_moment_become_one_row_inside_a_part_only():
+    """Where the log comes split; kinds lie across the parts."""
+    raw = raw_of([("u", "i", 1, 0, 2.0), ("u", "i", 1, 0, 1.0), ("u", "i", 1, 1, 4.0), ("u", "i", 1, 1, 8.0)])
+    raw.events = raw.events.with_columns(pl.Series("part", [0, 2, 0, 2], pl.UInt8))
+    coded, cleaning = code_events(raw, "toy"), Cleaning()
+    tally = Tally("toy", [Step("read", "", 4, 1, 1)], strict=False)
+    events = clean(coded.events, Kinds.of(KINDS, cleaning, "toy"), cleaning, tally)
+    assert events.sort("part").select("part", "kind", "strength").rows() == [(0, 0, 6.0), (2, 0, 9.0)]

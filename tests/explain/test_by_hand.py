@@ -56,6 +56,17 @@ def test_explainers_of_an_additive_model_find_its_contributions(explainer: Expla
     np.testing.assert_allclose(found, padded([c.contributions for c in CASES]), atol=1e-6)
 
 
+@pytest.mark.parametrize("explainer", PROMISES, ids=name_of)
+def test_a_single_player_has_the_whole_effect(explainer: Explainer) -> None:
+    """cases.min_players=1, beside a longer history and alone."""
+    alone, other = OnPaper((5,), 10), OnPaper((2, 13), 19)
+    for on_paper in ((alone,), (alone, other)):
+        found = explainer.attribute(game_of(on_paper), 0, "x").values
+        assert np.isfinite(found[0, 0]) and np.isnan(found[0, 1:]).all()
+        if explainer in EXACT:
+            assert found[0, 0] == pytest.approx(alone.effect) == pytest.approx(1.0)
+
+
 def test_raw_attention_is_the_model_s_attention_not_its_contributions() -> None:
     found = RawAttention().attribute(game_of(), 0, "x").values
     np.testing.assert_allclose(found, padded([[1 / (1 + abs(v)) for v in c.contributions] for c in CASES]), rtol=1e-6)

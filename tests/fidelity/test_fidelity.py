@@ -50,6 +50,25 @@ def test_steps_follow_the_protocol(n_players: int, shares: tuple[float, ...]) ->
     assert sizes[0][fresh[0]].tolist() == sorted(set(wanted))
 
 
+def test_a_single_player_is_removed_as_a_whole() -> None:
+    """cases.min_players=1: there is one step, the only one there can be; exactly n players of one are left out."""
+    game = game_of(Planted(20), plain_history([[3], [2]]), [14, 15])
+    whole, empty = game.ends()
+    assert step_sizes(game.n_players, FRACTIONS)[0].tolist() == [[1] * 9] * 2
+    metrics = [ScoreRemoval(), Eraser([0.01, 0.5]), RankRemoval([1, 5]), Axiomatic()]
+    measured = found([m for metric in metrics for m in metric.measure(removal(game))])
+    for key, wanted in {
+        ("deletion", None): empty, ("insertion", None): whole, ("deletion", "normalised"): np.zeros(2),
+        ("insertion", "normalised"): np.ones(2), ("comprehensiveness", None): whole - empty,
+        ("sufficiency", None): np.zeros(2), ("sparsity", None): np.ones(2),
+    }.items():  # fmt: skip
+        np.testing.assert_allclose(measured[(*key, None, None)], wanted, atol=1e-6)
+    assert (abs(whole - empty) > 1e-3).all()
+    for (_, variant, _, _), values in measured.items():
+        left_out = variant is not None and variant.startswith("discrete")
+        assert (np.isnan(values) if left_out else np.isfinite(values)).all()
+
+
 def test_deletion_and_insertion_by_hand(value) -> None:
     weight = value.model.weights.double().numpy()[ITEMS, 14]
     order = np.argsort(-weight)

@@ -23,7 +23,7 @@ from xrec.models.history import History
 from xrec.models.update import Update
 from xrec.rundir.directory import RunDirectory
 from xrec.rundir.saved import SavedRun
-from xrec.training.checkpoint import weights_digest
+from xrec.training.checkpoint import load_checkpoint, weights_digest
 from xrec.training.fit import Objective, fit
 from xrec.training.schedules import Staircase
 
@@ -102,6 +102,24 @@ def test_an_interrupted_run_ends_with_the_bits_of_an_undisturbed_one(toy, tmp_pa
     undisturbed, expected = run(tmp_path / "b")
     assert weights_digest(resumed) == weights_digest(undisturbed)
     assert summary == expected
+
+
+def test_without_validation_all_epochs_are_trained_and_the_last_weights_stay(toy, tmp_path):
+    """Also where validation would have stopped at once; and an interruption changes nothing."""
+    run = partial(train, toy, epochs=4, patience=1)
+    stopped, early = run(tmp_path / "validated", validate=lambda model: {MONITOR: 0.0})
+    rows = []
+    model, summary = run(tmp_path / "a", validate=None, log=rows.append)
+    assert (early["epochs"], summary) == (2, {"epochs": 4, "steps": 2 * early["steps"]})
+    assert not any(MONITOR in row for row in rows)
+    assert sorted(p.name for p in (tmp_path / "a" / "checkpoint").iterdir()) == ["last"]
+    kept = toy_composed(toy, noise=0.0)
+    load_checkpoint(tmp_path / "a" / "checkpoint" / "last", kept, {}, torch.Generator())
+    assert weights_digest(model) == weights_digest(kept) != weights_digest(stopped)
+    assert not model.training
+    with pytest.raises(InterruptedRunError):
+        run(tmp_path / "b", validate=None, log=interrupt_at(9))
+    assert weights_digest(run(tmp_path / "b", validate=None)[0]) == weights_digest(model)
 
 
 def measured(rows: list[dict]) -> list[dict]:

@@ -1,6 +1,6 @@
 """What a job can return to a sweep: names, and the result rows each is the mean of. From the config alone.
 
-<part>_ndcg_at_10_<group>          for ranking.parts and ranking.groups
+<part>_ndcg_at_10_<group>          for ranking.parts (null: both) and ranking.groups
 <part>_removal_gain_<explainer>    for cases.part and the chosen explainers, on `new` cases
 <part>_removal_gain                the same of permutation SHAP
 """
@@ -18,6 +18,8 @@ CUTOFF = 10
 MAIN_EXPLAINER = "permutation_shap"
 #: what the others are compared with, so that it has no gain of its own; the second pass knows such a class by itself
 _REFERENCE = "xrec.explain.controls.Random"
+#: what `ranking.parts: null` ranks, where the split has them
+PARTS = ("validation", "test")
 _ANY = r"(validation|test)_(ndcg_at_10_\w+|removal_gain(_\w+)?)"
 
 
@@ -27,7 +29,7 @@ def objective_rows(config: Mapping[str, Any]) -> dict[str, dict[str, object]]:
     ranking, model = config["ranking"], str(config["model"]["name"])
     rows: dict[str, dict[str, object]] = {}
     if CUTOFF in ranking["ndcg"]:
-        for part in ranking["parts"]:
+        for part in PARTS if ranking["parts"] is None else ranking["parts"]:
             for group in ranking["groups"]:
                 chosen = {"stage": "rank", "part": part, "group": group, "model": model, "component": None}
                 rows[f"{part}_ndcg_at_{CUTOFF}_{group}"] = chosen | {"metric": "ndcg", "k": CUTOFF}
@@ -64,7 +66,8 @@ def objective_errors(config: Mapping[str, Any]) -> list[str]:
 
 def _measured(config: Mapping[str, Any]) -> list[str]:
     ranking, cases, stages = config["ranking"], config["cases"], config["stages"]
-    if not all(isinstance(x, list) for x in (ranking["parts"], ranking["groups"], cases["groups"], stages)):
+    parts = list(PARTS) if ranking["parts"] is None else ranking["parts"]
+    if not all(isinstance(x, list) for x in (parts, ranking["groups"], cases["groups"], stages)):
         raise TypeError("no list")
     chosen = set(stages)
     if "new" not in cases["groups"] or not config.get("fidelity"):

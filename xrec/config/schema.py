@@ -64,7 +64,7 @@ SCHEMA = Section(
                 "n_users": whole(1),
                 "top_n": whole(1, _DEEPEST),
                 "groups": ListOf(choice("new", "repeat")),
-                "min_players": whole(2),
+                "min_players": whole(1),
                 "few_players": whole(0),
                 "chunk_size": whole(1, 10_000, _TOGETHER),
                 "mask_chunk": whole(1, 65_536, _TOGETHER),
@@ -127,7 +127,7 @@ SCHEMA = Section(
         ),
         "ranking": Section(
             {
-                "parts": ListOf(_PART),
+                "parts": OrNull(ListOf(_PART)),
                 "groups": ListOf(choice("all", "new", "cold")),
                 "ndcg": _CUTOFFS,
                 "recall": _CUTOFFS,

@@ -113,6 +113,8 @@ class Kinds:
 def clean(events: pl.DataFrame, kinds: Kinds, cleaning: Cleaning, tally: Tally) -> pl.DataFrame:
     """Coded events -> user, item, time, kind, strength; one row per (user, item, time), sorted by user, time, item.
 
+    Where the log comes split, the part goes along, and only events of one part become one row.
+
     Raises:
         DataError: settings that do not suit the data, or that leave nothing.
     """
@@ -176,12 +178,14 @@ def _merged(events: pl.DataFrame, kinds: Kinds, cleaning: Cleaning, tally: Tally
     if cleaning.strength == "value":
         strength = strength * pl.col("value")
     pieces, n_distinct = [], 0
-    for part in by_user(events, ["user", "time", "item", "kind", "value"]):
+    given = [c for c in events.columns if c == "part"]  # of a log that comes split
+    row = ("user", "item", "time", *given)
+    for piece in by_user(events, ["user", "time", "item", *given, "kind", "value"]):
         # of events that differ in value only, the one of the largest value stays
-        distinct = part.filter(last_of_runs(part, ("user", "item", "time", "kind"))) if cleaning.deduplicate else part
+        distinct = piece.filter(last_of_runs(piece, (*row, "kind"))) if cleaning.deduplicate else piece
         n_distinct += distinct.height
-        weighed = distinct.select("user", "item", "time", "kind", strength.alias("strength"))
-        pieces.append(merge_runs(weighed, ("user", "item", "time")))
+        weighed = distinct.select("user", "item", "time", "kind", strength.alias("strength"), *given)
+        pieces.append(merge_runs(weighed, row))
     if cleaning.deduplicate:
         last = tally.steps[-1]
         reason = "the same user, item, time and kind again"

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from xrec.data.errors import DataError
+from xrec.data.interactions import PARTS
 from xrec.data.schema import RawData
 
 #: integer ids that lie in a range of this size, or of four times their number, are coded by a table
@@ -18,7 +19,8 @@ _TABLE = 1 << 24
 
 @dataclass
 class Coded:
-    """events: user and item (UInt32 codes, null where there was none), time, kind (UInt8), value (Float32).
+    """events: user and item (UInt32 codes, null where there was none), time, kind (UInt8), value (Float32), and part
+    (UInt8) where the log comes split.
     users, items: the ids by code, of the source's type."""
 
     events: pl.DataFrame
@@ -33,7 +35,8 @@ def code_events(raw: RawData, source: str) -> Coded:
     to the lower code, so the order must not depend on the file's.
 
     Raises:
-        DataError: the log cannot be read, is empty, has no time from 1970 on, or a kind that is not in `event_kinds`.
+        DataError: the log cannot be read, is empty, has no time from 1970 on, a kind that is not in `event_kinds`,
+            or a part that there is not.
     """
     schema = raw.events.collect_schema()
     time = pl.col("time")
@@ -43,6 +46,7 @@ def code_events(raw: RawData, source: str) -> Coded:
         time.cast(pl.Int64) if schema["time"].is_integer() else time.dt.cast_time_unit("us"),
         pl.col("kind").cast(pl.UInt8, strict=False),
         pl.col("value").cast(pl.Float32),
+        *(pl.col(c).cast(pl.UInt8, strict=False) for c in ("part",) if c in schema),
     ]  # fmt: skip
     try:
         events = raw.events.select(columns).collect(engine="streaming")
@@ -54,6 +58,8 @@ def code_events(raw: RawData, source: str) -> Coded:
         raise DataError(f"{source}: no events at all; change the settings under data.source")
     _check_times(events["time"], source)
     _check_kinds(events["kind"], raw.event_kinds, source)
+    if "part" in events.columns:
+        _check_parts(events["part"], source)
     ids: dict[str, pl.Series] = {}
     for column in ("user", "item"):  # one at a time: a log of 100 million rows has 400 MB of codes
         codes, ids[column] = _code(events[column])
@@ -90,6 +96,13 @@ def _check_kinds(kinds: pl.Series, names: tuple[str, ...], source: str) -> None:
             f"{source}: {bad} events have a kind that is not a number from 0 to {len(names) - 1} "
             f"(event_kinds: {', '.join(names)})"
         )
+
+
+def _check_parts(parts: pl.Series, source: str) -> None:
+    bad = parts.is_null().sum() + int((parts >= len(PARTS)).sum())
+    if bad:
+        known = ", ".join(f"{number} {name}" for number, name in enumerate(PARTS))
+        raise DataError(f"{source}: {bad} events have a part that there is not (parts: {known})")
 
 
 def _code(column: pl.Series) -> tuple[pl.Series, pl.Series]:

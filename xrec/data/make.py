@@ -21,6 +21,7 @@ from xrec.data.interactions import ENTITIES, PARTS
 from xrec.data.runs import by_user, last_of_runs
 from xrec.data.schema import RawData, Step, check_events
 from xrec.data.split.assigned import Assigned
+from xrec.data.split.given import check_given
 from xrec.data.split.leakage import check, last_training_time
 from xrec.data.texts import Texts, short
 from xrec.types import Bools, Field, Ints
@@ -32,6 +33,7 @@ def make_arrays(source: Any, split: Any, cleaning: Cleaning) -> tuple[Arrays, di
     """Arrays and a JSON-able document; see `build` for what they become and for what is raised."""
     raw: RawData = source.load()
     check_events(raw, source.name)
+    check_given(raw.events.collect_schema().names(), split, source.name)
     coded = code_events(raw, source.name)
     tally = Tally(source.name, raw.steps or [_read(coded.events)], strict=cleaning.strict)
     _same_number(tally, coded.events)

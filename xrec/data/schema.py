@@ -10,7 +10,8 @@ from xrec.data.errors import DataError
 
 #: The event log, one row per event as the source has it. `user` and `item` are String or any integer type; `time` is
 #: Datetime("us", "UTC"), or Int64 where the source counts periods or positions itself; `kind` indexes
-#: `RawData.event_kinds`; `value` is the rating, the number of baskets, or 1.
+#: `RawData.event_kinds`; `value` is the rating, the number of baskets, or 1. A log that comes split has a column `part`
+#: more: 0 train, 1 validation, 2 test.
 EVENT_COLUMNS = ("user", "item", "time", "kind", "value")
 #: the most kinds of events that a log can have; as a number of target kinds: every kind is to be predicted
 ALL_KINDS = 255
@@ -33,7 +34,8 @@ class Step:
 class RawData:
     """A source's output; nothing of it is cleaned, merged, cored or split yet (`clean.py`, `split/` do that).
 
-    events: lazy, columns EVENT_COLUMNS; null users, items or times are legal here; cleaning drops and counts them.
+    events: lazy, columns EVENT_COLUMNS, and `part` where the log comes split; null users, items or times are legal
+        here; cleaning drops and counts them.
     items, users: one row per entity; column `item` (or `user`) of the type it has in `events`; every other column is
         an attribute by its type: String or Boolean = categorical, List(String) = several values, a number = numeric.
     item_names: item id as text -> a name for people.
@@ -78,6 +80,8 @@ def check_events(raw: RawData, source: str) -> None:
         "kind": ("an integer type", lambda t: t.is_integer()),
         "value": ("a number", lambda t: t.is_numeric()),
     }
+    if "part" in found:
+        rules["part"] = ("an integer type", lambda t: t.is_integer())
     wrong = [f"{c} is {found[c]}, must be {takes}" for c, (takes, accepts) in rules.items() if not accepts(found[c])]
     if wrong:
         raise DataError(f"{source}: events have the wrong types: {'; '.join(wrong)}")

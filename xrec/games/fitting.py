@@ -22,8 +22,9 @@ def _no_games(n_users: int) -> Iterator[Game]:
 class Fitting:
     """Training data, and games like the explained ones. Test targets are in neither.
 
-    games: `games(n)` makes games over the recommendations of up to n users at the moment of the validation part, none
-    of whom is explained; new ones at every call, one chunk of users at a time. For explainers only.
+    games: `games(n)` makes games over the recommendations of up to n users at the moment of the validation part (or of
+    the test, where there is no validation), none of whom is explained; new ones at every call, one chunk of users at a
+    time. For explainers only.
     """
 
     dataset: Dataset

@@ -107,12 +107,17 @@ def choose_cases(run: Run, model: Recommender, rules: Rules) -> Chosen:
 
 
 def other_users(run: Run, rules: Rules, explained: Sequence[Case], n_users: int) -> tuple[Ints, Ints]:
-    """Up to n users with cases at the moment of the validation part, none of whom is explained; [U] players of all."""
-    n_players = _players_by_user(run, "validation", rules.players)
+    """Up to n users with cases at the moment of `part_of_others`, none of whom is explained; [U] players of all."""
+    n_players = _players_by_user(run, part_of_others(run), rules.players)
     eligible = np.setdiff1d(
         np.flatnonzero(n_players >= run.config.cases.min_players), [case.user for case in explained]
     )
     return np.sort(run.numpy_generator(5).permutation(eligible)[:n_users]), n_players
+
+
+def part_of_others(run: Run) -> str:
+    """At whose moment there are games to learn from: validation's, or the test's, where that is when training ends."""
+    return "validation" if "validation" in run.dataset.parts else "test"
 
 
 def games_of_others(
@@ -121,7 +126,7 @@ def games_of_others(
     """Games for learned explainers to fit on: those of `other_users`. Targets of the part play no role in them but that
     its users have some."""
     users, n_players = other_users(run, rules, explained, n_users)
-    cases = _chosen(run, model, rules, "validation", users, n_players).cases
+    cases = _chosen(run, model, rules, part_of_others(run), users, n_players).cases
     yield from games_of(run, model, rules, case_chunks(run, cases))
 
 

@@ -15,6 +15,7 @@ from xrec.memory import TRAINING_COPIES
 from xrec.plan import PLAN
 from xrec.stages.cases import check_cases
 from xrec.stages.fit import build
+from xrec.stages.parts import check_parts
 from xrec.stages.rank import check_groups
 from xrec.stages.run import Run
 from xrec.tracking.tracker import Tracker
@@ -39,13 +40,15 @@ def refuse_early(config: DictConfig) -> None:
 
 def refuse_given_data(run: Run) -> None:
     """Refuse what only the data tells: models are built and thrown away, for sizes that do not fit into memory or that
-    they do not take, and for what they are able to; groups and cases must not be empty. Stages that are done are not
-    asked.
+    they do not take, and for what they are able to; parts must be there, groups and cases must not be empty. Stages
+    that are done are not asked.
 
     Raises:
-        SettingError: a model. RunError: a group or the cases. ConfigError: an option needs what the model cannot do.
+        SettingError: a model. RunError: a part, a group or the cases. ConfigError: an option needs what the model
+            cannot do.
     """
     todo = [stage for stage in run.config.stages if stage not in run.store.done()]
+    check_parts(run, todo)
     if "rank" in todo:
         check_groups(run)
         for name, node in (run.config.get("baselines") or {}).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from xrec.stages.run import Done, Run, by_length, score_users
 from xrec.training.checkpoint import CheckpointError, load_state, load_tensors, save_tensors, weights_digest
 from xrec.training.fit import Objective, TrainingSettings, fit
 from xrec.types import Metric
+
+log_lines = logging.getLogger(__name__)
 
 MODEL_FILES = ["model.safetensors", "model.json"]
 FIT_METRICS = (
@@ -141,7 +144,13 @@ def _epochs_done(folder: Path) -> int:
 
 
 def _validation(run: Run) -> Any:
-    """A function measuring NDCG@10 of `all` and `new` on a fixed sample of validation users."""
+    """A function measuring NDCG@10 of `all` and `new` on a fixed sample of validation users; None: there are none."""
+    if "validation" not in run.dataset.parts:
+        log_lines.info(
+            "split %s has no validation part: training goes on for all of its %d epochs and keeps the last weights",
+            run.dataset.card["split"]["name"], run.config.training.epochs,
+        )  # fmt: skip
+        return None
     first, last = run.dataset.period("validation")
     table, targets = run.dataset.histories(first), run.dataset.targets(first, last)
     users = np.flatnonzero(np.diff(targets.indptr) > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -16,19 +17,24 @@ from xrec.ranking.evaluate import Ranking, RankingSettings, evaluate
 from xrec.ranking.metrics import METRICS
 from xrec.rundir.table import Rows
 from xrec.stages.fit import build
+from xrec.stages.parts import ranked_parts
 from xrec.stages.run import Done, Run, by_length, progress, release_memory
 from xrec.types import Ints
 
+log = logging.getLogger(__name__)
+
 
 def rank(run: Run, model: Recommender) -> Done:
-    """Per-user values and totals for every part of `ranking.parts`."""
+    """Per-user values and totals for every part of `ranking.parts`; null: all that the split has."""
     models: dict[str, Recommender] = {str(run.config.model.name): model}
     for node in (run.config.get("baselines") or {}).values():
         if node.name not in models:
             models[node.name] = build(run, node)
             models[node.name].fit(run.fit_data())
     rows = run.rows("rank", METRICS)
-    for part in run.config.ranking.parts:
+    if "validation" not in run.dataset.parts:
+        log.info("split %s has no validation part: only test is ranked", run.dataset.card["split"]["name"])
+    for part in ranked_parts(run):
         for (name, component), groups in rank_part(run, models, part).items():
             for group, ranking in groups.items():
                 _add(run, rows, ranking, part=part, model=name, component=component, group=group)
@@ -37,7 +43,7 @@ def rank(run: Run, model: Recommender) -> Done:
 
 def check_groups(run: Run) -> None:
     """Raises: RunError, when cold items are to be ranked where there are none."""
-    for part in run.config.ranking.parts:
+    for part in ranked_parts(run):
         if "cold" in run.config.ranking.groups and run.dataset.cold_items(part) is None:
             split = run.dataset.card["split"]["name"]
             raise RunError(f"ranking.groups names cold, but split {split} has no cold items; use split=cold_item")

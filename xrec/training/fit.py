@@ -91,10 +91,11 @@ def fit(
     settings: TrainingSettings,
     objective: Objective,
     folder: Path,
-    validate: Callable[[Recommender], dict[str, float]],
+    validate: Callable[[Recommender], dict[str, float]] | None,
     log: Log,
 ) -> dict[str, float]:
-    """Train `model` in place and leave it with the weights of its best epoch by `settings.monitor`.
+    """Train `model` in place and leave it with the weights of its best epoch by `settings.monitor`; without `validate`
+    with those of its last.
 
     Resumes from `folder/last` when it is there: same batches, same noise, same final weights as an undisturbed run.
     Raises:
@@ -112,24 +113,30 @@ def fit(
         started = time.perf_counter()
         _epoch(model, examples, data, settings, objective, optimisers, state, log)
         model.eval()
-        metrics = validate(model)
-        if settings.monitor not in metrics:
-            raise SettingError(
-                f"training.monitor={settings.monitor!r} is not measured; choose one of {', '.join(sorted(metrics))}"
-            )
-        if math.isnan(metrics[settings.monitor]):
-            raise SettingError(f"training.monitor={settings.monitor!r} is nan after epoch {state.epoch + 1}")
+        metrics = {} if validate is None else _validated(validate(model), settings.monitor, state)
         state.epoch += 1
         state.seconds += time.perf_counter() - started
         # state.step is where the next epoch begins; what is measured belongs to the last step of this one.
         log({"step": state.step - 1, "epoch": state.epoch, "seconds": state.seconds, **metrics})
-        if metrics[settings.monitor] > state.best:
+        if validate is not None and metrics[settings.monitor] > state.best:
             state.best, state.best_epoch = metrics[settings.monitor], state.epoch
             save_checkpoint(folder / "best", model, {}, vars(state), data.generator)
         save_checkpoint(folder / "last", model, optimisers, vars(state), data.generator)
-    load_checkpoint(folder / "best", model, {}, torch.Generator())
+    reached: dict[str, float] = {"epochs": state.epoch, "steps": state.step}
+    if validate is not None:
+        load_checkpoint(folder / "best", model, {}, torch.Generator())
+        reached |= {"best_epoch": state.best_epoch, settings.monitor: state.best}
     model.eval()
-    return {"epochs": state.epoch, "steps": state.step, "best_epoch": state.best_epoch, settings.monitor: state.best}
+    return reached
+
+
+def _validated(metrics: dict[str, float], monitor: str, state: _State) -> dict[str, float]:
+    """The metrics. Raises: SettingError, when the monitored one is not among them, or is no number."""
+    if monitor not in metrics:
+        raise SettingError(f"training.monitor={monitor!r} is not measured; choose one of {', '.join(sorted(metrics))}")
+    if math.isnan(metrics[monitor]):
+        raise SettingError(f"training.monitor={monitor!r} is nan after epoch {state.epoch + 1}")
+    return metrics
 
 
 def _say_who_trains(examples: list[Window], dataset: Dataset) -> None:

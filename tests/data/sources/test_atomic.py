@@ -191,7 +191,10 @@ def test_bad_files(tmp_path, given, message):
 
 
 def test_missing_files(tmp_path):
-    layout = "It is a folder with NAME.inter (and NAME.item, NAME.user), or that .inter file."
+    layout = (
+        "It is a folder with NAME.inter, or with NAME.train.inter, NAME.valid.inter and NAME.test.inter (and "
+        "NAME.item, NAME.user), or a single .inter file."
+    )
     for path, message in (
         (None, f"atomic: no file given; set data.path=FOLDER. {layout}"),
         (str(tmp_path), f"atomic: {tmp_path} has no .inter file; set data.path to the one to read. {layout}"),

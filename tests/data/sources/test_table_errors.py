@@ -262,7 +262,10 @@ def test_parquet_attributes_of_types_that_mean_nothing(tmp_path, column, kind):
 
 BAD_SETTINGS = [
     ({"columns": {"user": "u", "item": "i"}}, "columns.time is missing; name the column that holds it"),
-    ({"columns": {**COLUMNS, "usr": "u"}}, "columns.usr: takes user, item, time, kind, value; did you mean 'user'?"),
+    (
+        {"columns": {**COLUMNS, "usr": "u"}},
+        "columns.usr: takes user, item, time, kind, value, part; did you mean 'user'?",
+    ),
     ({"time_format": "sec"}, f"time_format is 'sec', takes {TIMES}; did you mean 's'?"),
     ({"time_format": "perod"}, f"time_format is 'perod', takes {TIMES}; did you mean 'period'?"),
     ({"timezone": "Berlin"}, "timezone is 'Berlin', takes a name such as UTC or Europe/Paris"),

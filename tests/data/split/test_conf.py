@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from xrec.config.instantiate import instantiate
 from xrec.config.targets import check_targets
 from xrec.data.split.cold_item import ColdItemSplit
+from xrec.data.split.given import GivenSplit
 from xrec.data.split.leave_last_out import LeaveLastOutSplit
 from xrec.data.split.random import RandomSplit
 from xrec.data.split.temporal import TemporalSplit
@@ -25,6 +26,8 @@ LEAST = 7  # of data.clean.min_item_users
     [
         (["split=temporal"], DEFAULT),
         (["split=leave_last_out"], LeaveLastOutSplit()),
+        (["split=leave_last_out", "split.unit=basket"], LeaveLastOutSplit(unit="basket")),
+        (["split=given"], GivenSplit()),
         (["split=user_holdout"], UserHoldoutSplit()),
         (["split=user_holdout", "split.n_folds=5", "split.fold=0"], UserHoldoutSplit(fold=0, n_folds=5)),
         (["split=random"], RandomSplit()),
@@ -48,7 +51,16 @@ def test_an_option_is_what_it_says(overrides, wanted):
     assert instantiate(config.split) == wanted
 
 
+def test_a_given_split_has_no_core_unless_one_is_asked_for():
+    """Or published targets would go."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        given = compose("config", overrides=["data=table", "split=given"]).data.clean
+        cored = compose("config", overrides=["data=table", "split=given", "data.clean.min_user_items=3"]).data.clean
+    assert (given.min_item_users, given.min_user_items) == (0, 0)
+    assert (cored.min_item_users, cored.min_user_items) == (0, 3)
+
+
 def test_every_option_is_tested_here():
     assert {p.stem for p in (CONF / "split").glob("*.yaml")} == {
-        "temporal", "leave_last_out", "user_holdout", "random", "cold_item",
+        "temporal", "leave_last_out", "user_holdout", "random", "cold_item", "given",
     }  # fmt: skip

@@ -26,6 +26,7 @@ EVENTS = table([(u, (u + t) % 20, t) for u in range(10) for t in range(10)])
 SPLITS: dict[str, Any] = {
     "temporal": TemporalSplit(6, 7, 9),
     "leave_last_out": LeaveLastOutSplit(),
+    "baskets": LeaveLastOutSplit(unit="basket"),
     "user_holdout": UserHoldoutSplit(),
     "random": RandomSplit(),
     "cold": ColdItemSplit(TemporalSplit(6, 7, 9), n_strata=1),
@@ -100,7 +101,7 @@ def early_target(assigned: Assigned) -> Assigned:
 
 
 def two_targets(assigned: Assigned) -> Assigned:
-    return with_rows(assigned, first(assigned, "test") | {"item": 19, "time": 9})
+    return with_rows(assigned, first(assigned, "test") | {"item": 19, "time": 10})
 
 
 def user_mixed(assigned: Assigned) -> Assigned:
@@ -137,6 +138,23 @@ def in_two_folds(assigned: Assigned) -> Assigned:
     return replace(assigned, folds=pl.concat([assigned.folds, assigned.folds.head(1)]))
 
 
+def no_validation(assigned: Assigned) -> Assigned:
+    """What was validation is training, as in a split that comes without."""
+    return replace(assigned, train_end=assigned.parts["validation"][1], parts={"test": assigned.parts["test"]})
+
+
+def a_part_more(assigned: Assigned) -> Assigned:
+    return replace(assigned, parts=assigned.parts | {"tune": assigned.parts["validation"]})
+
+
+def before_training_ends(assigned: Assigned) -> Assigned:
+    return replace(no_validation(assigned), train_end=assigned.parts["test"][0])
+
+
+def late_without_validation(assigned: Assigned) -> Assigned:
+    return after_the_end(no_validation(assigned))
+
+
 def after_the_end(assigned: Assigned) -> Assigned:
     return with_rows(assigned, first(assigned, "test") | {"period": 99})
 
@@ -170,6 +188,10 @@ LEAKS: list[tuple[str, Callable[[Assigned], Assigned], str]] = [
         r"^x: leakage: 1 validation targets are before an event of the same user's history; the first: user 0, item 8",
     ),
     ("leave_last_out", two_targets, r"^x: leakage: 2 targets of users with several in test; the first: user 0, item 9"),
+    (
+        "baskets", two_targets,
+        r"^x: leakage: 2 targets of users with several baskets in test; the first: user 0, item 9, time 9",
+    ),
     ("user_holdout", early_target, r"1 validation targets are before an event of the same user's history"),
     ("user_holdout", user_mixed, r"events are of users in two of training, validation and test; the first: user \d, "),
     ("user_holdout", held_out_user_trains, r"^x: leakage: 1 training events are of held-out users; the first: user \d"),
@@ -187,7 +209,13 @@ LEAKS: list[tuple[str, Callable[[Assigned], Assigned], str]] = [
         "temporal", swapped_parts,
         r"^x: leakage: training \(<= 6\), validation \(8-9\) and test \(7-7\) overlap or are out of order$",
     ),
-    ("temporal", no_test, r"^x: parts are validation; must be validation and test$"),
+    ("temporal", a_part_more, r"^x: parts are validation, test, tune; must be validation and test, or test$"),
+    (
+        "temporal", before_training_ends,
+        r"^x: leakage: training \(<= 8\), test \(8-9\) overlap or are out of order$",
+    ),
+    ("temporal", late_without_validation, r"^x: leakage: 1 events after the last test period 9; the first: user 0, "),
+    ("temporal", no_test, r"^x: parts are validation; must be validation and test, or test$"),
     ("random", bad_promise, r"^x: promises 'global_ordr'; a split can promise global_order, user_order, last_out, "),
 ]  # fmt: skip
 
@@ -196,6 +224,19 @@ LEAKS: list[tuple[str, Callable[[Assigned], Assigned], str]] = [
 def test_a_planted_leak_is_found(name, plant, message):
     with pytest.raises(DataError, match=message):
         check(plant(made(name)), split_name="x")
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_a_split_without_validation_passes_and_is_checked(name):
+    assigned = replace(no_validation(made(name)), cold={}, folds=None)
+    check(assigned, EVENTS, "x")
+    target = first(assigned, "test")
+    if name == "user_holdout":  # the validation's users now train
+        trained = assigned.events.filter(pl.col("period") <= assigned.train_end)["user"][0]
+        with pytest.raises(DataError, match="events are of users in two of"):
+            check(with_rows(assigned, target | {"user": trained, "time": 99}), split_name="x")
+    with pytest.raises(DataError, match="1 test targets are also in training"):
+        check(with_rows(assigned, target | {"period": assigned.train_end}), EVENTS, "x")
 
 
 @pytest.mark.parametrize("name", ["temporal", "random"])

@@ -43,7 +43,8 @@ class Opened:
     """A checked file.
 
     kind: delimited, lines, jsonl or parquet. rows: data rows it must give; None: only reading tells. exact: row i
-    stands on line i + 2. separator, quote: of a delimited file.
+    stands on line i + 2. separator, quote: of a delimited file. joined: the files that it is made of, one below the
+    other; (): of `path` alone.
     """
 
     path: Path
@@ -54,6 +55,26 @@ class Opened:
     exact: bool = False
     separator: str = ""
     quote: str | None = None
+    joined: tuple[Opened, ...] = ()
+
+    @property
+    def files(self) -> tuple[Opened, ...]:
+        """Itself, or the files that it is made of."""
+        return self.joined or (self,)
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return ", ".join(file.path.name for file in self.files)
+
+    def where(self, row: int) -> str:
+        """The file of a data row numbered from 0, and where in it that stands."""
+        for file in self.files[:-1]:
+            n_rows = file.frame.select(pl.len()).collect().item() if file.rows is None else file.rows
+            if row < n_rows:
+                return f"{file.name}, {file.place(row)}"
+            row -= n_rows
+        return f"{self.files[-1].name}, {self.files[-1].place(row)}"
 
     def place(self, row: int) -> str:
         """Where the data row numbered from 0 stands."""
@@ -93,7 +114,7 @@ def check_columns(source: str, opened: Opened, columns: Mapping[str, str], setti
             hint = "; is the separator another one? set separator"
         listed = ", ".join(has[:20]) + (", ..." if len(has) > 20 else "")
         raise DataError(
-            f"{source}: {opened.path.name} has no column {column!r} for {setting}.{role}{hint} (it has {listed})"
+            f"{source}: {opened.name} has no column {column!r} for {setting}.{role}{hint} (it has {listed})"
         )
 
 
@@ -123,12 +144,13 @@ def collect(source: str, opened: Opened, frame: pl.LazyFrame) -> pl.DataFrame:
     try:
         return frame.collect(engine="streaming")
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeDecodeError) as error:
-        if opened.kind != "parquet":
-            for number, text in lines_of(source, opened.path):
-                if opened.kind == "jsonl" and text.strip():
-                    _taken(f"{source}: {opened.path.name}, line {number}", text)
-        advice = stray(source, opened) if opened.kind == "delimited" and not opened.exact else _DAMAGED
-        raise DataError(f"{source}: {opened.path.name} cannot be read ({first_line(error)}); {advice}") from error
+        for file in (f for f in opened.files if f.kind != "parquet"):
+            for number, text in lines_of(source, file.path):
+                if file.kind == "jsonl" and text.strip():
+                    _taken(f"{source}: {file.name}, line {number}", text)
+        inexact = any(f.kind == "delimited" and not f.exact for f in opened.files)
+        advice = stray(source, opened) if inexact else _DAMAGED
+        raise DataError(f"{source}: {opened.name} cannot be read ({first_line(error)}); {advice}") from error
 
 
 def _taken(place: str, text: str) -> None:
@@ -141,17 +163,18 @@ def _taken(place: str, text: str) -> None:
 
 def stray(source: str, opened: Opened) -> str:
     """The advice about a quote that polars and the csv module take differently, with its line where that is found."""
-    if opened.kind != "delimited":
-        return _DAMAGED
-    mark, separator = re.escape(opened.quote or '"'), re.escape(opened.separator)
-    field = f"(?:{mark}(?:[^{mark}]|{mark}{mark})*{mark}|[^{separator}{mark}]*)"
-    whole = re.compile(f"{field}(?:{separator}{field})*")
-    texts = lines_of(source, opened.path)
-    next(texts)
-    for start, end, _ in _rows(source, opened.path, opened.separator, opened.quote):
-        if not whole.fullmatch("\n".join(next(texts)[1] for _ in range(start, end + 1))):
-            return f"line {start} has {STRAY}".replace("?", ";")
-    return STRAY
+    delimited = [file for file in opened.files if file.kind == "delimited"]
+    for file in delimited:
+        mark, separator = re.escape(file.quote or '"'), re.escape(file.separator)
+        field = f"(?:{mark}(?:[^{mark}]|{mark}{mark})*{mark}|[^{separator}{mark}]*)"
+        whole = re.compile(f"{field}(?:{separator}{field})*")
+        texts = lines_of(source, file.path)
+        next(texts)
+        for start, end, _ in _rows(source, file.path, file.separator, file.quote):
+            if not whole.fullmatch("\n".join(next(texts)[1] for _ in range(start, end + 1))):
+                among = f" of {file.name}" if opened.joined else ""
+                return f"line {start}{among} has {STRAY}".replace("?", ";")
+    return STRAY if delimited else _DAMAGED
 
 
 def is_text(dtype: pl.DataType) -> bool:

@@ -11,11 +11,14 @@ import polars as pl
 from xrec.data.errors import DataError
 from xrec.data.schema import EVENT_COLUMNS, Step
 from xrec.data.sources.files import Opened, check_columns, collect, is_text, stray
+from xrec.data.sources.parts import TAKES, WORDS, part_code
 from xrec.data.sources.times import check_settings, reading, settle
 from xrec.words import did_you_mean
 
 _HEAD = 1000
 _IDS = ("user", "item")
+#: what a column can be; `part` only where the log comes split
+ROLES = (*EVENT_COLUMNS, "part")
 #: values are kept as Float32
 _LARGEST = 3.4e38
 _TAKEN = {"time": "time like those before it", "value": f"number from -{_LARGEST:g} to {_LARGEST:g}"}
@@ -44,9 +47,9 @@ class Rules:
 def roles_of(source: str, columns: Mapping[str, str | None]) -> dict[str, str]:
     """Role -> column, without the roles set to null; `DataError` for an unknown or a lacking role."""
     for role in columns:
-        if role not in EVENT_COLUMNS:
-            hint = did_you_mean(str(role), EVENT_COLUMNS)
-            raise DataError(f"{source}: columns.{role}: takes {', '.join(EVENT_COLUMNS)}{hint}")
+        if role not in ROLES:
+            hint = did_you_mean(str(role), ROLES)
+            raise DataError(f"{source}: columns.{role}: takes {', '.join(ROLES)}{hint}")
     found = {role: column for role, column in columns.items() if column is not None}
     for role in ("user", "item", "time"):
         if role not in found:
@@ -56,7 +59,7 @@ def roles_of(source: str, columns: Mapping[str, str | None]) -> dict[str, str]:
 
 @dataclass
 class Log:
-    """events: lazy, EVENT_COLUMNS. ids: the types of `user` and `item` there."""
+    """events: lazy, EVENT_COLUMNS, and `part` where the log comes split. ids: the types of `user` and `item` there."""
 
     events: pl.LazyFrame
     kinds: tuple[str, ...]
@@ -65,7 +68,7 @@ class Log:
 
 
 def event_log(source: str, opened: Opened, columns: Mapping[str, str], rules: Rules) -> Log:
-    """The event log of `opened`; columns: role (of EVENT_COLUMNS) -> its column, `kind` and `value` optional.
+    """The event log of `opened`; columns: role (of ROLES) -> its column, `kind`, `value` and `part` optional.
 
     Three passes over the mapped columns: the kinds, then everything there is to count and check, so that the lazy
     events cannot fail later, then (by whoever collects them) the events. Ids that are text in the file but whole
@@ -91,7 +94,7 @@ class _Log:
             takes = _refusal(role, self.types[role])
             if takes:
                 raise DataError(f"{self._where(role)}: values of type {self.types[role]}, takes {takes}")
-        self.blank = pl.all_horizontal(pl.col(role).is_null() for role in columns)
+        self.blank = pl.all_horizontal(pl.col(role).is_null() for role in columns if role != "part")
         self.steps: list[Step] = []
 
     def build(self) -> Log:
@@ -109,15 +112,19 @@ class _Log:
         unread = [c for c in self.opened.columns if c not in self.columns.values()]
         note = f"; columns not read: {', '.join(unread)}" if unread else ""
         sizes = (survey["rows"], survey["users"], survey["items"])
-        self.steps.append(Step("read", f"rows of {self.opened.path.name}{note}", *sizes))
+        self.steps.append(Step("read", f"rows of {self.opened.name}{note}", *sizes))
         self._drop(~self.blank, "empty", "rows with nothing in them", survey["blank"])
         among = "" if self.rules.kinds is None else f", or of another than {', '.join(kinds)}"
         self._drop(kind.is_not_null(), "kind", f"rows without a kind{among}", survey["other"])
+        if survey["strange"]:
+            raise self._strange(kind, survey["strange"])
         if survey["bad"] and self.rules.unreadable == "error":
             raise self._first(bad, known, survey["bad"])
         self._drop(~bad, "unreadable", "rows whose time or value cannot be read", survey["bad"])
         chosen = {**ids, "time": time, "kind": kind, "value": self._value()}
-        events = self.frame.select(chosen[c].alias(c) for c in EVENT_COLUMNS)
+        if "part" in self.columns:
+            chosen["part"] = part_code(pl.col("part"))
+        events = self.frame.select(chosen[c].alias(c) for c in ROLES if c in chosen)
         types = events.collect_schema()
         return Log(events, kinds, self.steps, {c: types[c] for c in _IDS})
 
@@ -125,7 +132,7 @@ class _Log:
         return collect(self.source, self.opened, frame)
 
     def _where(self, role: str) -> str:
-        return f"{self.source}: {self.opened.path.name}, column {self.columns[role]!r}"
+        return f"{self.source}: {self.opened.name}, column {self.columns[role]!r}"
 
     def _drop(self, kept: pl.Expr, step: str, reason: str, count: int) -> None:
         if count:
@@ -161,6 +168,7 @@ class _Log:
             self.blank.sum().alias("blank"),
             (~self.blank & kind.is_null()).sum().alias("other"),
             (kept & bad).sum().alias("bad"),
+            (kept & self._no_part()).sum().alias("strange"),
             *(_is_whole(self.types[c], pl.col(c)).alias(f"whole_{c}") for c in _IDS),
         ]
         if count is not None:
@@ -168,7 +176,7 @@ class _Log:
         survey = {"low": None, "high": None, **self._collect(self.frame.select(query)).row(0, named=True)}
         if self.opened.rows is not None and survey["rows"] != self.opened.rows:
             raise DataError(
-                f"{self.source}: {self.opened.path.name} has {self.opened.rows} rows, but {survey['rows']} can be told "
+                f"{self.source}: {self.opened.name} has {self.opened.rows} rows, but {survey['rows']} can be told "
                 f"apart; {stray(self.source, self.opened)}"
             )
         for role in _IDS:
@@ -192,25 +200,43 @@ class _Log:
         empty = self.rules.empty_value
         return value if empty is None else pl.when(pl.col("value").is_null()).then(empty).otherwise(value)
 
+    def _no_part(self) -> pl.Expr:
+        """Where a row has no word of a part."""
+        return part_code(pl.col("part")).is_null() if "part" in self.columns else pl.lit(value=False)
+
     def _first(self, bad: pl.Expr, time: pl.Expr, count: int) -> DataError:
-        """The error for the first row that cannot be read. Line numbers are those before anything was dropped."""
-        frame = self.opened.frame.with_row_index("(row)")
-        types = self.opened.frame.collect_schema()
-        roles = [_raw(types[column], role, column) for role, column in self.columns.items()]
-        kept = ~self.blank if "kind" not in self.columns else ~self.blank & self._kinds()[1].is_not_null()
-        rows = self._collect(
-            frame.select("(row)", *roles)
-            .filter(kept & bad)
-            .with_columns((pl.col("time").is_not_null() & time.is_null()).alias("is_time"))
-            .head(1)
-        )
-        first = rows.row(0, named=True)
+        """The error for the first row that cannot be read."""
+        kind = pl.lit(0) if "kind" not in self.columns else self._kinds()[1]
+        is_time = pl.col("time").is_not_null() & time.is_null()
+        place, first = self._row(kind.is_not_null() & bad, is_time.alias("is_time"))
         role = "time" if first["is_time"] else "value"
         got = "empty" if first[role] is None else repr(str(first[role]))
         what = "a number; set empty_value to what an empty one counts" if first[role] is None else f"a {_TAKEN[role]}"
-        more = f" ({count} such rows)" if count > 1 else ""
-        place = f"{self.source}: {self.opened.path.name}, {self.opened.place(first['(row)'])}"
-        return DataError(f"{place}: {self.columns[role]} is {got}, takes {what}; mend it, or set unreadable=drop{more}")
+        return DataError(
+            f"{place}: {self.columns[role]} is {got}, takes {what}; mend it, or set unreadable=drop{_more(count)}"
+        )
+
+    def _strange(self, kind: pl.Expr, count: int) -> DataError:
+        """The error for the first row that is of no part."""
+        place, first = self._row(kind.is_not_null() & self._no_part())
+        word = first["part"]
+        got, hint = ("empty", "") if word is None else (repr(word), did_you_mean(word.lower(), WORDS))
+        return DataError(
+            f"{place}: {self.columns['part']} is {got}, takes {TAKES}{hint}; mend it, or set columns.part to the "
+            f"column of the parts{_more(count)}"
+        )
+
+    def _row(self, wanted: pl.Expr, *more: pl.Expr) -> tuple[str, dict[str, Any]]:
+        """Where the first row of these stands, and its values. Line numbers are those before anything was dropped."""
+        types = self.opened.frame.collect_schema()
+        roles = [_raw(types[column], role, column) for role, column in self.columns.items()]
+        rows = self.opened.frame.with_row_index("(row)").select("(row)", *roles).filter(~self.blank & wanted)
+        first = self._collect(rows.with_columns(*more).head(1)).row(0, named=True)
+        return f"{self.source}: {self.opened.where(first['(row)'])}", first
+
+
+def _more(count: int) -> str:
+    return f" ({count} such rows)" if count > 1 else ""
 
 
 def _raw(dtype: pl.DataType, role: str, column: str) -> pl.Expr:
@@ -236,6 +262,8 @@ def _refusal(role: str, dtype: pl.DataType) -> str:
         case "time":
             dated = dtype.is_numeric() or isinstance(dtype, pl.Date | pl.Datetime)
             return "" if dated else "dates, dates with times, numbers or text"
+        case "part":
+            return f"text: {TAKES}"
         case "kind":
             return "" if dtype.is_integer() or dtype == pl.Boolean else "text or whole numbers"
         case _:

@@ -1,18 +1,25 @@
-"""One user a line, `user item item ...` in time order, and what is known of items in a JSON file of attribute ids."""
+"""One user a line, `user item item ...` in time order, and what is known of items in a JSON file of attribute ids.
+
+Where every part has its own file, the times of a part go on where the longest line of the parts before it ends.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from xrec.data.errors import DataError
+from xrec.data.interactions import PARTS
 from xrec.data.schema import EVENT_COLUMNS, RawData, Step
 from xrec.data.sources.attributes import Attributes, matched
 from xrec.data.sources.files import Opened, collect, count_lines, existing, lines_of, name_of
 from xrec.data.sources.logs import Log
+from xrec.data.sources.parts import named_parts, part_files
 from xrec.data.sources.table import raw_data
 
 ADVICE = "It has one line per user: the user, then items in time order, with spaces between."
@@ -23,24 +30,36 @@ class Sequences:
 
     Args:
         path: the lines, text or gzip. Ids are text without spaces ('007' is not '7').
+        parts: of a log that comes split (split=given), the file of each part: {train: ..., validation: ..., test: ...},
+            validation optional. `path` is the folder that bare file names stand in.
         attributes: JSON object, item -> list of attribute ids; they become the one attribute `attribute`. None: none.
         dataset: what the data is called in tables and reports; null: sequences.
     """
 
     name = "sequences"
 
-    def __init__(self, path: str | None, attributes: str | None = None, dataset: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | None,
+        attributes: str | None = None,
+        dataset: str | None = None,
+        parts: dict[str, str | None] | None = None,
+    ) -> None:
         self.name = name_of(Sequences.name, dataset)
         self.path, self.attributes = path, attributes
-        self.settings: dict[str, Any] = {}
+        self.parts = named_parts(Sequences.name, parts)
+        self.settings: dict[str, Any] = {"parts": list(self.parts)} if self.parts else {}
 
     def files(self) -> list[Path]:
-        """The files that are read.
+        """The lines, or those of each part, and then the attributes.
 
         Raises:
             DataError: one of them is missing.
         """
-        found = [existing(Sequences.name, self.path, "data.path", ADVICE)]
+        if self.parts:
+            found = list(part_files(Sequences.name, self.path, self.parts).values())
+        else:
+            found = [existing(Sequences.name, self.path, "data.path", ADVICE)]
         if self.attributes is not None:
             advice = "It is a JSON object, item -> list of attribute ids; null goes without."
             found.append(existing(Sequences.name, self.attributes, "data.attributes", advice))
@@ -48,8 +67,9 @@ class Sequences:
 
     def load(self) -> RawData:
         """Read both files; lines without items are counted."""
-        path, *others = self.files()
-        log = _log(path)
+        n_logs, files = max(1, len(self.parts)), self.files()
+        others = files[n_logs:]
+        log = _log(dict(zip(self.parts or ("",), files[:n_logs], strict=True)))
         items = log.events.select(pl.col("item").unique().sort()).collect(engine="streaming")["item"]
         found = _attributes(others[0]) if others else Attributes(pl.DataFrame(schema={"item": pl.String}))
         if others:
@@ -58,7 +78,30 @@ class Sequences:
         return raw_data(log, {"item": found})
 
 
-def _log(path: Path) -> Log:
+def _log(files: Mapping[str, Path]) -> Log:
+    """The events of one file (called ""), or of the files of parts with the column `part`."""
+    opened: list[Opened] = []
+    lines: list[pl.LazyFrame] = []
+    events: list[pl.LazyFrame] = []
+    begins = 0  # the time that a part's lines begin with: what is of another part is another event
+    for part, path in files.items():
+        file, of_file = _lines(path)
+        found = _events(of_file, begins)
+        if part:
+            found = found.with_columns(pl.lit(PARTS.index(part), pl.UInt8).alias("part"))
+            longest = collect(Sequences.name, file, of_file.select(pl.col("item").list.len().max())).item()
+            begins += int(longest or 0)
+        opened.append(file)
+        lines.append(of_file)
+        events.append(found)
+    joined = opened[0] if len(opened) == 1 else replace(opened[0], joined=tuple(opened))
+    every = pl.concat(events)
+    steps = _steps(joined, pl.concat(lines), every)
+    return Log(every, ("interaction",), steps, {"user": pl.String(), "item": pl.String()})
+
+
+def _lines(path: Path) -> tuple[Opened, pl.LazyFrame]:
+    """A checked file, and of its lines with something on them: number, user, item (a list)."""
     n_lines = count_lines(Sequences.name, path)
     read = pl.scan_lines(path, row_index_name="number", row_index_offset=1, glob=False)
     marked = pl.when(pl.col("number") == 1).then(pl.col("line").str.strip_prefix("\ufeff")).otherwise("line")
@@ -69,14 +112,18 @@ def _log(path: Path) -> Log:
     lines = lines.select("number", words.alias("words")).select(
         "number", pl.col("words").list.first().alias("user"), pl.col("words").list.slice(1).alias("item")
     )
+    _check(opened, scanned, lines)
+    return opened, lines
+
+
+def _events(lines: pl.LazyFrame, begins: int) -> pl.LazyFrame:
+    """An event per user and item of a line, at the times begins, begins + 1, ..."""
     events = lines.filter(pl.col("item").list.len() > 0).with_columns(
-        pl.int_ranges(0, pl.col("item").list.len().cast(pl.Int64), dtype=pl.Int64).alias("time"),
+        pl.int_ranges(begins, begins + pl.col("item").list.len().cast(pl.Int64), dtype=pl.Int64).alias("time"),
         pl.lit(0, pl.UInt8).alias("kind"),
         pl.lit(1.0).alias("value"),
     )
-    events = events.explode("item", "time").select(EVENT_COLUMNS)
-    _check(opened, scanned, lines)
-    return Log(events, ("interaction",), _steps(opened, lines, events), {"user": pl.String(), "item": pl.String()})
+    return events.explode("item", "time").select(EVENT_COLUMNS)
 
 
 def _check(opened: Opened, scanned: pl.LazyFrame, lines: pl.LazyFrame) -> None:
@@ -100,16 +147,19 @@ def _check(opened: Opened, scanned: pl.LazyFrame, lines: pl.LazyFrame) -> None:
 
 
 def _steps(opened: Opened, lines: pl.LazyFrame, events: pl.LazyFrame) -> list[Step]:
-    count = lines.select(pl.len(), pl.col("item").list.len().eq(0).sum().alias("lonely"))
-    n_users, lonely = collect(Sequences.name, opened, count).row(0)
-    n_events, n_items = collect(Sequences.name, opened, events.select(pl.len(), pl.col("item").n_unique())).row(0)
+    count = lines.select(
+        pl.len(), pl.col("user").n_unique().alias("users"), pl.col("item").list.len().eq(0).sum().alias("lonely")
+    )
+    n_lines, n_users, lonely = collect(Sequences.name, opened, count).row(0)
+    sizes = events.select(pl.len(), pl.col("user").n_unique().alias("users"), pl.col("item").n_unique().alias("items"))
+    n_events, n_left, n_items = collect(Sequences.name, opened, sizes).row(0)
     if not n_events:
-        raise DataError(f"{Sequences.name}: {opened.path.name}: no line has a user and an item. {ADVICE}")
-    blank = (opened.rows or 0) - n_users
+        raise DataError(f"{Sequences.name}: {opened.name}: no line has a user and an item. {ADVICE}")
+    blank = sum(file.rows or 0 for file in opened.files) - n_lines
     note = f", {blank} blank lines left out" if blank else ""
-    steps = [Step("read", f"interactions in {n_users} lines of {opened.path.name}{note}", n_events, n_users, n_items)]
+    steps = [Step("read", f"interactions in {n_lines} lines of {opened.name}{note}", n_events, n_users, n_items)]
     if lonely:
-        steps.append(Step("no items", f"{lonely} lines with a user and no item", n_events, n_users - lonely, n_items))
+        steps.append(Step("no items", f"{lonely} lines with a user and no item", n_events, n_left, n_items))
     return steps
 
 

@@ -11,8 +11,9 @@ import polars as pl
 from xrec.data.errors import DataError
 from xrec.data.schema import RawData
 from xrec.data.sources.attributes import Attributes, attribute_table, matched
-from xrec.data.sources.files import Opened, existing, format_of, name_of, open_table
+from xrec.data.sources.files import Opened, check_columns, existing, format_of, name_of, open_table
 from xrec.data.sources.logs import Log, Rules, event_log, roles_of
+from xrec.data.sources.parts import COLUMN, home_of, named_parts, part_files, together
 from xrec.words import did_you_mean
 
 _ENTITY = ("path", "columns", "types", "format")
@@ -23,7 +24,8 @@ class Table:
 
     Args:
         path: .csv, .tsv, .parquet or .jsonl, the text formats also as .gz.
-        columns: user, item, time, and optionally kind and value -> the names of the file's columns.
+        columns: user, item, time, and optionally kind, value and part -> the names of the file's columns. part: train,
+            validation (or valid, val, dev) or test, of a log that comes split (split=given).
         format: csv, tsv, parquet or jsonl, where the file's name does not tell. separator: of a text file, where it is
             not that of its format. quote: the quoting character; null: quotes are letters like others.
         time_format: s, ms, us, ns (since 1970), period (the file counts weeks, say), or a pattern such as '%d/%m/%Y';
@@ -35,6 +37,8 @@ class Table:
             categorical | numeric | list | text}}. Without attributes in `columns` every other column is one. A bare
             file name stands beside `path`. list_separator: between the values of a list.
         dataset: what the data is called in tables, reports and errors; null: table.
+        parts: of a log that comes split, the file of each part: {train: ..., validation: ..., test: ...}, validation
+            optional. `path` is the folder that bare file names stand in.
     """
 
     name = "table"
@@ -55,10 +59,12 @@ class Table:
         users: dict[str, Any] | None = None,
         list_separator: str = "|",
         dataset: str | None = None,
+        parts: dict[str, str | None] | None = None,
     ) -> None:
         self.name = name_of(Table.name, dataset)
         self.path, self.format, self.separator, self.quote = path, format, separator, quote
         self.columns = roles_of(self.name, columns)
+        self.parts = named_parts(self.name, parts, self.columns)
         self.tables = {k: _entity(k, v) for k, v in (("item", items), ("user", users)) if v is not None}
         self.list_separator = list_separator
         self.rules = Rules(time_format, timezone, kinds, unreadable, empty_value).checked(self.name)
@@ -73,27 +79,33 @@ class Table:
             "rules": [time_format, timezone, kinds, unreadable, empty_value],
             "tables": {k: {n: v for n, v in t.items() if n != "path"} for k, t in self.tables.items()},
             "list_separator": list_separator,
-        }
+        } | ({"parts": list(self.parts)} if self.parts else {})
 
     def files(self) -> list[Path]:
-        """The files that are read.
+        """The file of the log, or of each part of it, and then the tables.
 
         Raises:
             DataError: one of them is missing.
         """
-        path = existing(self.name, self.path, "data.path", "It is a file of your own: one row per event.")
-        found = [path]
+        if self.parts:
+            found = list(part_files(self.name, self.path, self.parts).values())
+            home = home_of(self.name, self.path)
+        else:
+            found = [existing(self.name, self.path, "data.path", "It is a file of your own: one row per event.")]
+            home = found[0].parent
         for key, table in self.tables.items():
             given = Path(str(table["path"]))
-            beside = path.parent / given if given.parent == Path() else given
+            beside = home / given if given.parent == Path() else given
             found.append(existing(self.name, beside, f"data.source.{key}s.path", f"It is a table of {key}s."))
         return found
 
     def load(self) -> RawData:
         """Read, map and count."""
-        path, *others = self.files()
+        n_logs, files = max(1, len(self.parts)), self.files()
+        logs, others = files[:n_logs], files[n_logs:]
         ids = (self.columns["user"], self.columns["item"])
-        log = event_log(self.name, self._open(path, self.format, ids), self.columns, self.rules)
+        opened = [self._open(path, self.format, ids) for path in logs]
+        log = log_of_parts(self.name, dict(zip(self.parts or ("",), opened, strict=True)), self.columns, self.rules)
         tables = {k: self._attributes(log, k, file) for k, file in zip(self.tables, others, strict=True)}
         return raw_data(log, tables)
 
@@ -120,6 +132,15 @@ class Table:
         )
         log.steps.append(matched(self.name, log, key, found, path.name))
         return found
+
+
+def log_of_parts(source: str, opened: Mapping[str, Opened], columns: Mapping[str, str], rules: Rules) -> Log:
+    """The event log of one file (called ""), or of the files of parts. Raises: DataError, as `event_log`."""
+    if "" in opened:
+        return event_log(source, opened[""], columns, rules)
+    for file in opened.values():
+        check_columns(source, file, columns, "columns")
+    return event_log(source, together(source, opened, list(columns.values())), {**columns, "part": COLUMN}, rules)
 
 
 def raw_data(log: Log, tables: Mapping[str, Attributes]) -> RawData:

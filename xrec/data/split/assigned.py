@@ -3,11 +3,12 @@ part is a span of periods; a history at a moment is what lies before it. So mode
 only.
 
     temporal         periods are calendar spans; everyone is cut at the same dates
-    leave_last_out   each user's last event falls on period T, the one before it on T - 1, ...
+    leave_last_out   each user's last event (or basket) falls on period T, the one before it on T - 1, ...
     user_holdout     training users come first; then the validation users' fold-in events and their targets; then the
                      test users' fold-in events and their targets
     cold_item        another split, without the cold items' events before their part
     random           a share of each user's events per part (for replication only)
+    given            the parts that the log came with
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ PROMISES = {
     "global_order": "every training event is before every validation event, and those before every test event",
     "user_order": "a user's targets are not before the events of the same user's history",
     "last_out": "a user has at most one target in a part",
+    "last_basket_out": "a user's targets in a part are of one time",
     "users_apart": "a user's events lie in training, in validation or in test, never in two of them",
 }
 
@@ -34,8 +36,10 @@ class Assigned:
     """What a split makes of clean events.
 
     events: columns user, item (Int codes as given), time (as the source has it), period (Int64, re-timed), kind,
-        strength; one row per (user, item, period). Where several events became one, its time is the latest.
-    train_end: the last period that may train. parts: 'validation' and 'test' -> (first, last) period.
+        strength; one row per (user, item, period). Where several events became one, its time is the latest
+        (of a basket, the basket's).
+    train_end: the last period that may train. parts: 'validation' (which may be missing) and 'test' -> (first,
+        last) period.
     steps: what the split dropped, and why. folds: entity ('user' or 'item'), id (code), part; saved with the run.
     cold: part -> item codes that are ranked among themselves (cold_item only). note: what a reader of its numbers must
         know (printed with the data card), or "".
@@ -53,7 +57,8 @@ class Assigned:
 
 
 class Split(Protocol):
-    """What `conf/split` must name."""
+    """What `conf/split` must name. One whose `takes_parts` is true is given the parts of a log that comes split, as a
+    column `part` of its events."""
 
     @property
     def name(self) -> str: ...

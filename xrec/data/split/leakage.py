@@ -24,9 +24,9 @@ def check(
 ) -> None:
     """Check what holds for every split, and what this one promises (`Assigned.promises`).
 
-    For every split: training, validation and test follow each other on the axis, and nothing is after the test; no
-    target event (user, item, time) is also in the history; cold items are in their own part only, and in one part only;
-    users and items of `folds` are where their part says.
+    For every split: training, validation (where there is one) and test follow each other on the axis, and nothing is
+    after the test; no target event (user, item, time) is also in the history; cold items are in their own part only,
+    and in one part only; users and items of `folds` are where their part says.
 
     Args:
         events_before: what was given to the split; if given, every target must be one of these events.
@@ -49,6 +49,9 @@ def check(
             _user_order(assigned, rows, part, split_name)
         if "last_out" in assigned.promises:
             _breach(rows.filter(pl.col("user").is_duplicated()), f"targets of users with several in {part}", split_name)
+        if "last_basket_out" in assigned.promises:
+            several = pl.col("time").n_unique().over("user") > 1
+            _breach(rows.filter(several), f"targets of users with several baskets in {part}", split_name)
     if "global_order" in assigned.promises:
         _global_order(assigned, split_name)
     if "users_apart" in assigned.promises:
@@ -83,14 +86,17 @@ def check_attributes(latest: Time | None, train_end_time: Time, split_name: str 
 
 
 def _axis(assigned: Assigned, name: str) -> None:
-    if set(assigned.parts) != {"validation", "test"}:
-        raise DataError(f"{name}: parts are {', '.join(assigned.parts) or 'missing'}; must be validation and test")
-    (first, last), (test, end) = assigned.parts["validation"], assigned.parts["test"]
-    if not assigned.train_end < first <= last < test <= end:
+    if "test" not in assigned.parts or set(assigned.parts) - {"validation", "test"}:
         raise DataError(
-            f"{name}: leakage: training (<= {assigned.train_end}), validation ({first}-{last}) and test ({test}-{end}) "
-            "overlap or are out of order"
+            f"{name}: parts are {', '.join(assigned.parts) or 'missing'}; must be validation and test, or test"
         )
+    spans = {part: assigned.parts[part] for part in ("validation", "test") if part in assigned.parts}
+    end = assigned.train_end
+    for first, last in spans.values():
+        if not end < first <= last:
+            shown = " and ".join(f"{part} ({span[0]}-{span[1]})" for part, span in spans.items())
+            raise DataError(f"{name}: leakage: training (<= {assigned.train_end}), {shown} overlap or are out of order")
+        end = last
     _breach(assigned.events.filter(pl.col("period") > end), f"events after the last test period {end}", name)
 
 
@@ -127,14 +133,14 @@ def _global_order(assigned: Assigned, name: str) -> None:
         ))
     ).row(0, named=True)  # fmt: skip
     for earlier, later in (("training", "validation"), ("validation", "test"), ("training", "test")):
-        last, first = found[f"{earlier} last"], found[f"{later} first"]
+        last, first = found.get(f"{earlier} last"), found.get(f"{later} first")
         if last is not None and first is not None and not last < first:
             raise DataError(f"{name}: leakage: {earlier} goes to {last}, but {later} begins at {first}")
 
 
 def _users_apart(assigned: Assigned, name: str) -> None:
     """A user's events lie in one of: up to train_end, up to the validation's last period, after it."""
-    bounds = (assigned.train_end, assigned.parts["validation"][1])
+    bounds = (assigned.train_end, *(last for part, (_, last) in assigned.parts.items() if part != "test"))
     block = sum(((pl.col("period") > b).cast(pl.UInt8) for b in bounds), pl.lit(0, dtype=pl.UInt8))
     blocks = assigned.events.group_by("user").agg(first=block.min(), last=block.max())
     mixed = blocks.filter(pl.col("first") != pl.col("last")).select("user")
