@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xrec.data.errors import DataError
-from xrec.types import HALF_LIVES, Catalogue, Floats, HistoryTable, Ints, TargetTable
+from xrec.types import HALF_LIVES, Catalogue, Doubles, Floats, HistoryTable, Ints, TargetTable
 
 Array = npt.NDArray[Any]
 
@@ -55,6 +55,14 @@ def _firsts(user: Array, item: Array) -> Ints:
     new = np.ones(len(user), dtype=bool)
     new[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
     return np.flatnonzero(new)
+
+
+def _halved(age: Ints, half_life: float) -> Doubles:
+    """0.5 ** (age / half_life). Ages are few and events many, as a rule: each power is taken once."""
+    oldest = int(age.max(initial=0))
+    if oldest < len(age):
+        return (0.5 ** (np.arange(oldest + 1) / half_life))[age]
+    return 0.5 ** (age / half_life)
 
 
 @dataclass(frozen=True)
@@ -143,12 +151,13 @@ class SplitInteractions:
         wanted = self._wanted()[before]
         first = _firsts(user, item)
         last = np.append(first[1:], len(user))[: len(first)] - 1
-        age = moment - time.astype(np.float64)
+        steps = moment - time.astype(np.int64)
+        age = steps.astype(np.float64)
 
         def total(values: np.ndarray) -> Floats:
             return (np.add.reduceat(values, first) if len(first) else values).astype(np.float32)
 
-        decayed = [total(strength * 0.5 ** (age / h)) for h in HALF_LIVES]
+        decayed = [total(strength * _halved(steps, h)) for h in HALF_LIVES]
         counts = np.bincount(user[first], minlength=self.catalogue.n_users)
         return HistoryTable(
             moment=moment,
