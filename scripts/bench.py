@@ -4,8 +4,8 @@
     start   from the start of a run's process to its first training batch, everything that is cached being there
 
 Times of `data` are also given as ratios to a bare `polars.scan_csv(...).collect()` of the same file in the same run:
-absolute figures of two machines, or of two moments of one, do not compare. Those of `start` are CPU seconds of a process,
-all its threads, beside a bare `import torch` and a bare Hydra composing the same config: medians, by turns.
+absolute figures of two machines, or of two moments of one, do not compare. Those of `start` are CPU seconds of a
+process, all its threads, beside a bare `import torch` and a bare Hydra composing the same config: medians, by turns.
 
 Examples:
     python scripts/bench.py data
