@@ -283,6 +283,7 @@ def step_first_batch(folder: Path, overrides: list[str]) -> dict[str, Any]:
     sys.path.insert(0, str(Path(RUN).parent))
     run: Any = importlib.import_module("run")
     from xrec.config import prepass
+    from xrec.config.instantiate import resolve
 
     phases.ended("Python and this script")
     phases.after(prepass, "main_prepass", "pass 1, with the import of Hydra")
@@ -290,6 +291,8 @@ def step_first_batch(folder: Path, overrides: list[str]) -> dict[str, Any]:
 
     def job(*arguments: Any) -> Any:
         phases.ended("Hydra")
+        resolve(arguments[0].tracking._target_)  # in the order of `_run`
+        phases.ended("import of the tracker")
         import torch  # noqa: F401
 
         phases.ended("import torch")
