@@ -1,6 +1,7 @@
 """The Hydra application: one run, a multirun, or a sweep. `python experiments/run.py --help`."""
 
 import contextlib
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 CONF = str(Path(__file__).resolve().parent.parent / "conf")
 INTERRUPTED = 128 + signal.SIGINT
+COLLECTIONS = gc.get_threshold()
 
 
 def job(config: "DictConfig") -> list[float] | None:
@@ -45,14 +47,20 @@ def job(config: "DictConfig") -> list[float] | None:
 
 
 def _run(config: "DictConfig", directory: Path, overrides: list[str], sweep_dir: str | None) -> list[float] | None:
+    from xrec.config.instantiate import resolve
+    from xrec.errors import RunError, UserError
+
+    # W&B before torch: each of its many classes looks through all modules that are there
+    with contextlib.suppress(UserError):  # validate_job says what is wrong with it
+        resolve(config.tracking._target_)
     from xrec import pipeline  # heavy imports only once there is something to run
     from xrec.config.validate import validate_job
-    from xrec.errors import RunError
 
     resume, names = config.resume is not None, list(config.objectives)
     if resume:
         config = _with_tracking(pipeline.restore(directory), config, overrides)
     validate_job(config)
+    gc.set_threshold(*COLLECTIONS)
     group = None if sweep_dir is None else Path(sweep_dir).name
     reached = pipeline.run(config, directory, overrides, resume=resume, group=group)
     missing = [name for name in names if name not in reached]
@@ -88,6 +96,8 @@ def _remove_empty(directory: Path, runs: Path) -> None:
 
 def main() -> None:
     """Check the command line, then hand it to Hydra. Imports come as late as they can: --help needs none."""
+    # imports and configs make objects by the million, which stay: to look for garbage among them is a tenth of the time
+    gc.set_threshold(100_000)
     from xrec.config.prepass import main_prepass
 
     sys.argv[1:] = main_prepass(sys.argv[1:], Path(CONF))

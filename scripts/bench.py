@@ -1,14 +1,18 @@
 """Speed and memory, measured. Each measured step runs in a process of its own.
 
     data    a generated file of the shape of MovieLens-25M, from CSV to cached splits, and its cached start-up
+    start   from the start of a run's process to its first training batch, everything that is cached being there
 
-Times are also given as ratios to a bare `polars.scan_csv(...).collect()` of the same file in the same run: absolute
-figures of two machines, or of two moments of one, do not compare.
+Times of `data` are also given as ratios to a bare `polars.scan_csv(...).collect()` of the same file in the same run:
+absolute figures of two machines, or of two moments of one, do not compare. Those of `start` are CPU seconds of a
+process, all its threads, beside a bare `import torch` and a bare Hydra composing the same config: medians, by turns.
 
 Examples:
     python scripts/bench.py data
     python scripts/bench.py data --events 100000000 --folder /scratch
     python scripts/bench.py data --events 1000000 split=leave_last_out
+    python scripts/bench.py start
+    python scripts/bench.py start --times 9 experiment=quickstart tracking=none
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +31,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+RUN = str(ROOT / "experiments" / "run.py")
 CHUNK_USERS = 20_000
 GENRES = ("Action", "Comedy", "Drama", "Horror", "Romance", "Thriller")
 #: Ratings in half stars and their shares, roughly those of MovieLens.
@@ -55,6 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
     data.add_argument(
         "overrides", nargs="*", help="of the config, such as split=leave_last_out or data.clean.min_value=4"
     )
+    start = commands.add_parser("start", help="process start to first training batch")
+    start.add_argument("--times", type=int, default=5, help="runs of each; medians are printed (default: 5)")
+    start.add_argument("--json", type=Path, help="write the figures there too")
+    start.add_argument("overrides", nargs="*", help="of the config (default: experiment=quickstart)")
     step = commands.add_parser("step")  # what a process of its own runs; not for people
     step.add_argument("name", choices=sorted(STEPS))
     step.add_argument("folder", type=Path)
@@ -63,13 +73,17 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "step":
         print(json.dumps(STEPS[options.name](options.folder, options.overrides)))
         return 0
-    if options.events < 1:
-        parser.error("--events must be at least 1")
-    with tempfile.TemporaryDirectory(prefix="xrec-bench-", dir=options.folder) as folder:
+    of_data = options.command == "data"
+    if (options.events if of_data else options.times) < 1:
+        parser.error(f"{'--events' if of_data else '--times'} must be at least 1")
+    with tempfile.TemporaryDirectory(prefix="xrec-bench-", dir=options.folder if of_data else None) as folder:
         try:
-            figures = bench_data(Path(folder), options.events, options.seed, options.overrides)
+            if of_data:
+                figures = bench_data(Path(folder), options.events, options.seed, options.overrides)
+            else:
+                figures = bench_start(Path(folder), options.times, options.overrides or ["experiment=quickstart"])
         except subprocess.CalledProcessError as error:
-            print(f"bench: the step {error.cmd[3]!r} failed:\n{error.stderr}", file=sys.stderr)
+            print(f"bench: the step {error.cmd[2:4][-1]!r} failed:\n{error.stderr}", file=sys.stderr)
             return 1
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
@@ -99,6 +113,43 @@ def bench_data(folder: Path, events: int, seed: int, overrides: list[str]) -> di
     print(f"cached   {_cost(opened)}: the same again, the fastest of three")
     print(f"threads  {os.cpu_count()} CPUs; polars {built['polars_threads']}; imports are not counted")
     return {"made": made, "bytes": size, "bare": bare, "build": built, "cached": opened, "overrides": overrides}
+
+
+def bench_start(folder: Path, times: int, overrides: list[str]) -> dict[str, Any]:
+    """Fill the cache, then measure by turns: bare torch, bare Hydra, and a run up to its first batch."""
+    run_step("first_batch", folder, overrides)
+    names = ("torch", "hydra", "first_batch")
+    taken = {name: [] for name in names}
+    for _ in range(times):
+        for name in names:
+            taken[name].append(run_step(name, folder, overrides)["phases"])
+    medians = {
+        name: {phase: statistics.median(run[phase] for run in runs) for phase in runs[0]}
+        for name, runs in taken.items()
+    }
+    totals = {name: statistics.median(sum(run.values()) for run in runs) for name, runs in taken.items()}
+    for name, command in {"import xrec": ["-c", "import xrec"], "--help": [RUN, "--help"]}.items():
+        totals[name] = statistics.median(cpu_seconds([sys.executable, *command]) for _ in range(times))
+        print(f"{totals[name]:7.2f}  {name}, a process of its own")
+    for name in names[:2]:
+        print(f"{totals[name]:7.2f}  bare {name}, a process of its own")
+    total, ratio = totals["first_batch"], totals["first_batch"] / totals["torch"]
+    print(f"{total:7.2f}  first batch of {' '.join(overrides)}, {ratio:.1f} x bare torch:")
+    for phase, seconds in medians["first_batch"].items():
+        print(f"{seconds:15.2f}  {phase}")
+    print(f"CPU seconds, medians of {times}; {os.cpu_count()} CPUs")
+    return {"medians": medians, "totals": totals, "times": times, "overrides": overrides}
+
+
+def cpu_seconds(command: list[str]) -> float:
+    """User and system time of a process that ends."""
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    subprocess.run(command, capture_output=True, check=True, env=environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _cost(figures: dict[str, Any]) -> str:
@@ -198,7 +249,116 @@ def step_build(folder: Path, overrides: list[str]) -> dict[str, Any]:
     }
 
 
-STEPS = {"bare": step_bare, "build": step_build}
+class Phases:
+    """CPU seconds of this process by phase, from its very start."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def ended(self, name: str) -> None:
+        """What was not counted yet was this phase."""
+        self.seconds[name] = time.process_time() - sum(self.seconds.values())
+
+    def after(self, module: Any, function: str, name: str) -> None:
+        """End a phase whenever this function of a module has returned."""
+        real = getattr(module, function)
+
+        def wrapped(*arguments: Any, **named: Any) -> Any:
+            value = real(*arguments, **named)
+            self.ended(name)
+            return value
+
+        setattr(module, function, wrapped)
+
+
+class _Reached(BaseException):
+    """The first batch is there; no `Exception`, so that nobody takes it for a failure that can be handled."""
+
+
+def step_first_batch(folder: Path, overrides: list[str]) -> dict[str, Any]:
+    """What `experiments/run.py` does until the first training batch is made, and no further."""
+    import importlib
+
+    phases = Phases()
+    sys.path.insert(0, str(Path(RUN).parent))
+    run: Any = importlib.import_module("run")
+    from xrec.config import prepass
+    from xrec.config.instantiate import resolve
+
+    phases.ended("Python and this script")
+    phases.after(prepass, "main_prepass", "pass 1, with the import of Hydra")
+    go_on = run._run
+
+    def job(*arguments: Any) -> Any:
+        phases.ended("Hydra")
+        resolve(arguments[0].tracking._target_)  # in the order of `_run`
+        phases.ended("import of the tracker")
+        import torch  # noqa: F401
+
+        phases.ended("import torch")
+        from xrec import pipeline
+        from xrec.config import validate
+        from xrec.training import fit
+
+        phases.ended("import of the pipeline")
+        phases.after(validate, "validate_job", "pass 2, with the import of what is chosen")
+        phases.after(pipeline, "refuse_early", "building it once")
+        phases.after(pipeline, "_make_repeatable", "threads, deterministic algorithms")
+        phases.after(pipeline, "build", "data from the cache")
+        phases.after(pipeline, "_prepare", "checks that need the data")
+        measured = pipeline._stages
+
+        def stages(current: Any) -> Any:
+            phases.ended("tracker")
+            return measured(current)
+
+        pipeline._stages = stages
+        phases.after(fit, "windows", "model, validation and training windows")
+        phases.after(fit, "_optimisers", "closed-form fit")
+        real = fit.make_batch
+
+        def make_batch(*arguments: Any) -> Any:
+            real(*arguments)
+            phases.ended("batch")
+            raise _Reached
+
+        fit.make_batch = make_batch
+        return go_on(*arguments)
+
+    run._run = job
+    sys.argv = [RUN, *overrides, f"paths.runs={folder / 'runs'}"]
+    try:
+        run.main()
+    except _Reached:
+        return {"phases": phases.seconds}
+    raise RuntimeError("the run made no training batch")
+
+
+def step_torch(folder: Path, overrides: list[str]) -> dict[str, Any]:
+    """The import alone."""
+    del folder, overrides
+    import torch  # noqa: F401
+
+    return {"phases": {"all": time.process_time()}}
+
+
+def step_hydra(folder: Path, overrides: list[str]) -> dict[str, Any]:
+    """Import Hydra and compose the config once, which it does twice in a run."""
+    del folder
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        compose("config", overrides, return_hydra_config=True)
+    return {"phases": {"all": time.process_time()}}
+
+
+STEPS = {
+    "bare": step_bare,
+    "build": step_build,
+    "first_batch": step_first_batch,
+    "hydra": step_hydra,
+    "torch": step_torch,
+}
 
 
 class Clock:

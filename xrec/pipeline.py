@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -181,7 +182,11 @@ def _source(config: DictConfig, overrides: Sequence[str]) -> Path | None:
 def _make_repeatable(config: DictConfig) -> None:
     """Threads and deterministic algorithms; every random number comes from generators seeded by the config."""
     torch.set_num_threads(int(config.threads))
-    torch.use_deterministic_algorithms(True)
+    if "torch._inductor.config" in sys.modules:
+        torch.use_deterministic_algorithms(True)
+    else:  # the same state, but that call imports torch's compiler (2 CPU-s) to set what this variable tells it
+        torch.set_deterministic_debug_mode("error")
+        os.environ["TORCHINDUCTOR_DETERMINISTIC"] = "1"
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 

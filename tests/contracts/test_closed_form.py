@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -47,6 +48,15 @@ def test_a_table_that_is_missing_is_built_again_and_one_that_is_another_refused(
         table(tmp_path, [1.0, 2.5], recorded)
     with pytest.raises(CheckpointError, match="is not the one"):
         RecordedTables(ArrayCache(tmp_path), recorded).array("ease", {**KEY, "regularization": 6.0}, lambda: np.ones(2))
+
+
+def test_what_is_on_record_is_the_sha256_of_type_shape_and_values_however_they_lie(tmp_path):
+    values = np.arange(3 * 700, dtype=np.float32).reshape(700, 3) / 7
+    plain = hashlib.sha256(b"<f4(700, 3)" + values.tobytes()).hexdigest()
+    for i, table in enumerate((values, np.asfortranarray(values), np.repeat(values, 2, 1)[:, ::2])):
+        record = RecordedTables(ArrayCache(tmp_path / str(i)))
+        record.array("ease", KEY, lambda t=table: t)
+        assert record.tables[0]["sha256"] == plain
 
 
 @pytest.mark.parametrize("model", ["composed", "ease", "popularity", "personal_frequency"])

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xrec.data.errors import DataError
-from xrec.data.interactions import STATISTIC_NAMES, STATISTIC_SPANS, SplitInteractions
+from xrec.data.interactions import STATISTIC_NAMES, STATISTIC_SPANS, SplitInteractions, _halved
 from xrec.types import HALF_LIVES, Catalogue, membership
 
 N_USERS, N_ITEMS = 4, 5
@@ -172,3 +172,10 @@ def test_histories_that_nobody_holds_are_kept_up_to_a_size(
     gc.collect()
     assert passing() is None
     assert dataset.histories(5) is held
+
+
+@given(st.lists(st.integers(0, 40), max_size=60), st.sampled_from(HALF_LIVES))
+def test_powers_of_ages_are_the_same_however_few_ages_there_are(ages, half_life):
+    age = np.array(ages, dtype=np.int64)
+    for more in (age, np.append(age, 10**12)):  # of the last, no table could be held
+        np.testing.assert_array_equal(_halved(more, half_life), 0.5 ** (more / half_life))

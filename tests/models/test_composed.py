@@ -381,3 +381,12 @@ def test_item_features_are_computed_once_until_a_weight_changes(toy, tmp_path, m
     n_calls = len(calls)
     model.prepare(history)  # gradients of parameters may be asked for
     assert len(calls) == n_calls + 1
+
+
+def test_repeat_features_are_standardised_on_every_pair_of_training_and_no_padding(toy, tmp_path):
+    repeat = fitted_composed(toy, tmp_path).component("repeat")
+    table = toy.histories(toy.train_end + 1)
+    padded = History.from_table(table, range(table.n_users))
+    assert (padded.presence == 0).sum() > 0
+    features = pair_features(padded)[padded.presence > 0]
+    assert torch.equal(repeat.mean, features.mean(0)) and torch.equal(repeat.deviation, features.std(0) + 1e-6)

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from scripts import bench
+from tests.small_journey import SMALL, write_small_journey
 from xrec.data.sources.movielens import MovieLens
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,3 +88,27 @@ def test_a_step_that_fails_says_why():
     assert done.returncode == 1
     assert done.stderr.startswith("bench: the step 'build' failed:\n") and "DataError" in done.stderr
     assert run("data", "--events", "0").returncode == 2
+
+
+@pytest.fixture(scope="module")
+def journey(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_journey(tmp_path_factory.mktemp("journey"))
+
+
+def test_a_start_is_measured_by_phases_that_add_up(journey, tmp_path):
+    small = [f"data.source.path={journey}", f"paths.cache={tmp_path / 'cache'}", *SMALL]
+    done = run("start", "--times", "1", "--json", str(tmp_path / "figures.json"), "experiment=quickstart", *small)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    phases, totals = figures["medians"]["first_batch"], figures["totals"]
+    assert sum(phases.values()) == pytest.approx(totals["first_batch"]) and min(phases.values()) >= 0
+    assert totals["import xrec"] < totals["torch"] < totals["first_batch"]
+    lines = done.stdout.splitlines()
+    assert [line.split("  ")[-1] for line in lines[5:-1]] == list(phases) and "import torch" in phases
+    assert lines[-1].startswith("CPU seconds, medians of 1")
+
+
+def test_a_start_without_a_training_batch_has_no_figure(tmp_path):
+    done = run("start", "--times", "1", "experiment=quickstart", "stages=[rank]", f"paths.cache={tmp_path}")
+    assert done.returncode == 1 and "the step 'first_batch' failed" in done.stderr
+    assert run("start", "--times", "0").returncode == 2

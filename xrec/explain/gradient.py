@@ -1,9 +1,8 @@
-"""Gradients with respect to the presence of players, by Captum."""
+"""Gradients with respect to the presence of players, by Captum, which is imported when it first explains."""
 
 from __future__ import annotations
 
 import torch
-from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
 
 from xrec.errors import SettingError
@@ -29,6 +28,8 @@ class IntegratedGradients(Explainer):
         self.n_steps = n_steps
 
     def values(self, game: Game, random: Keyed) -> Floats:
+        from captum.attr import IntegratedGradients as CaptumIntegratedGradients
+
         n_cases = len(game)
 
         def forward(present: Tensor) -> Tensor:  # [steps * B, P], the steps outermost

@@ -1,4 +1,4 @@
-"""Shapley values of a game by the shap package."""
+"""Shapley values of a game by the shap package, which is imported when it first explains: it takes seconds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
-import shap
-from shap.maskers import Independent
 
 from xrec.errors import SettingError
 from xrec.explain.explainer import Explainer
@@ -73,6 +71,9 @@ class PermutationShap(ShapExplainer):
                 f"permutation_shap: a case with {n_players} players needs a budget of at least "
                 f"{2 * n_players + 1}, got {budget}"
             )
+        import shap
+        from shap.maskers import Independent
+
         masker = Independent(np.zeros((1, n_players)), max_samples=1)
         explainer = shap.PermutationExplainer(game, masker, seed=seed % 2**32)
         result = explainer(np.ones((1, n_players)), max_evals=budget, batch_size=budget, silent=True)
@@ -90,6 +91,8 @@ class KernelShap(ShapExplainer):
     per_player = 4
 
     def explain(self, game: SetFunction, n_players: int, budget: int, seed: int) -> Doubles:
+        import shap
+
         explainer = shap.KernelExplainer(game, np.zeros((1, n_players)))
         result = explainer.shap_values(np.ones((1, n_players)), nsamples=budget, l1_reg=0, silent=True)
         return np.asarray(result, dtype=np.float64).reshape(n_players)

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import sparse
-from scipy.linalg import get_lapack_funcs
 from torch import Tensor
 from torch.nn import functional
 
@@ -68,6 +66,9 @@ def ease_weights(table: HistoryTable, n_items: int, regularization: float) -> Te
     """B [I, I] float32 of the positive entries, in whichever space is smaller; the inverse is taken in float64."""
     if in_user_space(table.n_users, n_items):
         return Ease.solve(dense_histories(table, n_items), regularization).matrix()
+    from scipy import sparse  # here: a table that the cache has needs no solver
+    from scipy.linalg import get_lapack_funcs
+
     interactions = sparse.csr_matrix(
         (table.positive.astype(np.float64), table.item, table.indptr), shape=(table.n_users, n_items)
     )

@@ -53,5 +53,5 @@ def _content(array: np.ndarray) -> str:
     """sha256 of type, shape and values, wherever they lie."""
     found = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     for start in range(0, len(array), _ROWS):  # of a memory-mapped one only so much is held
-        found.update(array[start : start + _ROWS].tobytes())
+        found.update(np.ascontiguousarray(array[start : start + _ROWS]).data)  # copies only what lies otherwise
     return found.hexdigest()

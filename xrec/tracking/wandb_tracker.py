@@ -8,14 +8,15 @@ import netrc
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from xrec.errors import SettingError
 
-if TYPE_CHECKING:
-    import wandb
-
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # before the import: it looks a host up even offline
+import wandb
+import wandb.apis.public  # wandb.init does it, and takes twice as long once torch is there
+from wandb.errors import Error
 
 #: what a fit logs, drawn against the row's `step`
 AGAINST_STEP = ("loss/*", "validation/*", "discriminator_loss", "epoch", "seconds")
@@ -43,10 +44,6 @@ class WandbTracker:
             raise SettingError(f"tracking.mode=online needs a W&B account, and there is no key: {_WAYS}")
 
     def start(self, directory: Path, config: Mapping[str, Any], name: str, group: str | None, job_type: str) -> None:
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it looks a host up even offline
-        import wandb
-        from wandb.errors import Error
-
         try:
             self._run = wandb.init(
                 project=self.project,
@@ -84,19 +81,14 @@ class WandbTracker:
         self.run.summary.update(dict(values))
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        import wandb
-
         self.run.log({f"tables/{name}": wandb.Table(columns=list(columns), data=[list(r) for r in rows])})
 
     def image(self, name: str, png: Callable[[], bytes]) -> None:
-        import wandb
         from PIL import Image
 
         self.run.log({f"figures/{name}": wandb.Image(Image.open(io.BytesIO(png())))})
 
     def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
-        import wandb
-
         artifact = wandb.Artifact(name, type=kind)
         for file in files:
             artifact.add_file(str(file))

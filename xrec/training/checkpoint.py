@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from xrec.errors import UserError
 from xrec.files import whole_file, write_text
+from xrec.training.adam import Optimiser
 
 
 class CheckpointError(UserError):
@@ -77,7 +78,7 @@ def load_state(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> 
 def save_checkpoint(
     folder: Path,
     model: nn.Module,
-    optimisers: Mapping[str, torch.optim.Optimizer],
+    optimisers: Mapping[str, Optimiser],
     state: dict[str, Any],
     generator: torch.Generator,
 ) -> None:
@@ -104,7 +105,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, model: nn.Module, optimisers: Mapping[str, torch.optim.Optimizer], generator: torch.Generator
+    folder: Path, model: nn.Module, optimisers: Mapping[str, Optimiser], generator: torch.Generator
 ) -> dict[str, Any] | None:
     """Restore what `save_checkpoint` wrote and return its state; None when there is no checkpoint.
 

@@ -19,6 +19,7 @@ from xrec.losses.score_term import ScoreTerm
 from xrec.losses.weights import LossError, check_terms, wanted_terms, weighted_sum
 from xrec.models.recommender import FitData, Recommender
 from xrec.models.update import Update
+from xrec.training.adam import FusedAdam, Optimiser
 from xrec.training.checkpoint import load_checkpoint, save_checkpoint
 from xrec.training.examples import Batch, Window, epoch_batches, make_batch, windows
 from xrec.training.schedules import Constant, Schedule
@@ -157,7 +158,7 @@ def _exhausted(state: _State, settings: TrainingSettings) -> bool:
     return state.best_epoch >= 0 and state.epoch - state.best_epoch >= settings.patience
 
 
-def _optimisers(model: Recommender, settings: TrainingSettings) -> dict[str, torch.optim.Optimizer]:
+def _optimisers(model: Recommender, settings: TrainingSettings) -> dict[str, Optimiser]:
     """'main' for the weighted sum of terms, and one for each of the model's updates, by name."""
     groups = model.parameter_groups()
     unknown = sorted(set(settings.learning_rate_scale) - set(groups))
@@ -166,7 +167,7 @@ def _optimisers(model: Recommender, settings: TrainingSettings) -> dict[str, tor
             f"training.learning_rate_scale: no parameter group {unknown}; groups are {', '.join(groups)}"
         )
     scaled = [(p, settings.learning_rate * settings.learning_rate_scale.get(n, 1.0)) for n, p in groups.items() if p]
-    optimisers: dict[str, torch.optim.Optimizer] = {"main": _adam(scaled)}
+    optimisers: dict[str, Optimiser] = {"main": _adam(scaled)}
     for update in model.updates():
         if update.name in optimisers:
             raise SettingError(f"update {update.name!r} of the model: the name is taken; give it another")
@@ -179,9 +180,10 @@ def _optimisers(model: Recommender, settings: TrainingSettings) -> dict[str, tor
     return optimisers
 
 
-def _adam(groups: list[tuple[list[nn.Parameter], float]]) -> torch.optim.Optimizer:
-    fused = all(p.device.type in ("cpu", "cuda") for parameters, _ in groups for p in parameters)
-    return torch.optim.Adam([{"params": p, "lr": rate} for p, rate in groups], fused=fused)
+def _adam(groups: list[tuple[list[nn.Parameter], float]]) -> Optimiser:
+    if all(p.device.type in ("cpu", "cuda") for parameters, _ in groups for p in parameters):
+        return FusedAdam(groups)
+    return torch.optim.Adam([{"params": p, "lr": rate} for p, rate in groups])
 
 
 def _epoch(
@@ -190,7 +192,7 @@ def _epoch(
     data: FitData,
     settings: TrainingSettings,
     objective: Objective,
-    optimisers: Mapping[str, torch.optim.Optimizer],
+    optimisers: Mapping[str, Optimiser],
     state: _State,
     log: Log,
 ) -> None:
@@ -225,7 +227,7 @@ def _epoch(
         state.step += 1
 
 
-def _set_rates(optimisers: Mapping[str, torch.optim.Optimizer], factor: float) -> None:
+def _set_rates(optimisers: Mapping[str, Optimiser], factor: float) -> None:
     for optimiser in optimisers.values():
         for group in optimiser.param_groups:
             group["lr"] = group["initial"] * factor
@@ -260,7 +262,7 @@ def _terms(
     return terms | model.terms(context, wanted)
 
 
-def _minimise(loss: torch.Tensor, optimiser: torch.optim.Optimizer) -> None:
+def _minimise(loss: torch.Tensor, optimiser: Optimiser) -> None:
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()

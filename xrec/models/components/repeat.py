@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -47,8 +49,8 @@ class Repeat(Component):
         """Standardise on the histories at the end of training."""
         table = data.dataset.histories(data.dataset.train_end + 1)
         if len(table.item):
-            history = History.from_table(table, np.arange(table.n_users))
-            features = pair_features(history)[history.presence > 0]
+            whole = replace(table, indptr=np.array([0, len(table.item)]))  # as one history, so that nothing is padded
+            features = pair_features(History.from_table(whole, [0]))[0]
             self.mean.copy_(features.mean(0))
             self.deviation.copy_(features.std(0) + 1e-6)
 
