@@ -57,6 +57,17 @@ SETTINGS: list[tuple[Callable[[], object], str]] = [
             "validation and test)"
         ),
     ),
+    (
+        lambda: LeaveLastOutSplit(unit="baskets"),
+        "split.unit: got 'baskets', takes event or basket; did you mean 'basket'?",
+    ),
+    (
+        lambda: LeaveLastOutSplit(unit="basket", min_events=2),
+        (
+            "split.min_events: got 2, takes a whole number of at least 3 (one basket each for training, "
+            "validation and test)"
+        ),
+    ),
     (lambda: LeaveLastOutSplit(repeats="kep"), "split.repeats: got 'kep', takes keep or drop; did you mean 'keep'?"),
     (lambda: UserHoldoutSplit(fold_in_share=1.0), f"split.fold_in_share: got 1.0, takes a number {BOTH}"),
     (

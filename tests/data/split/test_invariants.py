@@ -27,6 +27,7 @@ SPLITS: dict[str, Any] = {
     "leave_last_out": LeaveLastOutSplit(),
     "leave_last_out, 5 events": LeaveLastOutSplit(min_events=5),
     "leave_last_out, no repeats": LeaveLastOutSplit(repeats="drop"),
+    "leave_last_out, baskets": LeaveLastOutSplit(unit="basket"),
     "user_holdout": UserHoldoutSplit(**BIG, seed=1),
     "user_holdout, folds": UserHoldoutSplit(n_folds=3, fold=2, fold_in_share=0.5),
     "user_holdout, random": UserHoldoutSplit(**BIG, fold_in="random", fold_in_share=0.4),
@@ -127,7 +128,7 @@ def test_every_row_is_kept_merged_or_dropped_for_a_reason(name, events):
         f.group_by("user", "item").agg(pl.col("strength").sum()).sort("user", "item") for f in (events, assigned.events)
     ]
     assert sums[0].rows() == sums[1].rows()
-    if name in ("temporal", "leave_last_out", "user_holdout", "random"):
+    if name in ("temporal", "leave_last_out", "leave_last_out, baskets", "user_holdout", "random"):
         assert merged == events.height - assigned.events.height
 
 

@@ -26,6 +26,7 @@ EVENTS = table([(u, (u + t) % 20, t) for u in range(10) for t in range(10)])
 SPLITS: dict[str, Any] = {
     "temporal": TemporalSplit(6, 7, 9),
     "leave_last_out": LeaveLastOutSplit(),
+    "baskets": LeaveLastOutSplit(unit="basket"),
     "user_holdout": UserHoldoutSplit(),
     "random": RandomSplit(),
     "cold": ColdItemSplit(TemporalSplit(6, 7, 9), n_strata=1),
@@ -100,7 +101,7 @@ def early_target(assigned: Assigned) -> Assigned:
 
 
 def two_targets(assigned: Assigned) -> Assigned:
-    return with_rows(assigned, first(assigned, "test") | {"item": 19, "time": 9})
+    return with_rows(assigned, first(assigned, "test") | {"item": 19, "time": 10})
 
 
 def user_mixed(assigned: Assigned) -> Assigned:
@@ -170,6 +171,10 @@ LEAKS: list[tuple[str, Callable[[Assigned], Assigned], str]] = [
         r"^x: leakage: 1 validation targets are before an event of the same user's history; the first: user 0, item 8",
     ),
     ("leave_last_out", two_targets, r"^x: leakage: 2 targets of users with several in test; the first: user 0, item 9"),
+    (
+        "baskets", two_targets,
+        r"^x: leakage: 2 targets of users with several baskets in test; the first: user 0, item 9, time 9",
+    ),
     ("user_holdout", early_target, r"1 validation targets are before an event of the same user's history"),
     ("user_holdout", user_mixed, r"events are of users in two of training, validation and test; the first: user \d, "),
     ("user_holdout", held_out_user_trains, r"^x: leakage: 1 training events are of held-out users; the first: user \d"),

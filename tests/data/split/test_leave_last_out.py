@@ -144,3 +144,77 @@ def test_the_last_events_of_target_kinds_are_left_out(given_rows, n_targets):
     n_left = sum(len(items) for parts in wanted.values() for items in parts.values())
     assert assigned.events.height == n_left
     assert [s.step for s in assigned.steps] == (["after the last"] if n_left < len(rows) else [])
+
+
+# baskets
+
+#: user 1: {10, 11} at 1, {12} at 4, {10, 13} at 6, {14, 15} at 9; user 2: three baskets; user 3: two; 4: one of three
+BASKETS = [(1, 10, 1), (1, 11, 1), (1, 12, 4), (1, 10, 6), (1, 13, 6), (1, 14, 9), (1, 15, 9)]
+BASKETS += [(2, 10, 2), (2, 11, 3), (2, 12, 7), (2, 13, 7), (3, 10, 1), (3, 11, 5), (3, 12, 5)]
+BASKETS += [(4, 10, 8), (4, 11, 8), (4, 12, 8)]
+
+
+def test_the_last_basket_is_the_test_and_the_one_before_it_validation():
+    events = table(BASKETS)
+    assigned = LeaveLastOutSplit(unit="basket").assign(events)
+    check(assigned, events)
+    assert (assigned.train_end, assigned.parts) == (1, {"validation": (2, 2), "test": (3, 3)})
+    assert periods(assigned) == {
+        1: [(0, 10), (0, 11), (1, 12), (2, 10), (2, 13), (3, 14), (3, 15)],
+        2: [(1, 10), (2, 11), (3, 12), (3, 13)],
+        3: [(0, 10), (1, 11), (1, 12)],
+        4: [(1, 10), (1, 11), (1, 12)],
+    }
+    assert assigned.steps == [] and assigned.promises == ("user_order", "last_basket_out")
+    assert assigned.note == "2 users of fewer than 3 baskets only train"
+
+
+def test_the_limit_counts_baskets():
+    assigned = LeaveLastOutSplit(unit="basket", min_events=4).assign(table(BASKETS))
+    assert {u for u, rows in periods(assigned).items() if rows[-1][0] == assigned.parts["test"][0]} == {1}
+    assert assigned.note == "3 users of fewer than 4 baskets only train"
+    with pytest.raises(DataError, match=r"no user has split.min_events=5 baskets \(the longest history has 4\)"):
+        LeaveLastOutSplit(unit="basket", min_events=5).assign(table(BASKETS))
+
+
+def test_events_of_other_kinds_make_no_basket_of_targets():
+    """Kind 1 is history only: a basket of it alone is history, one with a purchase is that purchase's basket."""
+    rows = [(1, 10, 1, 0), (1, 20, 2, 1), (1, 11, 3, 0), (1, 21, 3, 1), (1, 12, 3, 0), (1, 22, 4, 1), (1, 11, 5, 1)]
+    rows += [(1, 13, 6, 0), (1, 23, 6, 1), (1, 14, 6, 0), (1, 24, 8, 1)]
+    events = table([(*row, 1.0) for row in rows])
+    assigned = LeaveLastOutSplit(unit="basket").assign(events, n_targets=1)
+    check(assigned, events, n_targets=1)
+    assert (assigned.train_end, assigned.parts["test"]) == (1, (3, 3))
+    assert periods(assigned)[1] == [
+        (0, 10), (1, 20), (2, 11), (2, 12), (2, 21), (2, 22), (3, 13), (3, 14), (3, 23),
+    ]  # fmt: skip
+    # item 11 was bought at 3 and seen at 5: one row of the test's history, bought in the basket of 3
+    assert assigned.events.filter(item=11).select("time", "kind", "strength").rows() == [(3, 0, 2.0)]
+    assert [(s.step, s.rows, s.merged) for s in assigned.steps] == [("after the last", 10, False), ("merged", 9, True)]
+
+
+def test_without_repeats_baskets_hold_what_is_left():
+    rows = [(1, 10, 1), (1, 11, 2), (1, 10, 3), (1, 11, 3), (1, 12, 4), (1, 10, 4), (1, 13, 5), (1, 14, 5)]
+    assigned = LeaveLastOutSplit(unit="basket", repeats="drop").assign(table(rows))
+    assert periods(assigned) == {1: [(0, 10), (1, 11), (2, 12), (3, 13), (3, 14)]}
+    assert [(s.step, s.rows) for s in assigned.steps] == [("repeats", 5)]
+
+
+@given(TABLES)
+def test_baskets_of_one_event_are_events(events):
+    """Where nobody does two things at once, both units are the same split."""
+    events = events.unique(["user", "time"], keep="first", maintain_order=True)
+    made = []
+    for unit in ("event", "basket"):
+        try:
+            assigned = LeaveLastOutSplit(unit=unit).assign(events)
+        except DataError:
+            made.append(None)
+        else:
+            made.append((assigned.events.rows(), assigned.train_end, assigned.parts, assigned.steps))
+    assert made[0] == made[1]
+
+
+def test_the_cache_key_of_events_is_what_it_was():
+    assert LeaveLastOutSplit().key() == {"kind": "leave_last_out", "min_events": 3, "repeats": "keep"}
+    assert LeaveLastOutSplit(unit="basket").key()["unit"] == "basket"

@@ -3,7 +3,7 @@ part is a span of periods; a history at a moment is what lies before it. So mode
 only.
 
     temporal         periods are calendar spans; everyone is cut at the same dates
-    leave_last_out   each user's last event falls on period T, the one before it on T - 1, ...
+    leave_last_out   each user's last event (or basket) falls on period T, the one before it on T - 1, ...
     user_holdout     training users come first; then the validation users' fold-in events and their targets; then the
                      test users' fold-in events and their targets
     cold_item        another split, without the cold items' events before their part
@@ -25,6 +25,7 @@ PROMISES = {
     "global_order": "every training event is before every validation event, and those before every test event",
     "user_order": "a user's targets are not before the events of the same user's history",
     "last_out": "a user has at most one target in a part",
+    "last_basket_out": "a user's targets in a part are of one time",
     "users_apart": "a user's events lie in training, in validation or in test, never in two of them",
 }
 

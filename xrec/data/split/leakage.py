@@ -49,6 +49,9 @@ def check(
             _user_order(assigned, rows, part, split_name)
         if "last_out" in assigned.promises:
             _breach(rows.filter(pl.col("user").is_duplicated()), f"targets of users with several in {part}", split_name)
+        if "last_basket_out" in assigned.promises:
+            several = pl.col("time").n_unique().over("user") > 1
+            _breach(rows.filter(several), f"targets of users with several baskets in {part}", split_name)
     if "global_order" in assigned.promises:
         _global_order(assigned, split_name)
     if "users_apart" in assigned.promises:

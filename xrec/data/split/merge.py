@@ -5,6 +5,8 @@ numpy throughout: 25 million events pass in seconds, and nothing here makes more
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -36,6 +38,16 @@ def in_time_order(events: pl.DataFrame) -> pl.DataFrame:
     if bool((later_user | ((user[1:] == user[:-1]) & (time[1:] >= time[:-1]))).all()):
         return events
     return events.sort("user", "time", maintain_order=True)
+
+
+def run_starts(events: pl.DataFrame, columns: Sequence[str]) -> Bools:
+    """[n] which rows differ from the row before them in one of these columns; the first row does."""
+    starts = np.zeros(events.height, dtype=bool)
+    starts[:1] = True
+    for column in columns:
+        values = whole_numbers(events, column)
+        starts[1:] |= values[1:] != values[:-1]
+    return starts
 
 
 def user_runs(events: pl.DataFrame) -> tuple[Ints, Ints]:
@@ -76,30 +88,36 @@ def first_of_pairs(events: pl.DataFrame) -> Bools:
     return first
 
 
-def merge_simultaneous(events: pl.DataFrame) -> tuple[pl.DataFrame, list[Step]]:
-    """One event per (user, item, time); rows stand in time order, and stay in it."""
-    user, time = whole_numbers(events, "user"), whole_numbers(events, "time")
-    same = (user[1:] == user[:-1]) & (time[1:] == time[:-1])
-    tied = np.append(False, same)[: len(user)]
-    tied[:-1] |= same
+def merge_simultaneous(
+    events: pl.DataFrame, moment_of: Sequence[str] = ("user", "time")
+) -> tuple[pl.DataFrame, list[Step]]:
+    """One event per item and run of rows that are equal in `moment_of`; rows stand in time order, and stay in it."""
+    starts = run_starts(events, moment_of)
+    tied = ~starts
+    tied[:-1] |= ~starts[1:]
     rows = np.flatnonzero(tied)
-    moment = np.cumsum(np.append(True, ~same)[: len(user)])[rows]  # one number per (user, time)
+    moment: Ints = np.cumsum(starts, dtype=np.int64)[rows]  # one number per (user, time)
     return _merge(events, rows, moment, "several events of one user, item and time became one")
 
 
-def merge_periods(events: pl.DataFrame, among: Bools | None = None) -> tuple[pl.DataFrame, list[Step]]:
+def merge_periods(
+    events: pl.DataFrame, among: Bools | None = None, *, earliest: bool = False
+) -> tuple[pl.DataFrame, list[Step]]:
     """One event per (user, item, period), on the place of the first; `among` [n]: only these rows can have doubles.
 
-    The merged event has the summed strength, the latest time and the lowest (first-ranked) kind. Rows that went are
-    counted in a step "merged"; without any there is none.
+    The merged event has the summed strength, the latest (or `earliest`) time and the lowest (first-ranked) kind. Rows
+    that went are counted in a step "merged"; without any there is none.
     """
     rows = None if among is None else np.flatnonzero(among)
     period = whole_numbers(events, "period")
     moment = period if rows is None else period[rows]
-    return _merge(events, rows, moment, "several events of one user, item and period became one")
+    reason = "several events of one user, item and period became one"
+    return _merge(events, rows, moment, reason, np.minimum if earliest else np.maximum)
 
 
-def _merge(events: pl.DataFrame, rows: Ints | None, moment: Ints, reason: str) -> tuple[pl.DataFrame, list[Step]]:
+def _merge(
+    events: pl.DataFrame, rows: Ints | None, moment: Ints, reason: str, time_of: np.ufunc = np.maximum
+) -> tuple[pl.DataFrame, list[Step]]:
     """Merge those of `rows` [m] (None: all) that agree in user, item and `moment` [m]."""
     if len(moment) < 2:
         return events, []
@@ -120,14 +138,14 @@ def _merge(events: pl.DataFrame, rows: Ints | None, moment: Ints, reason: str) -
     starts = np.flatnonzero(np.append(True, np.diff(group) > 0))
     place = np.minimum.reduceat(index, starts)
     totals = np.add.reduceat(strength, starts)
-    latest = np.maximum.reduceat(whole_numbers(events, "time")[index], starts)
+    times = time_of.reduceat(whole_numbers(events, "time")[index], starts)
     kept = np.ones(events.height, dtype=bool)
     kept[index] = False
     kept[place] = True
     merged = events.with_columns(
         _replaced(events["strength"], place, totals),
         _replaced(events["kind"], place, np.minimum.reduceat(kind, starts)),
-        _replaced(events["time"], place, latest),
+        _replaced(events["time"], place, times),
     ).filter(pl.Series(kept))
     return merged, [step("merged", reason, merged, merged=True)]
 
