@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Sequences:
         if others:
             log.steps.append(matched(Sequences.name, log, "item", found, others[0].name))
         found.names = {i: f"item {i}" for i in items} | found.names
-        return raw_data(log, {"item": found})
+        return replace(raw_data(log, {"item": found}), own_counter=True)
 
 
 def _log(path: Path) -> Log:
