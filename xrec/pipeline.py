@@ -38,6 +38,7 @@ from xrec.stages.inherit import check_source, inherit, inherit_settings, refuse_
 from xrec.stages.rank import rank
 from xrec.stages.report import objectives, report, show
 from xrec.stages.run import Done, Run
+from xrec.stages.settle import settle
 
 log = logging.getLogger(__name__)
 #: what each stage does with the model, which is handed to fit unfitted
@@ -131,6 +132,7 @@ def _prepare(config: DictConfig, store: RunDirectory, source: Path | None, overr
         )
     if source is not None and "fit" not in config.stages:
         refuse_other_data(source, dataset.fingerprint)
+    settle(config, dataset)
     current = Run(config, store, instantiate(config.tracking), dataset, cache, torch.device(config.device))
     refuse_given_data(current)
     store.begin(

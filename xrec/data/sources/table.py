@@ -23,7 +23,8 @@ class Table:
 
     Args:
         path: .csv, .tsv, .parquet or .jsonl, the text formats also as .gz.
-        columns: user, item, time, and optionally kind and value -> the names of the file's columns.
+        columns: user, item, time, and optionally kind and value -> the names of the file's columns. time: null says
+            that the rows stand in the order of the events.
         format: csv, tsv, parquet or jsonl, where the file's name does not tell. separator: of a text file, where it is
             not that of its format. quote: the quoting character; null: quotes are letters like others.
         time_format: s, ms, us, ns (since 1970), period (the file counts weeks, say), or a pattern such as '%d/%m/%Y';
@@ -133,6 +134,7 @@ def raw_data(log: Log, tables: Mapping[str, Attributes]) -> RawData:
         event_kinds=log.kinds,
         text=items.text,
         steps=log.steps,
+        own_counter=log.own_counter,
     )
 
 

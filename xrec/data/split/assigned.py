@@ -54,7 +54,9 @@ class Assigned:
 
 
 class Split(Protocol):
-    """What `conf/split` must name."""
+    """What `conf/split` must name. A split that looks at the events before it is one is `settling.Unsettled`, too. One
+    whose periods count each user's own events, and are no calendar, says so by `own_periods = True`; one that holds
+    items out for being ranked among themselves by `cold_items = True`."""
 
     @property
     def name(self) -> str: ...

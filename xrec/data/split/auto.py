@@ -10,7 +10,7 @@ import polars as pl
 
 from xrec.data.errors import DataError
 from xrec.data.schema import ALL_KINDS
-from xrec.data.split.assigned import Assigned, Split
+from xrec.data.split.assigned import Assigned
 from xrec.data.split.leave_last_out import LeaveLastOutSplit
 from xrec.data.split.temporal import TemporalSplit
 from xrec.words import did_you_mean
@@ -50,7 +50,7 @@ class AutoSplit:
         """What the cache must know of this split."""
         return {"kind": "auto", **asdict(self)}
 
-    def at_once(self) -> Split | None:
+    def at_once(self) -> TemporalSplit | None:
         """See `Unsettled`."""
         return self._temporal().at_once()
 
@@ -68,10 +68,10 @@ class AutoSplit:
         words = f"leave-last-out, of each user the last {what} (times count each user's own {what}s)"
         return {"own_counter": True, "baskets": shared, "words": words}
 
-    def settle(self, found: dict[str, Any]) -> Split:
+    def settle(self, found: dict[str, Any]) -> TemporalSplit | LeaveLastOutSplit:
         """See `Unsettled`."""
         if found.get("own_counter"):
-            return LeaveLastOutSplit(**({"unit": "basket"} if found["baskets"] else {}))
+            return LeaveLastOutSplit(unit="basket") if found["baskets"] else LeaveLastOutSplit()
         return self._temporal().settle(found)
 
     def assign(self, events: pl.DataFrame, n_targets: int = ALL_KINDS) -> Assigned:

@@ -73,6 +73,10 @@ class ColdItemSplit:
     def name(self) -> str:
         return f"cold_item_{self.base.name}"
 
+    @property
+    def own_periods(self) -> bool:
+        return bool(getattr(self.base, "own_periods", False))
+
     def key(self) -> dict[str, Any]:
         """What the cache must know of this split."""
         own = {k: v for k, v in vars(self).items() if k != "base"}

@@ -11,15 +11,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
-from xrec.data.split.assigned import Split
-
 
 @runtime_checkable
 class Unsettled(Protocol):
     """A split by what is found in the events. A split without these methods is settled."""
 
-    def at_once(self) -> Split | None:
-        """The settled split, where no event has to be seen for it."""
+    def at_once(self) -> Any:
+        """The settled split, where no event has to be seen for it, else None."""
         ...
 
     def look(self, events: pl.DataFrame, n_targets: int, own_counter: bool) -> dict[str, Any]:
@@ -33,12 +31,12 @@ class Unsettled(Protocol):
         """
         ...
 
-    def settle(self, found: dict[str, Any]) -> Split:
+    def settle(self, found: dict[str, Any]) -> Any:
         """The settled split, by what `look` found."""
         ...
 
 
-def at_once(split: Any) -> Split | None:
+def at_once(split: Any) -> Any:
     """The split as it stands, or what it is by its settings alone; None where events must be seen."""
     return split.at_once() if isinstance(split, Unsettled) else split
 
