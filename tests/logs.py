@@ -54,7 +54,9 @@ def write_ratings(path: Path, n_users: int = 80, n_items: int = 60, seed: int = 
     ratings."""
     rng = np.random.default_rng(seed)
     taste = _tastes(rng, n_users, n_items)
-    rated = [list(rng.choice(n_items, size=rng.integers(6, 20), replace=False, p=taste[user])) for user in range(n_users)]
+    rated = [
+        list(rng.choice(n_items, size=rng.integers(6, 20), replace=False, p=taste[user])) for user in range(n_users)
+    ]
     lines = ["user\titem\tstars"]
     while any(rated):
         user = int(rng.choice([u for u in range(n_users) if rated[u]]))

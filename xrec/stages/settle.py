@@ -97,7 +97,7 @@ def _model(config: DictConfig, facts: Mapping[str, bool]) -> Iterator[str]:
                 OmegaConf.update(config, path, node, merge=False, force_add=True)
             for path in choice.get("without") or ():
                 _remove(config, path)
-        yield f"{_label(config, str(name))}: {_chosen(config, choice, there)} ({FACTS[choice.needs][not there]})"
+        yield f"{title_of(str(name))}: {_chosen(config, choice, there)} ({FACTS[choice.needs][not there]})"
 
 
 def _chosen(config: DictConfig, choice: DictConfig, there: bool) -> str:

@@ -263,7 +263,10 @@ def test_parquet_attributes_of_types_that_mean_nothing(tmp_path, column, kind):
 BAD_SETTINGS = [
     (
         {"columns": {"user": "u", "item": "i"}},
-        "columns.time is missing; name the column that holds it, or null where the rows stand in the order of the events",
+        (
+            "columns.time is missing; name the column that holds it, or null where the rows stand in the order of the "
+            "events"
+        ),
     ),
     ({"columns": {**COLUMNS, "usr": "u"}}, "columns.usr: takes user, item, time, kind, value; did you mean 'user'?"),
     ({"time_format": "sec"}, f"time_format is 'sec', takes {TIMES}; did you mean 's'?"),

@@ -35,6 +35,7 @@ class AutoSplit:
     test: float | None = None
     ends: Mapping[str, Any] | None = None
     name: ClassVar[str] = "auto"
+    cold_items: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for name in self.ends or ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -51,6 +51,7 @@ class ColdItemSplit:
     min_item_users: int = 0
     min_user_items: int = 0
     seed: int = 0
+    cold_items: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if getattr(self.base, "name", None) not in BASES:

@@ -46,6 +46,7 @@ class TemporalSplit:
     validation: float | None = None
     test: float | None = None
     name: ClassVar[str] = "temporal"
+    cold_items: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self._by_share():
