@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from xrec.config.capabilities import unmet_requires
+from xrec.config.capabilities import capabilities_of, unmet_requires
 from xrec.config.instantiate import instantiate
 from xrec.config.schema import ConfigError
 from xrec.data.split.settling import at_once
@@ -63,19 +63,20 @@ def checks_given_data(run: Run) -> Iterator[Check]:
     if "explain" in todo:
         yield lambda: check_game(run)
         yield lambda: check_cases(run)
+    if "fit" in todo and "trainable" in (capabilities_of(run.config) or ()):
+        yield lambda: windows(run.dataset, list(run.config.training.windows), run.config.training.horizon)
     if set(todo) - {"report"}:
         yield lambda: _check_model(run, todo)
 
 
 def _check_model(run: Run, todo: list[str]) -> None:
-    """Its sizes, what the options need of it, and what it is to be trained on."""
+    """Its sizes, what the options need of it, and whether its loss terms have weights."""
     fits = "fit" in todo
     model = build(run, run.config.model, copies=TRAINING_COPIES if fits else 1)
     if errors := unmet_requires(run.config, model.capabilities.names()):
         raise ConfigError(errors)
     if fits and model.capabilities.trainable:
         objective(run).check(model)
-        windows(run.dataset, list(run.config.training.windows), run.config.training.horizon)
 
 
 def _check_split(config: DictConfig) -> None:
