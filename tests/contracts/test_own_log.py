@@ -108,14 +108,13 @@ def test_a_look_finds_what_only_the_data_tells(
 
     config = configured(
         "stages=[]", "training.windows=[42]", "cases.min_players=1000", "players=field", "players.field=shelf",
-        "model.embedding_size=0", "baselines.ease.regularization=-1", f"paths.runs={tmp_path / 'runs'}",
+        "baselines.ease.regularization=-1", f"paths.runs={tmp_path / 'runs'}",
     )  # fmt: skip
     with pytest.raises(ProblemsError) as found:
         pipeline.examine(config)  # type: ignore[arg-type]
     said = "\n".join(found.value.problems)
     for problem in (
         "players.field: no item field 'shelf'",
-        "model.embedding_size must be at least 1, got 0",
         "regularization must be above 0, got -1",
         "the window at 42 with horizon 4 reaches period 45",
     ):
