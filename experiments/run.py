@@ -28,6 +28,10 @@ def job(config: "DictConfig") -> list[float] | None:
     multirun, directory = settings.mode == RunMode.MULTIRUN, Path(settings.runtime.output_dir)
     runs = Path(config.paths.runs).absolute()
     try:
+        if not config.stages and config.resume is None:  # a look at the data set, which leaves nothing
+            _examine(config)
+            _remove_empty(directory, runs)
+            return None
         return _run(config, directory, list(settings.overrides.task), settings.sweep.dir if multirun else None)
     except UserError as error:
         if config.get("sweep") is not None:  # the study records it
@@ -44,6 +48,12 @@ def job(config: "DictConfig") -> list[float] | None:
         later = ["the later jobs of this multirun have not begun"] if multirun else []
         began = (directory / CONFIG).is_file()
         leave(*later, *([f"go on with: python experiments/run.py resume={directory}"] if began else []))
+
+
+def _examine(config: "DictConfig") -> None:
+    from xrec import pipeline
+
+    pipeline.examine(config)
 
 
 def _run(config: "DictConfig", directory: Path, overrides: list[str], sweep_dir: str | None) -> list[float] | None:

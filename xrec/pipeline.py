@@ -29,16 +29,18 @@ from xrec.report.run_tables import RunTables
 from xrec.rundir.directory import RunDirectory
 from xrec.rundir.saved import SavedRun, read_yaml
 from xrec.rundir.table import canonical_hash
-from xrec.stages.early import refuse_early, refuse_given_data
+from xrec.stages import examine as examining
+from xrec.stages.early import checks_given_data, early_checks, refuse
 from xrec.stages.environment import describe_environment
 from xrec.stages.explain import explain
 from xrec.stages.fidelity import fidelity
 from xrec.stages.fit import build as build_model
 from xrec.stages.fit import fit_model, load_model
-from xrec.stages.inherit import check_source, inherit, inherit_settings, refuse_other_data
+from xrec.stages.inherit import check_source, given_overrides, inherit, inherit_settings, refuse_other_data
 from xrec.stages.rank import rank
 from xrec.stages.report import objectives, report, show
 from xrec.stages.run import Done, Run
+from xrec.stages.settle import settle
 
 log = logging.getLogger(__name__)
 #: what each stage does with the model, which is handed to fit unfitted
@@ -69,7 +71,7 @@ def run(
         RunError, DataError, CheckpointError, LossError: each names the place and the fix.
     """
     source = _source(config, overrides)
-    refuse_early(config)
+    refuse(early_checks(config))
     _make_repeatable(config)
     with RunDirectory(directory, resume=resume) as store:
         current = _prepare(config, store, source, overrides)
@@ -89,6 +91,16 @@ def run(
             raise
         current.tracker.finish()
         return reached
+
+
+def examine(config: DictConfig) -> None:
+    """Build the data set, print its data card, and check everything that a run of all stages would (`stages=[]`).
+
+    Raises:
+        ProblemsError: all that is wrong.
+    """
+    _make_repeatable(config)
+    examining.examine(config, read_data)
 
 
 def _stages(current: Run) -> dict[str, float]:
@@ -123,12 +135,12 @@ def _do(current: Run, stage: Stage, do: Callable[[], Done]) -> None:
 
 def _prepare(config: DictConfig, store: RunDirectory, source: Path | None, overrides: Sequence[str]) -> Run:
     cache = ArrayCache(config.paths.cache)
-    with named_memory_errors("reading the data", LESS_DATA):
-        dataset = read_data(config, cache)
+    dataset = read_data(config, cache)
     if source is not None and "fit" not in config.stages:
         refuse_other_data(source, dataset.fingerprint)
+    settle(config, dataset)
     current = Run(config, store, instantiate(config.tracking), dataset, cache, torch.device(config.device))
-    refuse_given_data(current)
+    refuse(checks_given_data(current))
     store.begin(
         OmegaConf.to_yaml(config, resolve=True),
         list(overrides),
@@ -143,14 +155,15 @@ def _prepare(config: DictConfig, store: RunDirectory, source: Path | None, overr
     return current
 
 
-def read_data(config: DictConfig, cache: ArrayCache) -> SplitInteractions:
-    """The data of a run, clean and split. Raises: DataError."""
-    return build(
-        instantiate(config.data.source),
-        instantiate(config.split),
-        cache,
-        Cleaning(**OmegaConf.to_container(config.data.clean, resolve=True)),  # type: ignore[arg-type]
-    )
+def read_data(config: DictConfig, cache: ArrayCache | None = None) -> SplitInteractions:
+    """The data of a run, clean and split; from the config's cache, or another one. Raises: DataError."""
+    with named_memory_errors("reading the data", LESS_DATA):
+        return build(
+            instantiate(config.data.source),
+            instantiate(config.split),
+            cache or ArrayCache(config.paths.cache),
+            Cleaning(**OmegaConf.to_container(config.data.clean, resolve=True)),  # type: ignore[arg-type]
+        )
 
 
 def _documents(dataset: SplitInteractions) -> dict[str, Any]:
@@ -173,7 +186,7 @@ def _source(config: DictConfig, overrides: Sequence[str]) -> Path | None:
         raise RunError(f"from_run={source} is not a run directory: it has no config.yaml")
     check_source(source, chosen)
     if "fit" not in chosen:
-        taken = inherit_settings(config, restore(source), overrides)
+        taken = inherit_settings(config, restore(source), overrides, given_overrides(source))
         validate_job(config)
         log.info("%s are those of %s", ", ".join(taken), source)
     return source

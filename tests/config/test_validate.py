@@ -60,7 +60,7 @@ BAD = [
     ),
     ("+model.components.attention.kind=x", ["model.components.attention.kind: unknown argument", "Target takes"]),
     ("~model.embedding_size", ["model.embedding_size is missing", "a whole number"]),
-    ("~split.test_end", ["split.test_end is missing", "a whole number"]),
+    ("++split.validation=high", ["split.validation: got 'high', takes a number or null"]),
     ("model.embedding_size=true", ["model.embedding_size: got true, takes a whole number"]),
     (
         "model.components.linear.regularization=high",

@@ -22,7 +22,10 @@ AT_ONCE = {
     "explainer.permutation_shap.budget=0": "PermutationShap: budget must be 'auto' or from 1 to 1000000",
     "fidelity.removal.cutoffs=[100000000]": "fidelity.removal.cutoffs must be different ranks from 1 to 10000",
     "fidelity.eraser.shares=[2]": r"fidelity.eraser.shares must lie in \(0, 1\)",
-    "split.train_end=60": "split: needs train_end < validation_end < test_end, got 60",
+    "split=temporal split.train_end=60": "split: needs train_end < validation_end < test_end, got 60",
+    "ranking.groups=[all,cold]": "ranking.groups names cold, but split temporal has no cold items; use split=cold_item",
+    "schedule@loss.schedules.kl=warm_up loss.schedules.kl.steps=0": "warm_up: takes steps of at least 1",
+    "data.ends.train=50": "split: needs train_end < validation_end < test_end, got 50, 47, 53",
 }
 #: override -> what is said once the data is known, before anything is fitted
 BEFORE_THE_FIT = {
@@ -33,7 +36,8 @@ BEFORE_THE_FIT = {
     "model.item_encoder.latent_size=-3": "latent_size must be at least 1, got -3",
     "model.components.user_encoder.dropout=1": r"dropout must be in \[0, 1\), got 1",
     "baselines.ease.regularization=-1": "regularization must be above 0, got -1",
-    "ranking.groups=[all,cold]": "ranking.groups names cold, but split temporal has no cold items",
+    "training.windows=[42]": "the window at 42 with horizon 4 reaches period 45, past the last training period 43",
+    "+loss.weights.kll=1": "loss.weights.kll has no term: the model produces .*did you mean 'kl'",
     "cases.min_players=1000": "cases.min_players=1000: no history of part test is that long, the longest has",
     "players=kind": r"no history of part test is that long, the longest has 1 player \(kind\)",  # there is one kind
 }
@@ -45,7 +49,7 @@ def test_refused_before_any_data_is_read(
 ) -> None:
     monkeypatch.setattr(pipeline, "build", lambda *_: pytest.fail("the data was read"))
     with pytest.raises(UserError, match=AT_ONCE[override]):
-        pipeline.run(configured(override), tmp_path / "run")
+        pipeline.run(configured(*override.split()), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -55,7 +59,7 @@ def test_refused_before_anything_is_fitted(
 ) -> None:
     monkeypatch.setitem(pipeline.WORK, "fit", lambda *_: pytest.fail("the fit began"))
     with pytest.raises(UserError, match=BEFORE_THE_FIT[override]):
-        pipeline.run(configured(override), tmp_path / "run")
+        pipeline.run(configured(*override.split()), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.toys import ToySource
 from xrec.data.clean import Cleaning
 from xrec.data.errors import DataError
-from xrec.data.make import make_arrays
+from xrec.data.make import clean_events, make_arrays
 from xrec.data.schema import RawData
 from xrec.data.split.cold_item import ColdItemSplit
 from xrec.data.split.leave_last_out import LeaveLastOutSplit
@@ -66,7 +66,9 @@ def raw_of(rows: list) -> RawData:
 def made(rows: list, split: Any, cleaning: dict[str, Any]) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
     """The arrays of a build, and the steps of its card; a table that leaves too little is passed over."""
     try:
-        arrays, document = make_arrays(ToySource(raw_of(rows)), split, Cleaning(**cleaning))
+        arrays, document = make_arrays(
+            clean_events(ToySource(raw_of(rows)), Cleaning(**cleaning)), split, Cleaning(**cleaning)
+        )
     except DataError:
         assume(False)
         raise

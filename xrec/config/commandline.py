@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +148,11 @@ class Groups:
             for x in chosen
             if x not in options
         ]
+
+    def options_with(self, group: str, key: str) -> list[str]:
+        """The options of a group whose file has this key at its top: temporal, for split and train_end."""
+        files, line = self._files(group), re.compile(rf"^{re.escape(key)}:", re.MULTILINE)
+        return sorted(option for option, file in files.items() if line.search(file.read_text("utf-8")))
 
     def parents_with(self, group: str) -> list[str]:
         """The options of the parent group that choose in this one: composed, for model/attention."""

@@ -125,6 +125,9 @@ def key_error(override: Override, known: Mapping[str, object], groups: Groups) -
     names = groups.names()
     if section != key and section not in known and any(n.split("/")[0] == section for n in names):
         return f"{key}: the chosen options bring no {section!r}; leave {key} out, or choose options that do"
+    if owners := groups.options_with(section, key.removeprefix(f"{section}.").partition(".")[0]):
+        instead = " or ".join(f"{section}={option} {line}" for option in owners)
+        return f"{key}: the chosen {section} has no such key; write {instead}"
     suggestions = [*known, *(names if "." not in key else ())]
     return f"{key}: no such key{key_hint(key, suggestions)}{_siblings(key, known)}"
 

@@ -15,13 +15,13 @@ from xrec.config.schema import ConfigError
 from xrec.words import did_you_mean
 
 #: keys beside `_target_` that describe an option and are no arguments
-METADATA = ("name",)
+METADATA = ("name", "auto")
 
 
 def instantiate(node: Any, **kwargs: Any) -> Any:
     """The object that `node` describes; nested nodes are built too, and `kwargs` win over the node's arguments.
 
-    A node with `_partial_: true` gives a factory. The key `name` is metadata, and not passed on.
+    A node with `_partial_: true` gives a factory. The keys of METADATA are not passed on.
     kwargs reach the constructor as they are: Hydra, which would turn dataclasses into configs, does not see them.
 
     Raises:

@@ -47,13 +47,22 @@ _WINDOW = Rule(
     lambda x: isinstance(x, int) and not isinstance(x, bool) and x != 0,
 )
 _PART = choice("validation", "test")
+_UNIT = Rule(
+    "hour, day, week, month or a number of days such as '10 days'", lambda x: isinstance(x, str), optional=True
+)
+_ENDS = Section({"train": _MOMENT, "validation": _MOMENT, "test": _MOMENT, "period": _UNIT})
+#: see `xrec.stages.settle`
+_AUTO = Rule(
+    "what an option becomes where the data lacks something: {needs, otherwise, without}",
+    lambda x: isinstance(x, Mapping) and "needs" in x and set(x) <= {"needs", "otherwise", "without"},
+)
 
 SCHEMA = Section(
     {
         "seed": whole(0, 2**32 - 1),
         "threads": _THREADS,
         "device": text("a device such as cpu, cuda or cuda:0", r"cpu|mps|cuda(:\d+)?"),
-        "stages": ListOf(choice(*STAGES)),
+        "stages": ListOf(choice(*STAGES), may_be_empty=True),
         "from_run": nullable(text("a run directory")),
         "resume": nullable(text("a run directory")),
         "objectives": ListOf(_NAME, may_be_empty=True),
@@ -73,6 +82,7 @@ SCHEMA = Section(
         "data": Section(
             {
                 "source": Node("data"),
+                "ends": OrNull(_ENDS, optional=True),
                 "path": OrNull(text("a file or folder"), optional=True),
                 "attributes": OrNull(text("a file"), optional=True),
                 "clean": Section(
@@ -94,7 +104,7 @@ SCHEMA = Section(
             }
         ),
         "split": Node("split"),
-        "model": Node("model", {"name": _NAME}),
+        "model": Node("model", {"name": _NAME, "auto": MapOf(_AUTO, optional=True)}),
         "loss": Section(
             {
                 "weights": MapOf(number(0)),
@@ -109,8 +119,8 @@ SCHEMA = Section(
         "baselines": Entries("baselines", {"name": _NAME}),
         "training": Section(
             {
-                "windows": ListOf(_WINDOW),
-                "horizon": whole(1),
+                "windows": OrNull(ListOf(_WINDOW)),
+                "horizon": nullable(whole(1)),
                 "epochs": whole(1),
                 "batch_size": whole(1, 1_000_000, _TOGETHER),
                 "learning_rate": number(0, open_low=True),
@@ -119,7 +129,7 @@ SCHEMA = Section(
                 "n_negatives": whole(1),
                 "max_pairs": whole(1, 1_000_000_000, _TOGETHER),
                 "patience": whole(0),
-                "monitor": choice("validation/ndcg_at_10/all", "validation/ndcg_at_10/new"),
+                "monitor": nullable(choice("validation/ndcg_at_10/all", "validation/ndcg_at_10/new")),
                 "validation_users": nullable(whole(1)),
                 "log_every": whole(1),
                 "max_loss": number(0, open_low=True),
@@ -263,7 +273,8 @@ def _windows(config: Mapping[str, Any]) -> list[str]:
     training, split = config.get("training"), config.get("split")
     if not isinstance(training, Mapping) or not isinstance(split, Mapping):
         return []
-    windows, horizon, end = training.get("windows"), training.get("horizon"), split.get("train_end")
+    windows, horizon = training.get("windows"), training.get("horizon")
+    end = split.get("train_end", (split.get("ends") or {}).get("train"))
     if not isinstance(windows, list) or not isinstance(horizon, int):
         return []
     whole_windows = [w for w in windows if isinstance(w, int)]
@@ -277,7 +288,7 @@ def _windows(config: Mapping[str, Any]) -> list[str]:
         return found
     return found + [
         f"training.windows: got {w}, which with training.horizon={horizon} reaches period {w + horizon - 1}; "
-        f"takes at most {end - horizon + 1}, so that windows end by split.train_end={end}"
+        f"takes at most {end - horizon + 1}, so that windows end by the last training period {end}"
         for w in whole_windows
         if w + horizon - 1 > end
     ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from xrec.data import settled
 from xrec.data.cache import FORMAT, ArrayCache, SourceDigests, digest
 from xrec.data.interactions import SplitInteractions
 from xrec.data.texts import Texts
@@ -36,7 +37,9 @@ class Split(Protocol):
 
 
 def build(source: Source, split: Split, cache: ArrayCache, cleaning: Cleaning) -> SplitInteractions:
-    """Load, clean and split, or take all that from the cache when source files and settings are unchanged.
+    """Load, clean and split, or take all that from the cache when source files and settings are unchanged. A split that
+    must see the events settles first; the data set, its cache entry and its fingerprint are those of what it settles
+    to.
 
     Raises:
         DataError: a source that is missing, unreadable, empty or malformed; settings that leave nothing; a split that
@@ -47,16 +50,14 @@ def build(source: Source, split: Split, cache: ArrayCache, cleaning: Cleaning) -
         "files": SourceDigests(cache.root).of(source.files()),
         "settings": getattr(source, "settings", {}),
         "clean": cleaning.key(),
-        "split": split.key(),
     }
-
-    def make() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        # imported here: a cached start does not need polars
-        from xrec.data.make import make_arrays
-
-        return make_arrays(source, split, cleaning)
-
-    arrays, document = cache.folder(f"data-{source.name}", key, make)
+    reading = settled.Reading(source, cleaning)
+    split, words = settled.settle(split, cache, key, reading)
+    key["split"] = split.key()
+    arrays, document = cache.folder(f"data-{source.name}", key, lambda: reading.arrays(split))
+    card = document["card"]
+    if words:
+        card = card | {"split": card["split"] | {"found": words}}
     return SplitInteractions(
         user=arrays["user"],
         item=arrays["item"],
@@ -67,13 +68,14 @@ def build(source: Source, split: Split, cache: ArrayCache, cleaning: Cleaning) -
         train_end=document["train_end"],
         parts={name: (first, last) for name, (first, last) in document["parts"].items()},
         fingerprint=digest([FORMAT, key]),
-        card=document["card"],
+        card=card,
         cold={part: arrays[f"cold_{part}"] for part in document["cold"]},
         fold_codes=_prefixed(arrays, "fold"),
         truth=_prefixed(arrays, "truth"),
         mechanisms=document["mechanisms"],
         n_target_kinds=document["n_target_kinds"],
         users_apart=document["users_apart"],
+        split=split,
     )
 
 

@@ -57,11 +57,12 @@ def k_core(
         DataError: nothing is left of the training.
     """
     n_users, n_items = _size(events["user"]), _size(events["item"])
-    user, item, rounds = core_of_pairs(*_training_pairs(events, train_end, n_targets), min_item_users, min_user_items)
+    pairs = _training_pairs(events, train_end, n_targets)
+    user, item, rounds = core_of_pairs(*pairs, min_item_users, min_user_items)
     if len(user) == 0:
         raise DataError(
             f"{tally.source}: the core of items with >= {min_item_users} users and users with >= {min_user_items} "
-            "items is empty; lower data.clean.min_item_users or data.clean.min_user_items"
+            f"items is empty; {_what_to_lower(*pairs, min_item_users, min_user_items)}"
         )
     users = _chosen(user, n_users, min_user_items, spared_users)
     items = _chosen(item, n_items, min_item_users, spared_items)
@@ -86,6 +87,16 @@ def core_of_pairs(
         user, item = (user, item) if keep.all() else (user[keep], item[keep])
         if len(user) == size:
             return user, item, rounds
+
+
+def _what_to_lower(user: np.ndarray, item: np.ndarray, min_item_users: int, min_user_items: int) -> str:
+    """Which limit nothing in training reaches; both where each is reached, but not together."""
+    most_users, most_items = (int(np.bincount(codes).max(initial=0)) for codes in (item, user))
+    if most_users < min_item_users:
+        return f"no item has more than {most_users} users in training: lower data.clean.min_item_users to that or less"
+    if most_items < min_user_items:
+        return f"no user has more than {most_items} items in training: lower data.clean.min_user_items to that or less"
+    return "lower data.clean.min_item_users or data.clean.min_user_items"
 
 
 def _training_pairs(events: pl.DataFrame, train_end: int, n_targets: int) -> tuple[np.ndarray, np.ndarray]:

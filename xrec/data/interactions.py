@@ -72,7 +72,7 @@ class SplitInteractions:
     Implements `xrec.types.Dataset`. Arrays may be memory-mapped and of small types: user, item, time Int32, kind UInt8.
     parts: name -> (first, last) period. card: the data card. cold: part -> items that are ranked among themselves.
     fold_codes, truth: arrays, see `folds` and `causes`. n_target_kinds: kinds 0 .. n - 1 are targets; None: all.
-    users_apart: held-out users come after the training on the axis, though not in time.
+    users_apart: held-out users come after the training on the axis, though not in time. split: settled; what made it.
     """
 
     user: Array
@@ -91,6 +91,7 @@ class SplitInteractions:
     mechanisms: Sequence[str] = ()
     n_target_kinds: int | None = None
     users_apart: bool = False
+    split: Any = field(default=None, repr=False, compare=False)
     _histories: _Recent = field(default_factory=_Recent, init=False, repr=False, compare=False)
 
     def period(self, part: str) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,23 +23,46 @@ from xrec.data.schema import RawData, Step, check_events
 from xrec.data.split.assigned import Assigned
 from xrec.data.split.given import check_given
 from xrec.data.split.leakage import check, last_training_time
+from xrec.data.split.settling import counts_own
 from xrec.data.texts import Texts, short
 from xrec.types import Bools, Field, Ints
 
 Arrays = dict[str, np.ndarray]
 
 
-def make_arrays(source: Any, split: Any, cleaning: Cleaning) -> tuple[Arrays, dict[str, Any]]:
-    """Arrays and a JSON-able document; see `build` for what they become and for what is raised."""
+@dataclass
+class Cleaned:
+    """A source after cleaning, before the split. events: of `clean`. own_counter: whether times count each user's own
+    events, by the source's word or as they were before cleaning, which leaves gaps."""
+
+    source: str
+    raw: RawData
+    coded: Coded
+    kinds: Kinds
+    tally: Tally
+    events: pl.DataFrame
+    own_counter: bool
+
+
+def clean_events(source: Any, cleaning: Cleaning, split: Any) -> Cleaned:
+    """Load, code and clean; see `build` for what is raised. The split must not overlook what the log says of parts."""
     raw: RawData = source.load()
     check_events(raw, source.name)
     check_given(raw.events.collect_schema().names(), split, source.name)
     coded = code_events(raw, source.name)
     tally = Tally(source.name, raw.steps or [_read(coded.events)], strict=cleaning.strict)
     _same_number(tally, coded.events)
+    own_counter = raw.own_counter or counts_own(coded.events)
     events, coded.events = coded.events, pl.DataFrame()  # one owner, so that it can be let go
     kinds = Kinds.of(raw.event_kinds, cleaning, source.name, raw.history_only)
-    events = clean(events, kinds, cleaning, tally)
+    return Cleaned(source.name, raw, coded, kinds, tally, clean(events, kinds, cleaning, tally), own_counter)
+
+
+def make_arrays(read: Cleaned, split: Any, cleaning: Cleaning) -> tuple[Arrays, dict[str, Any]]:
+    """Arrays and a JSON-able document; see `build` for what they become and for what is raised. `read` loses its
+    events."""
+    raw, coded, kinds, tally = read.raw, read.coded, read.kinds, read.tally
+    events, read.events = read.events, pl.DataFrame()
     assigned: Assigned = split.assign(events, kinds.n_targets)
     for step in assigned.steps:
         tally.add(step)
@@ -56,12 +79,13 @@ def make_arrays(source: Any, split: Any, cleaning: Cleaning) -> tuple[Arrays, di
     del kept
     cold = {part: new_code["item"][codes] for part, codes in assigned.cold.items()}
     arrays |= {f"cold_{part}": np.sort(codes[codes >= 0]) for part, codes in cold.items()}
+    _no_part_empty(arrays, assigned, kinds.n_targets, cleaning)
     described, history = _describe(
-        raw, coded, arrays, new_code, assigned.train_end, (end, held_out), cleaning, source.name
+        raw, coded, arrays, new_code, assigned.train_end, (end, held_out), cleaning, read.source
     )
     arrays |= described["arrays"]
     card = data_card(
-        source.name, arrays, len(described["user_ids"]), len(described["item_ids"]), assigned.train_end,
+        read.source, arrays, len(described["user_ids"]), len(described["item_ids"]), assigned.train_end,
         assigned.parts, kinds.n_targets, [asdict(s) for s in tally.steps], described["item"], described["user"],
     )  # fmt: skip
     card["time_span"] = {k: str(v) for k, v in span.row(0, named=True).items()}
@@ -131,6 +155,18 @@ def _core(assigned: Assigned, cleaning: Cleaning, tally: Tally, split: str, n_ta
     return k_core(
         events, assigned.train_end, cleaning.min_item_users, cleaning.min_user_items, tally, held_out, cold, n_targets
     )
+
+
+def _no_part_empty(arrays: Arrays, assigned: Assigned, n_targets: int, cleaning: Cleaning) -> None:
+    """Raise `DataError` where the core leaves a part without a target, or with no target of a known user."""
+    time, wanted = arrays["time"], arrays["kind"] < n_targets
+    for part, (first, last) in assigned.parts.items():
+        if not ((time >= first) & (time <= last) & wanted).any():
+            raise DataError(
+                f"split: no target of {part} is left once users and items outside the core are gone; lower "
+                f"data.clean.min_item_users={cleaning.min_item_users} or "
+                f"data.clean.min_user_items={cleaning.min_user_items}"
+            )
 
 
 def _new_codes(codes: pl.Series, n: int) -> Ints:

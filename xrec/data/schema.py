@@ -46,6 +46,7 @@ class RawData:
     truth: the causes of target events, where they are known: columns user, item, time, cause_item (null: no earlier
         item is the cause), strength, mechanism (String); one row per event, mechanism and cause.
     history_only: the kinds of events that are not to be predicted, unless `data.clean.target_kinds` says otherwise.
+    own_counter: times are places in each user's own history, and no calendar that users share.
     """
 
     events: pl.LazyFrame
@@ -58,6 +59,7 @@ class RawData:
     steps: list[Step] = field(default_factory=list)
     truth: pl.DataFrame | None = None
     history_only: tuple[str, ...] = ()
+    own_counter: bool = False
 
 
 def check_events(raw: RawData, source: str) -> None:

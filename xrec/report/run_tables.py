@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import polars as pl
 
@@ -12,6 +13,11 @@ from xrec.report.fidelity import CaseGroup, fidelity_groups, fidelity_table, hea
 from xrec.report.records import data_card_table, data_facts_table
 from xrec.rundir.saved import SavedRun
 from xrec.rundir.table import Results
+
+
+def data_tables(card: dict[str, Any]) -> dict[str, pl.DataFrame]:
+    """The tables of a data card, by name."""
+    return {"data_cleaning": data_card_table(card), "data_facts": data_facts_table(card)}
 
 
 class RunTables:
@@ -29,9 +35,7 @@ class RunTables:
     def data(self) -> dict[str, pl.DataFrame]:
         """Cleaning, and facts, of the data card."""
         card = self.run.json("data_card.json")
-        if not isinstance(card, dict):
-            return {}
-        return {"data_cleaning": data_card_table(card), "data_facts": data_facts_table(card)}
+        return data_tables(card) if isinstance(card, dict) else {}
 
     @cached_property
     def ranking(self) -> pl.DataFrame:

@@ -44,16 +44,20 @@ def rules_of(run: Run) -> Rules:
     )
 
 
+def check_game(run: Run) -> None:
+    """Raises: SettingError, an output or a masker that this data does not have."""
+    instantiate(run.config.output).check(run.dataset.catalogue)
+    instantiate(run.config.masker).check(run.dataset)
+
+
 def check_cases(run: Run) -> None:
     """What the data says of the settings, known before any model is fitted.
 
     Raises:
-        RunError: no user has a history with enough players to be explained. SettingError: players, an output or
-            a masker that this data does not have.
+        RunError: no user has a history with enough players to be explained. SettingError: players that this data does
+            not have.
     """
-    settings, players, output = run.config.cases, instantiate(run.config.players), instantiate(run.config.output)
-    output.check(run.dataset.catalogue)
-    instantiate(run.config.masker).check(run.dataset)
+    settings, players = run.config.cases, instantiate(run.config.players)
     longest = int(_players_by_user(run, settings.part, players).max(initial=0))
     if longest < settings.min_players:
         raise RunError(

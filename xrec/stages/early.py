@@ -1,70 +1,97 @@
-"""What can be refused before anything is fitted or written, so that a mistake costs seconds and leaves nothing."""
+"""What can be refused before anything is fitted or written, so that a mistake costs seconds and leaves nothing.
+
+Each check stands alone and raises a `UserError`: a run stops at the first, `stages=[]` lists what all of them say.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from xrec.config.capabilities import unmet_requires
+from xrec.config.capabilities import capabilities_of, unmet_requires
 from xrec.config.instantiate import instantiate
 from xrec.config.schema import ConfigError
+from xrec.data.split.settling import at_once
 from xrec.errors import RunError
 from xrec.memory import TRAINING_COPIES
 from xrec.plan import PLAN
-from xrec.stages.cases import check_cases
-from xrec.stages.fit import build
+from xrec.stages.cases import check_cases, check_game
+from xrec.stages.fit import build, objective
 from xrec.stages.parts import check_parts
-from xrec.stages.rank import check_groups
+from xrec.stages.rank import NO_COLD, check_groups
 from xrec.stages.run import Run
-from xrec.tracking.tracker import Tracker
+from xrec.training.examples import windows
+
+Check = Callable[[], object]
+#: what a training builds without data
+_OF_TRAINING = ("training.learning_rate_schedule", "loss.reconstruction", "loss.schedules", "loss.terms")
 
 
-def refuse_early(config: DictConfig) -> None:
-    """Refuse a device that is not there, a tracker that cannot start, and arguments that an option does not take.
+def refuse(checks: Iterable[Check]) -> None:
+    """Do the checks one after the other; the first that fails raises."""
+    for check in checks:
+        check()
+
+
+def early_checks(config: DictConfig) -> Iterator[Check]:
+    """What needs no data: a device that is not there, a tracker that cannot start, cold items that the split does not
+    hold out, and arguments that an option does not take.
 
     The options are built for what their constructors say, and thrown away: a stage would do so hours later.
-
-    Raises:
-        RunError: no such device. SettingError, DataError: whatever one of them refuses.
     """
-    _check_device(str(config.device))
-    tracker: Tracker = instantiate(config.tracking)
-    tracker.check()
-    instantiate(config.data.source)
-    instantiate(config.split)
-    for node in dict.fromkeys(name for stage in PLAN if stage.name in config.stages for name in stage.nodes):
-        _build(config.get(node) or {})
+    yield lambda: _check_device(str(config.device))
+    yield lambda: instantiate(config.tracking).check()
+    yield lambda: instantiate(config.data.source)
+    yield lambda: _check_split(config)
+    nodes = dict.fromkeys(name for stage in PLAN if stage.name in config.stages for name in stage.nodes)
+    for node in (*nodes, *(_OF_TRAINING if "fit" in config.stages else ())):
+        yield from _building(OmegaConf.select(config, node) or {})
 
 
-def refuse_given_data(run: Run) -> None:
-    """Refuse what only the data tells: models are built and thrown away, for sizes that do not fit into memory or that
-    they do not take, and for what they are able to; parts must be there, groups and cases must not be empty. Stages
-    that are done are not asked.
-
-    Raises:
-        SettingError: a model. RunError: a part, a group or the cases. ConfigError: an option needs what the model
-            cannot do.
-    """
+def checks_given_data(run: Run) -> Iterator[Check]:
+    """What only the data tells: models are built and thrown away, for sizes that do not fit into memory or that they do
+    not take, and for what they are able to; parts must be there, groups, cases and training windows must not be empty.
+    Stages that are done are not asked."""
     todo = [stage for stage in run.config.stages if stage not in run.store.done()]
-    check_parts(run, todo)
+    yield lambda: check_parts(run, todo)
     if "rank" in todo:
-        check_groups(run)
+        yield lambda: check_groups(run)
         for name, node in (run.config.get("baselines") or {}).items():
-            build(run, node, f"baselines.{name}")
+            yield partial(build, run, node, f"baselines.{name}")
     if "explain" in todo:
-        check_cases(run)
+        yield lambda: check_game(run)
+        yield lambda: check_cases(run)
+    if "fit" in todo and "trainable" in (capabilities_of(run.config) or ()):
+        yield lambda: windows(run.dataset, list(run.config.training.windows), run.config.training.horizon)
     if set(todo) - {"report"}:
-        model = build(run, run.config.model, copies=TRAINING_COPIES if "fit" in todo else 1)
-        if errors := unmet_requires(run.config, model.capabilities.names()):
-            raise ConfigError(errors)
+        yield lambda: _check_model(run, todo)
 
 
-def _build(node: Mapping[str, object]) -> None:
+def _check_model(run: Run, todo: list[str]) -> None:
+    """Its sizes, what the options need of it, and whether its loss terms have weights."""
+    fits = "fit" in todo
+    model = build(run, run.config.model, copies=TRAINING_COPIES if fits else 1)
+    if errors := unmet_requires(run.config, model.capabilities.names()):
+        raise ConfigError(errors)
+    if fits and model.capabilities.trainable:
+        objective(run).check(model)
+
+
+def _check_split(config: DictConfig) -> None:
+    split = instantiate(config.split)
+    known = at_once(split) or split
+    if "rank" in config.stages and "cold" in config.ranking.groups and getattr(known, "cold_items", None) is False:
+        raise RunError(NO_COLD.format(known.name))
+
+
+def _building(node: Mapping[str, Any]) -> Iterator[Check]:
     """What a node describes, or each of its entries."""
     for entry in [node] if "_target_" in node else node.values():
-        instantiate(entry)
+        yield partial(instantiate, entry)
 
 
 def _check_device(device: str) -> None:

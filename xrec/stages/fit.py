@@ -60,7 +60,7 @@ def fit_model(run: Run, model: Recommender) -> Done:
             run.store.log(row)
             run.tracker.log(row)
 
-        reached = fit(model, run.fit_data(), _settings(run), _objective(run), folder, _validation(run), log)
+        reached = fit(model, run.fit_data(), _settings(run), objective(run), folder, _validation(run), log)
         for name, value in reached.items():
             rows.add(name, value)
     else:
@@ -80,8 +80,8 @@ def _settings(run: Run) -> TrainingSettings:
     return TrainingSettings(**{**plain, "learning_rate_schedule": schedule})  # type: ignore[arg-type]
 
 
-def _objective(run: Run) -> Objective:
-    """What `loss` of the config says."""
+def objective(run: Run) -> Objective:
+    """What is minimised, by `loss` of the config."""
     loss = run.config.loss
     return Objective(
         weights=dict(loss.weights),

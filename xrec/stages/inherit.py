@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from xrec.config.commandline import parse
 from xrec.errors import RunError
 from xrec.plan import MEASURING, PLAN
-from xrec.rundir.directory import RunDirectory
+from xrec.rundir.directory import OVERRIDES, RunDirectory
 from xrec.rundir.record import read_record
-from xrec.rundir.saved import SavedRun
+from xrec.rundir.saved import SavedRun, read_yaml
 
 _COMPONENTS = "model.components"
 
@@ -62,12 +62,24 @@ def inherit(source: Path, store: RunDirectory, stages: Sequence[str]) -> None:
         store.environment(weights_sha256=described["weights_sha256"])
 
 
-def inherit_settings(config: DictConfig, saved: DictConfig, overrides: Sequence[str]) -> list[str]:
+def given_overrides(source: Path) -> list[str]:
+    """The overrides that a saved run was given."""
+    path = source / OVERRIDES
+    return list(read_yaml(path) or ()) if path.is_file() else []
+
+
+def inherit_settings(
+    config: DictConfig, saved: DictConfig, overrides: Sequence[str], given: Sequence[str] = ()
+) -> list[str]:
     """Make the settings of left-out stages in `config` those of the saved run; the names of these settings.
 
+    Args:
+        given: the overrides that the saved run was given; what they left to the data is settled there, so the same ones
+            agree with it.
     Raises:
         RunError: some overrides ask for other values than the saved run has.
     """
+    overrides = [override for override in overrides if override not in given]
     taken = [name for stage in PLAN if stage.name not in config.stages for name in stage.settings]
     refused = []
     for name in taken:

@@ -41,12 +41,14 @@ def rank(run: Run, model: Recommender) -> Done:
     return Done([rows])
 
 
+NO_COLD = "ranking.groups names cold, but split {} has no cold items; use split=cold_item"
+
+
 def check_groups(run: Run) -> None:
     """Raises: RunError, when cold items are to be ranked where there are none."""
     for part in ranked_parts(run):
         if "cold" in run.config.ranking.groups and run.dataset.cold_items(part) is None:
-            split = run.dataset.card["split"]["name"]
-            raise RunError(f"ranking.groups names cold, but split {split} has no cold items; use split=cold_item")
+            raise RunError(NO_COLD.format(run.dataset.card["split"]["name"]))
 
 
 #: a model's name, and the component that was left out of it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from omegaconf import DictConfig
@@ -15,12 +16,15 @@ from xrec.report.html import write_report
 from xrec.report.plot import figure_bytes
 from xrec.report.render import to_rich
 from xrec.report.run_figures import RunFigures
-from xrec.report.run_tables import RunTables
+from xrec.report.run_tables import RunTables, data_tables
 from xrec.report.summary import summaries, wide
 from xrec.rundir.table import summary
 from xrec.stages.fit import MODEL_FILES
 from xrec.stages.run import Done, Run
 from xrec.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 OBJECTIVES = "objectives.json"
 
@@ -54,20 +58,35 @@ def _show_tables(tracker: Tracker, tables: RunTables) -> None:
 
 def show(tables: RunTables) -> None:
     """Print the run: data card, ranking, fidelity, and where the report is."""
+    console = _console()
+    for name, table in tables.all():
+        if name.startswith(("data", "ranking", "fidelity")):
+            console.print(to_rich(table, _title(name), width=console.width, columns=tables.short(table)), end="\n\n")
+    html = tables.run.directory / "report.html"
+    console.print(
+        f"report: {html}" if html.is_file() else f"run: {tables.run.directory}", soft_wrap=True, highlight=False
+    )
+
+
+def show_data(card: dict[str, Any]) -> None:
+    """Print a data card alone."""
+    console = _console()
+    for name, table in data_tables(card).items():
+        console.print(to_rich(table, _title(name), width=console.width), end="\n\n")
+
+
+def _title(name: str) -> str:
+    return name.replace("_", ", ").capitalize()
+
+
+def _console() -> Console:
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
         # A file has no width of its own, and rich would take 80.
         console.width = 160
-    for name, table in tables.all():
-        if name.startswith(("data", "ranking", "fidelity")):
-            title = name.replace("_", ", ").capitalize()
-            console.print(to_rich(table, title, width=console.width, columns=tables.short(table)), end="\n\n")
-    html = tables.run.directory / "report.html"
-    console.print(
-        f"report: {html}" if html.is_file() else f"run: {tables.run.directory}", soft_wrap=True, highlight=False
-    )
+    return console
 
 
 def objectives(config: DictConfig, results: pl.DataFrame) -> dict[str, float]:

@@ -62,5 +62,5 @@ def test_damaged_files_load_whole_or_are_refused(tmp_path, name):
         assert events["kind"].null_count() == events["value"].null_count() == 0
         loads += 1
     assert len(messages) > 50
-    assert [m for m in messages if not m.startswith("table: log.") or "\n" in m] == []
+    assert [line for m in messages for line in m.split("\n") if not line.startswith("table: log.")] == []
     assert loads > 5 or name.endswith((".gz", ".parquet"))

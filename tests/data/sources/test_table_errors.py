@@ -91,10 +91,10 @@ BAD = [
         f"log.csv, column 'time': times such as '01/02/2024' can be read in several ways; set time_format: {TIMES}",
     ),
     (
-        "user,item,time\na,b,20240131\n",
+        "user,item,time\na,b,20240131\na,c,20241399\n",
         {},
         (
-            "log.csv, column 'time': times from 20240131 to 20240131 are not in seconds, milliseconds, ... "
+            "log.csv, column 'time': times from 20240131 to 20241399 are not in seconds, milliseconds, ... "
             "since 1970 throughout; "
             f"set time_format: {TIMES}"
         ),
@@ -261,7 +261,13 @@ def test_parquet_attributes_of_types_that_mean_nothing(tmp_path, column, kind):
 
 
 BAD_SETTINGS = [
-    ({"columns": {"user": "u", "item": "i"}}, "columns.time is missing; name the column that holds it"),
+    (
+        {"columns": {"user": "u", "item": "i"}},
+        (
+            "columns.time is missing; name the column that holds it, or null where the rows stand in the order of the "
+            "events"
+        ),
+    ),
     (
         {"columns": {**COLUMNS, "usr": "u"}},
         "columns.usr: takes user, item, time, kind, value, part; did you mean 'user'?",

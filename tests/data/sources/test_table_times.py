@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tables import COLUMNS, NOON, rows, times
+from tests.tables import COLUMNS, NOON, load, rows, times
 from xrec.data.errors import DataError
 from xrec.data.sources.table import Table
 
@@ -109,3 +109,62 @@ def test_any_moment_comes_back(tmp_path_factory, moment, unit):
     }[unit]
     folder = tmp_path_factory.mktemp("moment")
     assert times(folder, str(written)) == [moment]
+
+
+def test_small_whole_numbers_are_periods_and_are_said_to_be(tmp_path):
+    assert times(tmp_path, "5", "1", "53") == [5, 1, 53]
+    assert times(tmp_path, "5.0", "1.0") == [5, 1]
+    source = load(tmp_path, "user,item,time\na,b,3\n")
+    assert "whole numbers in time are taken as numbers of periods" in source.steps[0].reason
+
+
+@pytest.mark.parametrize("values", [("1.5", "2"), ("-1", "2"), ("1", "100000000"), ("20240131", "20241399")])
+def test_numbers_that_could_be_something_else_are_asked_about(tmp_path, values):
+    with pytest.raises(DataError, match="are not in seconds, milliseconds, ... since 1970 throughout; set time_format"):
+        times(tmp_path, *values)
+
+
+def test_dates_written_as_numbers_are_dates(tmp_path):
+    assert times(tmp_path, "20240131", "20240201") == [
+        datetime(2024, 1, 31, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC)
+    ]  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), min_size=1, max_size=30))
+def test_without_times_a_users_rows_stand_in_the_order_of_the_file(tmp_path_factory, events):
+    path = tmp_path_factory.mktemp("log") / "log.csv"
+    path.write_text("user,item\n" + "".join(f"{u},i{i}\n" for u, i in events))
+    raw = Table(str(path), {"user": "user", "item": "item", "time": None}).load()
+    found = raw.events.collect()
+    place = [sum(v == u for v, _ in events[:k]) for k, (u, _) in enumerate(events)]
+    assert list(zip(found["user"], found["item"], found["time"], strict=True)) == [
+        (u, f"i{i}", p) for (u, i), p in zip(events, place, strict=True)
+    ]
+    assert raw.own_counter and "the rows stand in the order of the events" in raw.steps[0].reason
+
+
+def test_without_times_rows_that_go_leave_no_gap(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,kind,value\na,x,buy,1\na,y,view,1\na,z,buy,\na,w,buy,2\n")
+    columns = {"user": "user", "item": "item", "time": None, "kind": "kind", "value": "value"}
+    with pytest.raises(DataError, match="line 4: value is empty, takes a number"):
+        Table(str(path), columns, kinds=["buy"]).load()
+    found = Table(str(path), columns, kinds=["buy"], unreadable="drop").load().events.collect()
+    assert found.select("item", "time").rows() == [("x", 0), ("w", 1)]
+
+
+def test_problems_that_do_not_depend_on_each_other_are_said_together(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,time,kind\na,x,01/02/2024,buy\n")
+    with pytest.raises(DataError) as both:
+        Table(str(path), {**COLUMNS, "kind": "kind"}, kinds=["bye", "see"]).load()
+    said = str(both.value).split("\n")
+    assert (
+        len(said) == 3
+        and "set time_format" in said[0]
+        and "'bye'; did you mean 'buy'" in said[1]
+        and "'see'" in said[2]
+    )
+    with pytest.raises(DataError) as columns:
+        Table(str(path), {"user": "usr", "item": "itm", "time": "time"}).load()
+    assert [line.split("'")[1] for line in str(columns.value).split("\n")] == ["usr", "itm"]

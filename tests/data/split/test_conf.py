@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 
 from xrec.config.instantiate import instantiate
 from xrec.config.targets import check_targets
+from xrec.data.split.auto import AutoSplit
 from xrec.data.split.cold_item import ColdItemSplit
 from xrec.data.split.given import GivenSplit
 from xrec.data.split.leave_last_out import LeaveLastOutSplit
@@ -17,14 +18,21 @@ from xrec.data.split.temporal import TemporalSplit
 from xrec.data.split.user_holdout import UserHoldoutSplit
 
 CONF = Path(__file__).parents[3] / "conf"
+ENDS = {"train": 43, "validation": 47, "test": 53}  # of Complete Journey, which is the default data set
 DEFAULT = TemporalSplit(43, 47, 53)
+BY_SHARE = ["data=table", "data.path=log.csv"]
 LEAST = 7  # of data.clean.min_item_users
 
 
 @pytest.mark.parametrize(
     ("overrides", "wanted"),
     [
+        ([], AutoSplit(ends=ENDS)),
+        (["split=auto", "split.test=0.2"], AutoSplit(test=0.2, ends=ENDS)),
+        ([*BY_SHARE, "split.validation=0.2"], AutoSplit(validation=0.2)),
         (["split=temporal"], DEFAULT),
+        (["split=temporal", "split.train_end=40"], TemporalSplit(40, 47, 53)),
+        ([*BY_SHARE, "split=temporal", "split.test=0.2", "split.period=day"], TemporalSplit(test=0.2, period="day")),
         (["split=leave_last_out"], LeaveLastOutSplit()),
         (["split=leave_last_out", "split.unit=basket"], LeaveLastOutSplit(unit="basket")),
         (["split=given"], GivenSplit()),
@@ -37,9 +45,9 @@ LEAST = 7  # of data.clean.min_item_users
             ColdItemSplit(LeaveLastOutSplit(min_events=4), fold=2, min_item_users=LEAST, min_user_items=10),
         ),
         (
-            [f"split.{k}" for k in (
+            ["split=temporal", *(f"split.{k}" for k in (
                 "train_end=2017-10-29", "validation_end=2017-11-26", "test_end=2017-12-31", "period=week"
-            )],
+            ))],
             TemporalSplit("2017-10-29", "2017-11-26", "2017-12-31", period="week"),
         ),
     ],
@@ -62,5 +70,5 @@ def test_a_given_split_has_no_core_unless_one_is_asked_for():
 
 def test_every_option_is_tested_here():
     assert {p.stem for p in (CONF / "split").glob("*.yaml")} == {
-        "temporal", "leave_last_out", "user_holdout", "random", "cold_item", "given",
+        "auto", "temporal", "leave_last_out", "user_holdout", "random", "cold_item", "given",
     }  # fmt: skip

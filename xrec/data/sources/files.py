@@ -19,7 +19,7 @@ from typing import Any
 
 import polars as pl
 
-from xrec.data.errors import DataError
+from xrec.data.errors import DataError, refuse_all
 from xrec.data.sources.reading import BOM, begins_document, binary, one_document, wraps_records
 from xrec.words import did_you_mean
 
@@ -104,8 +104,8 @@ def existing(source: str, path: str | Path | None, setting: str, advice: str, wh
 
 
 def check_columns(source: str, opened: Opened, columns: Mapping[str, str], setting: str) -> None:
-    """Raise `DataError` unless the file has every column that `columns` maps to."""
-    has = opened.columns
+    """Raise `DataError` unless the file has every column that `columns` maps to; it names all that are missing."""
+    has, missing = opened.columns, []
     for role, column in columns.items():
         if column in has:
             continue
@@ -113,9 +113,10 @@ def check_columns(source: str, opened: Opened, columns: Mapping[str, str], setti
         if len(has) == 1 and any(s in has[0] for s in ";\t|,"):
             hint = "; is the separator another one? set separator"
         listed = ", ".join(has[:20]) + (", ..." if len(has) > 20 else "")
-        raise DataError(
-            f"{source}: {opened.name} has no column {column!r} for {setting}.{role}{hint} (it has {listed})"
-        )
+        missing.append(f"{source}: {opened.name} has no column {column!r} for {setting}.{role}{hint} (it has {listed})")
+        if len(has) == 1:  # what is wrong is the line, not each column
+            break
+    refuse_all(missing)
 
 
 def format_of(source: str, path: Path, setting: str | None) -> str:

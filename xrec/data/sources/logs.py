@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
-from xrec.data.errors import DataError
+from xrec.data.errors import DataError, refuse_all
 from xrec.data.schema import EVENT_COLUMNS, Step
 from xrec.data.sources.files import Opened, check_columns, collect, is_text, stray
 from xrec.data.sources.parts import TAKES, WORDS, part_code
-from xrec.data.sources.times import check_settings, reading, settle
+from xrec.data.sources.times import Reading, as_periods, check_settings, reading, settle
 from xrec.words import did_you_mean
 
 _HEAD = 1000
@@ -45,26 +45,30 @@ class Rules:
 
 
 def roles_of(source: str, columns: Mapping[str, str | None]) -> dict[str, str]:
-    """Role -> column, without the roles set to null; `DataError` for an unknown or a lacking role."""
+    """Role -> column, without the roles set to null; `DataError` for an unknown or a lacking role. Without times the
+    order of the rows is that of the events."""
     for role in columns:
         if role not in ROLES:
             hint = did_you_mean(str(role), ROLES)
             raise DataError(f"{source}: columns.{role}: takes {', '.join(ROLES)}{hint}")
     found = {role: column for role, column in columns.items() if column is not None}
     for role in ("user", "item", "time"):
-        if role not in found:
-            raise DataError(f"{source}: columns.{role} is missing; name the column that holds it")
+        if role not in found and (role != "time" or role not in columns):
+            without = ", or null where the rows stand in the order of the events" if role == "time" else ""
+            raise DataError(f"{source}: columns.{role} is missing; name the column that holds it{without}")
     return found
 
 
 @dataclass
 class Log:
-    """events: lazy, EVENT_COLUMNS, and `part` where the log comes split. ids: the types of `user` and `item` there."""
+    """events: lazy, EVENT_COLUMNS, and `part` where the log comes split. ids: the types of `user` and `item` there.
+    own_counter: there were no times; they are places among the user's rows."""
 
     events: pl.LazyFrame
     kinds: tuple[str, ...]
     steps: list[Step] = field(default_factory=list)
     ids: dict[str, pl.DataType] = field(default_factory=dict)
+    own_counter: bool = False
 
 
 def event_log(source: str, opened: Opened, columns: Mapping[str, str], rules: Rules) -> Log:
@@ -90,27 +94,31 @@ class _Log:
         types = opened.frame.collect_schema()
         self.frame = opened.frame.select(_raw(types[column], role, column) for role, column in columns.items())
         self.types = self.frame.collect_schema()
-        for role in columns:
-            takes = _refusal(role, self.types[role])
-            if takes:
-                raise DataError(f"{self._where(role)}: values of type {self.types[role]}, takes {takes}")
+        refusals = {role: takes for role in columns if (takes := _refusal(role, self.types[role]))}
+        refuse_all(
+            [f"{self._where(r)}: values of type {self.types[r]}, takes {takes}" for r, takes in refusals.items()]
+        )
         self.blank = pl.all_horizontal(pl.col(role).is_null() for role in columns if role != "part")
         self.steps: list[Step] = []
 
     def build(self) -> Log:
-        head = self._collect(self.frame.select("time").drop_nulls().head(_HEAD))["time"]
-        if not len(head):
-            raise DataError(f"{self._where('time')}: no row has a time")
-        found = reading(self._where("time"), "time", head, self.rules.time_format, self.rules.timezone)
-        kinds, kind = self._kinds()
+        head = self._head()
+        found, (kinds, kind) = _each(lambda: self._reading(head), self._kinds)
         known = found.count if found.time is None else found.time
         assert known is not None
-        bad = (pl.col("time").is_not_null() & known.is_null()) | self._value().is_null()
+        bad = (self._time().is_not_null() & known.is_null()) | self._value().is_null()
         survey = self._survey(found.count, kind, bad)
-        time = settle(self._where("time"), found, survey["low"], survey["high"])
+        found, periods = as_periods(found, survey["low"], survey["high"], survey["whole_time"])
+        time = (
+            self._order()
+            if "time" not in self.columns
+            else settle(self._where("time"), found, survey["low"], survey["high"])
+        )
         ids = {c: self._id(c, survey[f"whole_{c}"]) for c in _IDS}
         unread = [c for c in self.opened.columns if c not in self.columns.values()]
         note = f"; columns not read: {', '.join(unread)}" if unread else ""
+        note += f"; whole numbers in {self.columns['time']} are taken as numbers of periods" if periods else ""
+        note += "; no times: the rows stand in the order of the events" if "time" not in self.columns else ""
         sizes = (survey["rows"], survey["users"], survey["items"])
         self.steps.append(Step("read", f"rows of {self.opened.name}{note}", *sizes))
         self._drop(~self.blank, "empty", "rows with nothing in them", survey["blank"])
@@ -126,7 +134,28 @@ class _Log:
             chosen["part"] = part_code(pl.col("part"))
         events = self.frame.select(chosen[c].alias(c) for c in ROLES if c in chosen)
         types = events.collect_schema()
-        return Log(events, kinds, self.steps, {c: types[c] for c in _IDS})
+        return Log(events, kinds, self.steps, {c: types[c] for c in _IDS}, "time" not in self.columns)
+
+    def _head(self) -> pl.Series | None:
+        """The first times; None where there are no times."""
+        if "time" not in self.columns:
+            return None
+        return self._collect(self.frame.select("time").drop_nulls().head(_HEAD))["time"]
+
+    def _reading(self, head: pl.Series | None) -> Reading:
+        """How times are read; without times as a constant, see `_order`."""
+        if head is None:
+            return Reading("order", pl.lit(0, pl.Int64))
+        if not len(head):
+            raise DataError(f"{self._where('time')}: no row has a time")
+        return reading(self._where("time"), "time", head, self.rules.time_format, self.rules.timezone)
+
+    def _time(self) -> pl.Expr:
+        return pl.col("time") if "time" in self.columns else pl.lit(0)
+
+    def _order(self) -> pl.Expr:
+        """The place of each row among those of its user, from 0."""
+        return pl.int_range(pl.len(), dtype=pl.Int64).over("user")
 
     def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
         return collect(self.source, self.opened, frame)
@@ -150,10 +179,13 @@ class _Log:
         where = self._where("kind")
         text = pl.col("kind").cast(pl.String)
         found = self._collect(self.frame.select(text.unique()).drop_nulls().sort("kind"))["kind"].to_list()
-        for kind in wanted or ():
-            if kind not in found:
-                hint = did_you_mean(kind, found)
-                raise DataError(f"{where}: no row is of the kind {kind!r}{hint} (it has {', '.join(found[:10])})")
+        refuse_all(
+            [
+                f"{where}: no row is of the kind {kind!r}{did_you_mean(kind, found)} (it has {', '.join(found[:10])})"
+                for kind in wanted or ()
+                if kind not in found
+            ]
+        )
         kinds = tuple(found if wanted is None else wanted)
         if not 1 <= len(kinds) <= 255:
             raise DataError(f"{where}: {len(kinds)} kinds of events; takes 1 to 255: is it the right column?")
@@ -173,7 +205,9 @@ class _Log:
         ]
         if count is not None:
             query += [count.filter(kept).min().alias("low"), count.filter(kept).max().alias("high")]
-        survey = {"low": None, "high": None, **self._collect(self.frame.select(query)).row(0, named=True)}
+            query.append((count == count.round()).filter(kept).all().alias("whole_time"))
+        found = self._collect(self.frame.select(query)).row(0, named=True)
+        survey = {"low": None, "high": None, "whole_time": False, **found}
         if self.opened.rows is not None and survey["rows"] != self.opened.rows:
             raise DataError(
                 f"{self.source}: {self.opened.name} has {self.opened.rows} rows, but {survey['rows']} can be told "
@@ -207,7 +241,7 @@ class _Log:
     def _first(self, bad: pl.Expr, time: pl.Expr, count: int) -> DataError:
         """The error for the first row that cannot be read."""
         kind = pl.lit(0) if "kind" not in self.columns else self._kinds()[1]
-        is_time = pl.col("time").is_not_null() & time.is_null()
+        is_time = self._time().is_not_null() & time.is_null()
         place, first = self._row(kind.is_not_null() & bad, is_time.alias("is_time"))
         role = "time" if first["is_time"] else "value"
         got = "empty" if first[role] is None else repr(str(first[role]))
@@ -237,6 +271,18 @@ class _Log:
 
 def _more(count: int) -> str:
     return f" ({count} such rows)" if count > 1 else ""
+
+
+def _each(*steps: Callable[[], Any]) -> list[Any]:
+    """What steps that do not depend on each other give; what is wrong with any of them is said together."""
+    done, problems = [], []
+    for step in steps:
+        try:
+            done.append(step())
+        except DataError as error:
+            problems.append(str(error))
+    refuse_all(problems)
+    return done
 
 
 def _raw(dtype: pl.DataType, role: str, column: str) -> pl.Expr:

@@ -75,7 +75,7 @@ class Sequences:
         if others:
             log.steps.append(matched(Sequences.name, log, "item", found, others[0].name))
         found.names = {i: f"item {i}" for i in items} | found.names
-        return raw_data(log, {"item": found})
+        return replace(raw_data(log, {"item": found}), own_counter=True)
 
 
 def _log(files: Mapping[str, Path]) -> Log:

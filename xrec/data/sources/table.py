@@ -24,8 +24,9 @@ class Table:
 
     Args:
         path: .csv, .tsv, .parquet or .jsonl, the text formats also as .gz.
-        columns: user, item, time, and optionally kind, value and part -> the names of the file's columns. part: train,
-            validation (or valid, val, dev) or test, of a log that comes split (split=given).
+        columns: user, item, time, and optionally kind, value and part -> the names of the file's columns. time: null
+            says that the rows stand in the order of the events. part: train, validation (or valid, val, dev) or test,
+            of a log that comes split (split=given).
         format: csv, tsv, parquet or jsonl, where the file's name does not tell. separator: of a text file, where it is
             not that of its format. quote: the quoting character; null: quotes are letters like others.
         time_format: s, ms, us, ns (since 1970), period (the file counts weeks, say), or a pattern such as '%d/%m/%Y';
@@ -154,6 +155,7 @@ def raw_data(log: Log, tables: Mapping[str, Attributes]) -> RawData:
         event_kinds=log.kinds,
         text=items.text,
         steps=log.steps,
+        own_counter=log.own_counter,
     )
 
 

@@ -26,6 +26,9 @@ _EARLIEST, _LATEST = -62_135_596_800e6, 253_402_300_799e6
 _OFFSET = r"(?:[+-]\d{2}(?::?\d{2})?|Z|z| ?UTC| ?GMT)$"
 _ISO = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?)?"
 _NUMBER = r"^[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?$"
+#: dates written as whole numbers: 20240131
+_DAYS = (19_000_101, 21_001_231)
+_DAY_NUMBER = r"^(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"
 _CHOICES = "s, ms, us, ns (since 1970), period (a week's or a line's number), or a pattern such as '%d/%m/%Y %H:%M'"
 
 
@@ -61,6 +64,8 @@ def reading(where: str, column: str, head: pl.Series, time_format: str | None, t
     if time_format is None and head.dtype.is_temporal():
         return Reading("dates", _native(raw, head.dtype, timezone))
     text = raw.cast(pl.String).str.strip_chars()
+    if time_format is None and _share(head, _DAY_NUMBER) == 1:
+        time_format = "%Y%m%d"
     if time_format == PERIOD:
         return Reading(PERIOD, _whole(raw, head.dtype, text))
     if time_format in UNITS or (time_format is None and (head.dtype.is_numeric() or _share(head, _NUMBER) > 0.5)):
@@ -82,6 +87,16 @@ def reading(where: str, column: str, head: pl.Series, time_format: str | None, t
             "same way"
         )
     return Reading("ISO", _iso(text, bool(offsets.any()), timezone))
+
+
+def as_periods(found: Reading, low: float | None, high: float | None, whole: bool) -> tuple[Reading, bool]:
+    """Whether times whose unit is not told are whole numbers that no unit since 1970 fits: a week's number, say, or
+    that of an order; and then the reading that takes them so."""
+    if found.count is None or found.name or low is None or high is None or not whole:
+        return found, False
+    if low < 0 or high >= BANDS["s"][0] or (_DAYS[0] <= low and high <= _DAYS[1]):
+        return found, False
+    return Reading(PERIOD, found.count.cast(pl.Int64)), True
 
 
 def settle(where: str, found: Reading, low: float | None, high: float | None) -> pl.Expr:

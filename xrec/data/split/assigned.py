@@ -57,8 +57,10 @@ class Assigned:
 
 
 class Split(Protocol):
-    """What `conf/split` must name. One whose `takes_parts` is true is given the parts of a log that comes split, as a
-    column `part` of its events."""
+    """What `conf/split` must name. A split that looks at the events before it is one is `settling.Unsettled`, too. One
+    whose periods count each user's own events, and are no calendar, says so by `own_periods = True`; one that holds
+    items out for being ranked among themselves by `cold_items = True`; one that is given the parts of a log that comes
+    split, as a column `part` of its events, by `takes_parts = True`."""
 
     @property
     def name(self) -> str: ...

@@ -65,6 +65,21 @@ class Calendar:
             f"(split.period={unit}); give {before} or {after}"
         )
 
+    def last(self, number: int, first: int) -> str:
+        """The last day (or hour) of a unit, as `end` takes it."""
+        start = datetime(1970, 1, 1) + timedelta(microseconds=first)
+        if self.kind == "hour":
+            return f"{start + timedelta(hours=number):%Y-%m-%dT%H}"
+        day = start.replace(hour=0, minute=0, second=0, microsecond=0)
+        if self.kind == "month":
+            months = day.year * 12 + day.month + number  # of the next month, counted from 0
+            after = day.replace(year=months // 12, month=months % 12 + 1, day=1)
+        elif self.kind == "week":
+            after = day + timedelta(days=7 * (number + 1) - day.weekday())
+        else:
+            after = day + timedelta(days=self.days * (number + 1))
+        return f"{after - timedelta(days=1):%Y-%m-%d}"
+
     def _units(self, time: pl.Expr) -> pl.Expr:
         if self.kind == "month":
             return (time.dt.year().cast(pl.Int64) - 1970) * 12 + time.dt.month().cast(pl.Int64) - 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ from xrec.data.schema import ALL_KINDS
 from xrec.data.split.assigned import Assigned, Split
 from xrec.data.split.merge import first_of_pairs, step, whole_numbers
 from xrec.data.split.settings import fold_of, room_for_training, whole
+from xrec.data.split.settling import Unsettled, at_once
 from xrec.types import Ints
 
 PARTS = ("validation", "test")
@@ -50,6 +51,7 @@ class ColdItemSplit:
     min_item_users: int = 0
     min_user_items: int = 0
     seed: int = 0
+    cold_items: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if getattr(self.base, "name", None) not in BASES:
@@ -72,10 +74,30 @@ class ColdItemSplit:
     def name(self) -> str:
         return f"cold_item_{self.base.name}"
 
+    @property
+    def own_periods(self) -> bool:
+        return bool(getattr(self.base, "own_periods", False))
+
     def key(self) -> dict[str, Any]:
         """What the cache must know of this split."""
         own = {k: v for k, v in vars(self).items() if k != "base"}
         return {"kind": "cold_item", **own, "base": self.base.key()}
+
+    def at_once(self) -> ColdItemSplit | None:
+        """See `Unsettled`."""
+        base = at_once(self.base)
+        return None if base is None else replace(self, base=base)
+
+    def look(self, events: pl.DataFrame, n_targets: int, own_counter: bool) -> dict[str, Any]:
+        """See `Unsettled`; what the base split finds."""
+        assert isinstance(self.base, Unsettled)
+        found = self.base.look(events, n_targets, own_counter)
+        return found | {"words": f"cold items on {found['words']}"}
+
+    def settle(self, found: dict[str, Any]) -> ColdItemSplit:
+        """See `Unsettled`."""
+        assert isinstance(self.base, Unsettled)
+        return replace(self, base=self.base.settle(found))
 
     def assign(self, events: pl.DataFrame, n_targets: int = ALL_KINDS) -> Assigned:
         """See `Split.assign`.

@@ -39,6 +39,7 @@ class GivenSplit:
     name: ClassVar[str] = "given"
     #: a log with parts is not refused by `check_given`
     takes_parts: ClassVar[bool] = True
+    own_periods: ClassVar[bool] = True
 
     def key(self) -> dict[str, Any]:
         """What the cache must know of this split."""

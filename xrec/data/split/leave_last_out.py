@@ -60,6 +60,8 @@ class LeaveLastOutSplit:
     repeats: str = "keep"
     unit: str = "event"
     name: ClassVar[str] = "leave_last_out"
+    cold_items: ClassVar[bool] = False
+    own_periods: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         choice("unit", self.unit, tuple(UNITS))

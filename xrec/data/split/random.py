@@ -43,6 +43,8 @@ class RandomSplit:
     test_share: float = 0.1
     seed: int = 0
     name: ClassVar[str] = "random"
+    cold_items: ClassVar[bool] = False
+    own_periods: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         room_for_training(self.validation_share, self.test_share)

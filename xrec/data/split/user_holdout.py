@@ -59,6 +59,8 @@ class UserHoldoutSplit:
     fold_in: str = "first"
     seed: int = 0
     name: ClassVar[str] = "user_holdout"
+    cold_items: ClassVar[bool] = False
+    own_periods: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         share("fold_in_share", self.fold_in_share)
