@@ -167,3 +167,28 @@ def test_the_global_generator_is_put_back() -> None:
 def test_too_small_a_budget_is_refused(values) -> None:
     with pytest.raises(ValueError, match="needs a budget of at least"):
         PermutationShap(budget=3).attribute(values, 0, "x")
+
+
+@pytest.mark.parametrize(("n_players", "budget"), [(1, 5), (2, 6), (7, 16), (7, 64), (40, 82)])
+def test_permutation_shap_asks_what_shap_s_own_masker_asks_and_says_the_same(n_players: int, budget: int) -> None:
+    import shap
+    from shap.maskers import Independent
+
+    pairs = np.random.default_rng(n_players).normal(size=(n_players, n_players))
+
+    def recorded(asked: list[np.ndarray]):
+        def values(masks: np.ndarray) -> np.ndarray:
+            asked.append(np.array(masks, dtype=bool))
+            return np.tanh(masks @ pairs).sum(1)
+
+        return values
+
+    mine, theirs = [], []
+    with numpy_global_seed(3):
+        found = PermutationShap().explain(recorded(mine), n_players, budget, 3)
+    with numpy_global_seed(3):
+        own = Independent(np.zeros((1, n_players)), max_samples=1)
+        explainer = shap.PermutationExplainer(recorded(theirs), own, seed=3)
+        expected = explainer(np.ones((1, n_players)), max_evals=budget, batch_size=budget, silent=True)
+    assert len(mine) == len(theirs) and all(map(np.array_equal, mine, theirs))
+    assert np.array_equal(found, np.asarray(expected.values).reshape(n_players))

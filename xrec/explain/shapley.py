@@ -62,6 +62,22 @@ class ShapExplainer(Explainer):
         """Shapley values [P] of game(masks [M, P]) -> [M]."""
 
 
+class _Present:
+    """What shap calls a masker: a coalition is shown to the game as it is. Of shap's own ones `Independent` over zeros
+    asks the same in the same order, but is compiled for seconds at its first call."""
+
+    immutable_outputs = True
+
+    def __init__(self, n_players: int) -> None:
+        self.shape = (1, n_players)
+
+    def __call__(self, mask: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return mask[None].astype(np.float64)
+
+    def mask_shapes(self, x: np.ndarray) -> list[tuple[int, ...]]:
+        return [x.shape]
+
+
 class PermutationShap(ShapExplainer):
     """Permutation sampling, forward and backward through each permutation (shap.PermutationExplainer)."""
 
@@ -72,10 +88,8 @@ class PermutationShap(ShapExplainer):
                 f"{2 * n_players + 1}, got {budget}"
             )
         import shap
-        from shap.maskers import Independent
 
-        masker = Independent(np.zeros((1, n_players)), max_samples=1)
-        explainer = shap.PermutationExplainer(game, masker, seed=seed % 2**32)
+        explainer = shap.PermutationExplainer(game, _Present(n_players), seed=seed % 2**32)
         result = explainer(np.ones((1, n_players)), max_evals=budget, batch_size=budget, silent=True)
         assert isinstance(result, shap.Explanation)
         return np.asarray(result.values, dtype=np.float64).reshape(n_players)
