@@ -19,7 +19,7 @@ CONF = ROOT / "conf"
 
 BAD = [
     # mistyped options and groups
-    ("model=easee", ["model=easee", "did you mean 'ease'", "composed, ease, personal_frequency, popularity"]),
+    ("model=easee", ["model=easee", "did you mean 'ease'", "composed, ease, external, personal_frequency, popularity"]),
     ("model/attention=targte", ["did you mean 'target'", "takes mean, none, self_attention, target"]),
     ("explainer=[random,atention]", ["no option 'atention'", "did you mean 'attention'", "kernel_shap"]),
     ("model/atention=mean", ["no group model/atention", "did you mean 'model/attention'"]),
