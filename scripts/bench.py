@@ -257,7 +257,7 @@ class Phases:
 
     def ended(self, name: str) -> None:
         """What was not counted yet was this phase."""
-        self.seconds[name] = time.process_time() - sum(self.seconds.values())
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - sum(self.seconds.values())
 
     def after(self, module: Any, function: str, name: str) -> None:
         """End a phase whenever this function of a module has returned."""
@@ -302,10 +302,10 @@ def step_first_batch(folder: Path, overrides: list[str]) -> dict[str, Any]:
 
         phases.ended("import of the pipeline")
         phases.after(validate, "validate_job", "pass 2, with the import of what is chosen")
-        phases.after(pipeline, "refuse_early", "building it once")
+        phases.after(pipeline, "refuse", "checks before the data and with it")
         phases.after(pipeline, "_make_repeatable", "threads, deterministic algorithms")
         phases.after(pipeline, "build", "data from the cache")
-        phases.after(pipeline, "_prepare", "checks that need the data")
+        phases.after(pipeline, "_prepare", "run directory")
         measured = pipeline._stages
 
         def stages(current: Any) -> Any:

@@ -24,13 +24,14 @@ LOGS = {
 SPLITS = {"baskets.csv": "temporal", "orders.csv": "temporal", "ratings.tsv": "leave_last_out"}
 #: what is said of each, in part
 SAID = {
-    "baskets.csv": ["split: temporal by share, times are period numbers; train to 24, validation to 27, test to 30 (",
+    "baskets.csv": ["split: temporal by share, times are period numbers (if they count each user's own events: split=",
+                    "; train to 24, validation to 27, test to 30 (",
                     "training: windows [-12, -8, -3], horizon 3, monitor validation/ndcg_at_10/all",
                     "repeat: chosen (users have items again in training)",
                     "item encoder: embedding (items have no attributes that tell them apart)"],
     "orders.csv": ["temporal by share, weeks; train to 2024-05-26, validation to 2024-06-16, test to 2024-07-07 (",
                    "training: windows [-12, -8, -3], horizon 3, monitor validation/ndcg_at_10/all"],
-    "ratings.tsv": ["split: leave-last-out, of each user the last event (times count each user's own events)",
+    "ratings.tsv": ["split: leave-last-out, of each user the last event (times count each user's own events; if",
                     "training: windows [-1, -2, -3, -5, -9], horizon 1, monitor validation/ndcg_at_10/new",
                     "repeat: left out (no user has an item again in training)"],
 }  # fmt: skip

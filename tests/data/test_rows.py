@@ -66,9 +66,8 @@ def raw_of(rows: list) -> RawData:
 def made(rows: list, split: Any, cleaning: dict[str, Any]) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
     """The arrays of a build, and the steps of its card; a table that leaves too little is passed over."""
     try:
-        arrays, document = make_arrays(
-            clean_events(ToySource(raw_of(rows)), Cleaning(**cleaning)), split, Cleaning(**cleaning)
-        )
+        settings = Cleaning(**cleaning)
+        arrays, document = make_arrays(clean_events(ToySource(raw_of(rows)), settings, split), split, settings)
     except DataError:
         assume(False)
         raise

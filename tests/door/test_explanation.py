@@ -69,7 +69,7 @@ def test_check_holds_predictions_against_what_the_model_says(model: ExternalMode
     ]
     assert e.check(1).height == 1
     for call in (lambda: e.check(0), lambda: e.plot(n=0)):
-        with pytest.raises(SettingError, match="n must be at least 1, got 0"):
+        with pytest.raises(SettingError, match="n must be a whole number of at least 1, got 0"):
             call()
 
 
@@ -127,5 +127,8 @@ def test_fidelity_says_what_it_takes(model: ExternalModel) -> None:
     assert isinstance(e, Explanation)
     with pytest.raises(SettingError, match="no explanations"):
         xrec.fidelity([])
+    with pytest.raises(SettingError, match="fidelity: got str, takes explanations"):
+        xrec.fidelity([e, "x"])  # type: ignore[list-item]
+    assert set(xrec.fidelity(e, "axiomatic")["metric"]) <= {"sparsity", "completeness_error"}
     with pytest.raises(ValueError, match=r"fidelity: got 'scores', takes axiomatic, .*did you mean 'score'"):
         xrec.fidelity([e], ["scores"])

@@ -188,6 +188,10 @@ def three(**options) -> ExternalModel:
         (lambda: three(histories=[["a"], ["z"]]), "histories: no item 'z'"),
         (lambda: three().explain("ab", "c"), "got str 'ab', takes a list of ids"),
         (lambda: three().explain({"a", "b"}, "c"), "got set {.*}, takes a list of ids, oldest first"),
+        (lambda: three().explain(None, "c"), "history: got NoneType None, takes a list of ids"),
+        (lambda: xrec.external(scored, None), "item_ids: got None, takes the ids of the columns"),
+        (lambda: three(histories=[]), "histories: got none"),
+        (lambda: three(fields={"item": ["a", "b", "c"]}), "'item' is what the items themselves are called"),
         (lambda: three().explain([1.0], "c"), r"history: got 1.0 \(float\), takes text or whole numbers as ids"),
         (lambda: xrec.external(scored, [1.0, 2.0]), r"item_ids: got 1.0 \(float\)"),
         (lambda: three().explain(["q"], "c"), "history: no item 'q' in the catalogue"),
@@ -213,7 +217,7 @@ def test_a_function_that_draws_is_found_out_and_rounding_is_none() -> None:
 
     def noisy(scale: float) -> ExternalModel:
         def scores(histories: list[list[str]]) -> np.ndarray:
-            return np.array([[len(h), 2.0, 0.0] for h in histories]) + scale * rng.normal(size=(len(histories), 3))
+            return np.array([[1.0, 2.0, len(h)] for h in histories]) + scale * rng.normal(size=(len(histories), 3))
 
         return xrec.external(scores, ["a", "b", "c"], name="mine")
 
@@ -222,17 +226,45 @@ def test_a_function_that_draws_is_found_out_and_rounding_is_none() -> None:
     assert noisy(1e-6).explain(["a", "b"], "c", "leave_one_out").model == "mine"
 
 
+def test_scores_that_depend_on_the_histories_beside_them_are_found_out() -> None:
+    def scores(histories: list[list[str]]) -> np.ndarray:
+        found = np.array([[1.0, 2.0, len(h)] for h in histories])
+        return found / found.max()  # of a batch
+
+    with pytest.raises(SettingError, match="what makes a score depend on the histories beside it"):
+        xrec.external(scores, ["a", "b", "c"]).explain(["a", "b", "a"], "c", "leave_one_out")
+
+
+def test_a_function_may_do_with_its_arguments_what_it_likes() -> None:
+    def scores(histories: list[list[str]], item_ids: list[str]) -> np.ndarray:
+        found = np.array([[10.0 * (i == "c") + len(h) for i in item_ids] for h in histories])
+        item_ids.reverse()
+        for history in histories:
+            history.clear()
+        return found
+
+    e = xrec.external(scores, ["a", "b", "c"]).explain(["a", "b"], "c", "leave_one_out")
+    assert (e.f_x, e.f_empty) == (12, 10) and e.values.tolist() == [1, 1]
+
+    def cleared(histories: list[list[str]]) -> np.ndarray:
+        histories.clear()
+        return np.zeros((0, 2))
+
+    with pytest.raises(SettingError, match=r"shape \(0, 2\) for the history \['a'\], expected \(1, 2\)"):
+        xrec.external(cleared, ["a", "b"]).recommend(["a"])
+
+
 def test_fields_hold_values_lists_numbers_and_nothing() -> None:
     model = xrec.external(
         scored, ["a", "b", "c"],
-        fields={"brand": ["x", None, "y"], "genres": [["g", "h"], ["h"], None], "price": [1, 2.5, None]},
+        fields={"brand": ["x", float("nan"), "y"], "genres": [["g", "h"], ["h"], None], "price": [1, 2.5, None]},
     )  # fmt: skip
     kinds = {f.name: f.kind for f in model.catalogue.item_fields}
     assert kinds == {"brand": "categorical", "genres": "categorical", "price": "numeric"}
     assert model.explain(["a", "b"], "c", "leave_one_out", "genres").player_ids == ("g", "h")
     assert model.explain(["a", "b"], "c", "leave_one_out", "brand").player_ids == ("x", "(missing)")
     with pytest.raises(
-        SettingError, match=r"players: got 'price', takes field, items, kind, period, or .*\(brand, genres\)"
+        SettingError, match="players: 'price' has no levels with names to group by; give its values as text"
     ):
         model.explain(["a", "b"], "c", "leave_one_out", "price")
 

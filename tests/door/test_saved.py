@@ -153,7 +153,7 @@ def test_versus_is_the_margin_over_another_item(run: LoadedRun) -> None:
 def test_several_items_are_explained_as_a_list(run: LoadedRun) -> None:
     user = run.users[0]
     items = run.recommend(user, n=3, among="new")["item"].to_list()
-    e = run.explain(user, items, "leave_one_out")
+    e = run.explain(user, run.recommend(user, n=3, among="new")["item"], "leave_one_out")
     singles = [run.explain(user, i, "leave_one_out").values for i in items]
     np.testing.assert_allclose(e.values, np.mean(singles, axis=0), atol=1e-5)
     assert e.item == ", ".join(items)
@@ -266,7 +266,7 @@ def test_a_foil_that_is_no_candidate_is_named(run: LoadedRun) -> None:
 def test_recommend_names_what_it_takes(run: LoadedRun) -> None:
     with pytest.raises(SettingError, match=r"among is 'news', takes all, new, known; did you mean 'new'"):
         run.recommend(run.users[0], among="news")
-    with pytest.raises(SettingError, match="n must be at least 1, got 0"):
+    with pytest.raises(SettingError, match="n must be a whole number of at least 1, got 0"):
         run.recommend(run.users[0], n=0)
 
 
@@ -294,6 +294,8 @@ def test_a_run_is_found_by_a_relative_path_from_another_folder(
 
 
 def test_what_is_no_run_or_no_model_is_said(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="device: got 'gpu', takes cpu, cuda"):
+        load(saved, device="gpu")
     with pytest.raises(RunError, match="does not exist; give a run directory"):
         load(tmp_path / "none")
     with pytest.raises(RunError, match="is not a run directory"):

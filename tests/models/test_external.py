@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -93,7 +95,18 @@ def test_a_function_that_asks_for_item_ids_is_given_them() -> None:
     assert model.score(model.prepare(history([[0]], [[1.0]]))).tolist() == [[[97, 98, 99, 100]]]
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.int64, torch.tensor, sparse.csr_matrix, np.ndarray.tolist])
+def narrow(scores: np.ndarray) -> torch.Tensor:
+    return torch.tensor(scores, dtype=torch.bfloat16)
+
+
+def sparse_tensor(scores: np.ndarray) -> torch.Tensor:
+    return torch.tensor(scores).to_sparse()
+
+
+KINDS = [np.float32, np.int64, torch.tensor, sparse.csr_matrix, np.ndarray.tolist, narrow, sparse_tensor]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_whatever_makes_an_array_of_numbers_is_taken(kind) -> None:
     def scores(histories: list[list[str]]):
         return kind(Recorded()(histories)) if kind is not np.float32 else Recorded()(histories).astype(np.float32)
@@ -101,7 +114,7 @@ def test_whatever_makes_an_array_of_numbers_is_taken(kind) -> None:
     found = External(catalogue(), scores)
     values = found.score(found.prepare(history([[0]], [[1.0]])))
     assert values.tolist() == [[[11, 2, 3, 4]]]
-    assert values.dtype == (torch.float32 if kind is np.float32 else torch.float64)
+    assert values.dtype == (torch.float32 if kind in (np.float32, narrow) else torch.float64)
 
 
 def test_fractional_presence_is_refused_with_the_reason() -> None:
@@ -122,6 +135,9 @@ def fails(histories: list[list[str]]) -> np.ndarray:
         (lambda h: np.full((len(h), 4), np.nan), r"gave nan as the score of 'a' for the history \['a'\]"),
         (lambda h: np.array([[0, 0, -np.inf, 0]] * len(h)), r"gave -inf as the score of 'c' .*do not hide items"),
         (lambda h: "no", "gave no array of numbers but str"),
+        (lambda h: np.ma.masked_array([[1.0, 2, 3, 4]], mask=[[1, 0, 0, 0]]), "gave nan as the score of 'a'"),
+        (lambda h: np.array([[1j] * 4]), "gave no array of numbers but ndarray .its values are of type complex"),
+        (lambda h: [["1"] * 4], "gave no array of numbers but list .its values are of type <U1"),
         (lambda h: None, r"model <lambda> gave None: is a return missing\?"),
     ],
 )
@@ -141,6 +157,8 @@ def test_an_empty_history_is_named_where_the_function_fails_on_it() -> None:
 
 
 def test_what_is_no_function_is_refused() -> None:
+    with pytest.raises(SettingError, match="scores is the class Recorded, takes a function"):
+        External(catalogue(), partial(Recorded))
     with pytest.raises(SettingError, match="scores is list, takes a function: scores"):
         External(catalogue(), [1, 2])  # type: ignore[arg-type]
 

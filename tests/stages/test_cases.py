@@ -23,7 +23,7 @@ from xrec.games.fitting import Fitting
 from xrec.models.composed import Composed
 from xrec.rundir.directory import RunDirectory
 from xrec.stages import explain as stage
-from xrec.stages.cases import Chosen, check_cases, choose_cases, load_cases, rules_of, save_cases
+from xrec.stages.cases import Chosen, check_cases, check_game, choose_cases, load_cases, rules_of, save_cases
 from xrec.stages.run import Done, Run
 
 
@@ -135,8 +135,9 @@ def test_what_the_data_do_not_have_is_known_before_a_model(make) -> None:
             "n_users: got 900, but only .* other users have a training",
         ),
     ):
+        check = check_cases if "players" in changes else check_game
         with pytest.raises(SettingError, match=says):
-            check_cases(make(**changes))
+            check(make(**changes))
     with pytest.raises(RunError, match=r"no history of part test is that long, the longest has \d players .field"):
         check_cases(make(players=field("brand"), cases={"min_players": 9}))
 

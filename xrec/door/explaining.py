@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from xrec.config.options import built, names, node_of
-from xrec.door.explanation import Explanation
+from xrec.door.explanation import Explanation, at_least_one
 from xrec.errors import SettingError
 from xrec.explain.explainer import Explainer
 from xrec.games.fitting import Fitting, Learner, training_users
@@ -90,8 +90,7 @@ class Explaining(ABC):
     def _recommended(self, who: Who, n: int, among: str) -> pl.DataFrame:
         if among not in AMONG:
             raise SettingError(f"recommend: among is {among!r}, takes {listed(AMONG)}{did_you_mean(among, AMONG)}")
-        if n < 1:
-            raise SettingError(f"recommend: n must be at least 1, got {n}")
+        at_least_one("recommend", n)
         allowed = {"all": np.ones_like(who.known), "new": ~who.known, "known": who.known}[among]
         codes, scores = _best(self._scores(who), allowed, n)
         columns = {
@@ -200,7 +199,7 @@ class Explaining(ABC):
         if item is None:
             allowed = who.known if who.known.all() else ~who.known
             return np.array(_best(scores, allowed, 1)[0], dtype=np.int64)
-        given = list(item) if isinstance(item, Sequence) and not isinstance(item, str) else [item]
+        given = list(item) if _is_several(item) else [item]  # type: ignore[arg-type]
         if not given:
             raise SettingError("explain: item is an empty list, takes an item or several")
         return np.array([self._code(one) for one in given], dtype=np.int64)
@@ -228,6 +227,9 @@ class Explaining(ABC):
         fields = [f.name for f in self.catalogue.item_fields if f.kind == "categorical"]
         if isinstance(given, str) and given in fields and given not in names("players"):
             return Part(given, {"field": given}, Field(given))
+        numbers = [f.name for f in self.catalogue.item_fields if f.kind != "categorical"]
+        if isinstance(given, str) and given in numbers and given not in names("players"):
+            raise SettingError(f"players: {given!r} has no levels with names to group by; give its values as text")
         known = [*names("players"), *fields]
         if isinstance(given, str) and given not in known:
             raise SettingError(
@@ -306,7 +308,7 @@ def _best(scores: Tensor, allowed: Bools, n: int) -> tuple[list[int], list[float
 
 
 def _is_several(item: object) -> bool:
-    return isinstance(item, Sequence) and not isinstance(item, str)
+    return isinstance(item, Iterable) and not isinstance(item, str)
 
 
 def _word(group: str, given: Any, kind: type) -> str:

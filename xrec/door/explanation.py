@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 Kind = Literal["bars", "waterfall"]
 
 
+def at_least_one(what: str, n: object) -> None:
+    """Raises: SettingError, when n is no whole number of at least 1."""
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise SettingError(f"{what}: n must be a whole number of at least 1, got {n!r}")
+
+
 @dataclass(frozen=True, repr=False)
 class Explanation:
     """Why a model recommends an item to somebody, as values of P players: what of the history speaks for it.
@@ -140,8 +146,7 @@ class Explanation:
         """
         if kind not in (kinds := get_args(Kind)):
             raise SettingError(f"plot: kind is {kind!r}, takes {listed(kinds)}{did_you_mean(kind, kinds)}")
-        if n < 1:
-            raise SettingError(f"plot: n must be at least 1, got {n}")
+        at_least_one("plot", n)
         named = [(name, float(value)) for name, value in zip(self.player_names, self.values, strict=True)]
         if kind == "waterfall":
             return waterfall(named, (self.f_empty, self.f_x), self.title, self._quantity, n)
@@ -159,8 +164,7 @@ class Explanation:
         Raises:
             SettingError: n below 1.
         """
-        if n < 1:
-            raise SettingError(f"check: n must be at least 1, got {n}")
+        at_least_one("check", n)
         order = np.argsort(-self.values, kind="stable")[:n]
         alone = np.ones((len(order), len(self.values)), dtype=bool)
         alone[np.arange(len(order)), order] = False

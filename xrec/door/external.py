@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,10 @@ from xrec.models.history import History
 from xrec.types import HALF_LIVES, Case, Catalogue, Ints
 from xrec.words import counted
 
-#: scores of one history that differ by more than this share of the spread are different ones; less is rounding
+#: scores of one history that differ by more than this share of the spread, or of the history's effect, are different
 _REPEATS = 1e-3
+#: ones; less, and this share of the score itself, is rounding
+_ROUNDING = 1e-6
 
 
 def external(
@@ -61,6 +63,10 @@ def external(
         SettingError: ids that are not distinct, or names, fields or histories that do not fit them.
     """
     n_users = 0 if histories is None else len(histories)
+    if isinstance(item_ids, str) or not isinstance(item_ids, Iterable):
+        raise SettingError(f"item_ids: got {item_ids!r}, takes the ids of the columns of scores")
+    if histories is not None and not len(histories):
+        raise SettingError("histories: got none; leave them out, or give those of other users")
     catalogue = _catalogue([_id(i, "item_ids") for i in item_ids], item_names, fields, n_users)
     return ExternalModel(External(catalogue, scores, name, batch_size), catalogue, seed, histories)
 
@@ -138,16 +144,24 @@ class ExternalModel(Explaining):
         return f"model {self._called}, of which only scores are known,"
 
     def _check_repeatable(self, e: Explanation) -> None:
-        """Raises: SettingError, when the function has given another score for the whole history than before."""
-        again = float(e.game.values(e.game.whole(), uncounted=1)[0, 0])
-        if abs(again - e.f_x) > _REPEATS * max(1.0, abs(e.f_x), float(e.game.spread()[0])):
-            raise SettingError(
-                f"model {self._called} gives one score and then another for the same history ({e.f_x:.6g}, "
-                f"{again:.6g}), so that no difference means anything; switch its dropout or sampling off"
-            )
+        """Raises: SettingError, when the function gives another score for the whole history than before, or for a part
+        of it when that stands alone."""
+        whole = e.game.whole()
+        part = whole.copy()
+        part[0, 0, 0] = False
+        again, beside = e.game.values(np.concatenate([whole, part], axis=1), uncounted=2)[0].tolist()
+        alone = float(e.game.values(part, uncounted=1)[0, 0])
+        close = _REPEATS * max(float(e.game.spread()[0]), abs(e.f_x - e.f_empty)) + _ROUNDING * abs(e.f_x)
+        for one, other in ((e.f_x, again), (beside, alone)):
+            if abs(one - other) > close:
+                raise SettingError(
+                    f"model {self._called} gives one score and then another for the same history ({one:.6g}, "
+                    f"{other:.6g}), so that no difference means anything; switch off its dropout or sampling, and what "
+                    "makes a score depend on the histories beside it"
+                )
 
     def _of(self, history: Sequence[Item], what: str) -> list[str]:
-        if isinstance(history, str | set | frozenset | Mapping):
+        if isinstance(history, str | set | frozenset | Mapping) or not isinstance(history, Iterable):
             raise SettingError(f"{what}: got {type(history).__name__} {history!r}, takes a list of ids, oldest first")
         return [_id(item, what) for item in history]
 
@@ -183,6 +197,8 @@ def _catalogue(
     for name, values in {**({"item_names": item_names} if item_names is not None else {}), **(fields or {})}.items():
         if len(values) != len(ids):
             raise SettingError(f"{name}: got {len(values)} values for {len(ids)} items; takes one each, in their order")
+    if "item" in (fields or {}):
+        raise SettingError("fields: 'item' is what the items themselves are called; give the field another name")
     columns = {name: _column(list(values)) for name, values in (fields or {}).items()}
     everywhere = np.ones(len(ids), dtype=bool)
     encoded = encode_fields(pl.DataFrame({"item": ids, **columns}), "item", pl.Series(ids), everywhere, 1)
@@ -191,13 +207,15 @@ def _catalogue(
 
 
 def _column(values: list[Any]) -> pl.Series:
-    """Numbers stay numbers, whatever else there is are categories: of one value an item, or of a list."""
+    """Numbers stay numbers, whatever else there is are categories: of one value an item, or of a list; None and nan are
+    missing."""
+    values = [None if isinstance(v, float | np.floating) and np.isnan(v) else v for v in values]
     if any(isinstance(v, list | tuple | set) for v in values):
         lists = [
             None if v is None else [str(x) for x in (v if isinstance(v, list | tuple | set) else [v])] for v in values
         ]
         return pl.Series([v if v is None else sorted(v) for v in lists], dtype=pl.List(pl.String))
-    if all(v is None or (isinstance(v, int | float) and not isinstance(v, bool)) for v in values):
+    if all(v is None or (isinstance(v, int | float | np.number) and not isinstance(v, bool)) for v in values):
         return pl.Series(values, dtype=pl.Float64)
     return pl.Series([None if v is None else str(v) for v in values], dtype=pl.String)
 

@@ -25,7 +25,10 @@ _SCHEMA: dict[str, Any] = {
 
 
 def fidelity(
-    explanations: Explanation | Sequence[Explanation], metrics: Sequence[str] | None = None, *, variants: bool = False
+    explanations: Explanation | Sequence[Explanation],
+    metrics: str | Sequence[str] | None = None,
+    *,
+    variants: bool = False,
 ) -> pl.DataFrame:
     """Every metric of every explanation, a row each: case, model, user, item, explainer, metric, k (cut-off), direction
     (which way is better), value. A case that a metric leaves out has no row.
@@ -41,6 +44,9 @@ def fidelity(
         SettingError: an unknown name; nothing to measure; explanations that a metric cannot measure.
     """
     given = [explanations] if isinstance(explanations, Explanation) else list(explanations)
+    if strange := [e for e in given if not isinstance(e, Explanation)]:
+        raise SettingError(f"fidelity: got {type(strange[0]).__name__}, takes explanations, and names of conf/fidelity")
+    metrics = [metrics] if isinstance(metrics, str) else metrics
     if not given:
         raise SettingError("fidelity: no explanations; give those that run.explain or model.explain made")
     chosen: list[FidelityMetric] = [

@@ -54,6 +54,10 @@ def load(run: str | Path, *, cache: str | Path | None = None, device: str = "cpu
         RunError: no run directory, a damaged one, or one without a fitted model. DataError: the data is gone.
         CheckpointError: the model does not match its record, or was fitted on other data.
     """
+    try:
+        where = torch.device(device)
+    except RuntimeError as error:
+        raise SettingError(f"device: got {device!r}, takes cpu, cuda, cuda:0 or mps") from error
     directory = require_directory(Path(run))
     config = pipeline.restore(directory)
     if "fit" not in SavedRun(directory).stages:
@@ -62,7 +66,7 @@ def load(run: str | Path, *, cache: str | Path | None = None, device: str = "cpu
         config[name] = _found(OmegaConf.to_container(config[name], resolve=True), directory.resolve())
     arrays = _Telling(Path(cache) if cache is not None else Path(config.paths.cache))
     dataset = pipeline.read_data(config, arrays)
-    current = Run(config, RunDirectory(directory), NoTracker(), dataset, arrays, torch.device(device))
+    current = Run(config, RunDirectory(directory), NoTracker(), dataset, arrays, where)
     return LoadedRun(current, load_model(current))
 
 
@@ -139,7 +143,7 @@ class LoadedRun(Explaining):
         **options: Any,
     ) -> Explanation:
         """Why this item, for this user. What is not asked for is as the run has it (items, zero and logit, mostly);
-        a case that the run explained has the values that it saved.
+        a case that the run explained has the values that it saved, up to rounding.
 
         Args:
             item: an id; several are explained together, as a list; None: the best new item.

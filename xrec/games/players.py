@@ -150,7 +150,7 @@ class Items(Players):
 
 class Field(Players):
     """All history items of one level of an item field (a category, a brand) are a player. An item of several levels
-    belongs to its first; items without a level are a player of their own.
+    belongs to the first of them by name; items without a level are a player of their own.
 
     Args:
         field: name of an item field; categories only, since numbers and hashed words have no levels with names.

@@ -40,15 +40,17 @@ class External(Recommender):
         self, catalogue: Catalogue, function: Scores, scores: str | None = None, batch_size: int = 1024
     ) -> None:
         super().__init__()
-        if not callable(function):
+        made_of = getattr(function, "func", function)  # a config gives a partial
+        if not callable(function) or inspect.isclass(made_of):
+            what = f"the class {made_of.__name__}" if inspect.isclass(made_of) else type(function).__name__
             raise SettingError(
-                f"external: scores is {type(function).__name__}, takes a function: "
+                f"external: scores is {what}, takes a function: "
                 "scores(histories: list[list[str]]) -> array [n, n_items]"
             )
         if batch_size < 1:
             raise SettingError(f"external: batch_size must be at least 1, got {batch_size}")
         self.n_items = catalogue.n_items
-        self.item_ids = list(catalogue.item_ids)
+        self.item_ids = tuple(catalogue.item_ids)
         self.function, self.batch_size = function, batch_size
         self.called = scores or getattr(function, "__name__", type(function).__name__)
         self._takes_ids = _has_argument(function, "item_ids")
@@ -86,7 +88,7 @@ class External(Recommender):
         for first in range(0, len(distinct), self.batch_size):
             start, end = np.searchsorted(which[by_history], (first, first + self.batch_size))
             rows = by_history[start:end]
-            found = self._call([self._named(row) for row in distinct[first : first + self.batch_size]])
+            found = self._call(distinct[first : first + self.batch_size])
             mine = found[which[rows] - first]
             pieces.append(mine if columns is None else np.take_along_axis(mine, columns[rows], axis=1))
         scores = np.concatenate(pieces)
@@ -94,28 +96,30 @@ class External(Recommender):
         result[by_history] = scores
         return result
 
-    def _named(self, row: Ints) -> list[str]:
-        return [self.item_ids[code] for code in row[row >= 0].tolist()]
+    def _named(self, rows: Ints) -> list[list[str]]:
+        """Lists of their own, for the function may do with them what it likes."""
+        return [[self.item_ids[code] for code in row[row >= 0].tolist()] for row in rows]
 
-    def _call(self, histories: list[list[str]]) -> np.ndarray:
-        """[n, n_items] what the function says, checked."""
-        self.n_scored += len(histories)
+    def _call(self, rows: Ints) -> np.ndarray:
+        """[n, n_items] what the function says of histories [n, L], -1 where nothing is; checked."""
+        self.n_scored += len(rows)
+        arguments = (self._named(rows), list(self.item_ids)) if self._takes_ids else (self._named(rows),)
         try:
-            found = self.function(histories, self.item_ids) if self._takes_ids else self.function(histories)
+            found = self.function(*arguments)
         except Exception as error:
-            raise SettingError(f"model {self.called} failed {_about(histories)}: {_said(error)}") from error
+            raise SettingError(f"model {self.called} failed {_about(self._named(rows))}: {_said(error)}") from error
         scores = _as_array(found, self.called)
-        if scores.shape != (len(histories), self.n_items):
+        if scores.shape != (len(rows), self.n_items):
             raise SettingError(
-                f"model {self.called} gave scores of shape {scores.shape} {_about(histories)}, expected "
-                f"{(len(histories), self.n_items)}: histories, items in the order of item_ids"
+                f"model {self.called} gave scores of shape {scores.shape} {_about(self._named(rows))}, expected "
+                f"{(len(rows), self.n_items)}: histories, items in the order of item_ids"
             )
         if (bad := ~np.isfinite(scores)).any():
             row, column = np.argwhere(bad)[0]
             raise SettingError(
                 f"model {self.called} gave {scores[row, column]} as the score of {self.item_ids[column]!r} "
-                f"{_about([histories[row]])}. Where there is no score, give the lowest one; do not hide items of the "
-                "history: xrec leaves them out itself where they are no candidates"
+                f"{_about(self._named(rows[row : row + 1]))}. Where there is no score, give the lowest one; do not "
+                "hide items of the history: xrec leaves them out itself where they are no candidates"
             )
         return scores
 
@@ -134,9 +138,13 @@ def _as_array(found: Any, called: str) -> np.ndarray:
     try:
         if hasattr(found, "toarray"):  # scipy's sparse matrices
             found = found.toarray()
-        array = np.asarray(found.detach().cpu() if isinstance(found, Tensor) else found)
-        if not np.issubdtype(array.dtype, np.floating):
-            array = array.astype(np.float64)
+        if isinstance(found, Tensor):
+            found = (found.to_dense() if found.layout != torch.strided else found).detach().cpu()
+            found = found.float() if found.dtype in (torch.bfloat16, torch.float16) else found
+        array = np.asarray(np.ma.filled(found, np.nan) if np.ma.isMaskedArray(found) else found)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"its values are of type {array.dtype}")
+        array = array if array.dtype.kind == "f" else array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise SettingError(f"model {called} gave no array of numbers but {type(found).__name__} ({error})") from error
     return np.ascontiguousarray(array, dtype=array.dtype if array.dtype.itemsize in (4, 8) else np.float32)

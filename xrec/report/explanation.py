@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -59,7 +60,12 @@ def waterfall(named: Sequence[Named], ends: tuple[float, float], title: str, qua
     if abs(missing) > _VISIBLE * max(abs(ends[1] - ends[0]), *(abs(value) for _, value in named)):
         steps.append(_Step("not in the values", missing, None))
     reached = ends[0] + np.cumsum([0.0, *(step.value for step in steps)])
-    names = [f"f(empty) = {_short(ends[0])}", *(step.name for step in steps), f"f(x) = {_short(ends[1])}"]
+    digits = _digits(ends)
+    names = [
+        f"f(empty) = {_short(ends[0], digits)}",
+        *(step.name for step in steps),
+        f"f(x) = {_short(ends[1], digits)}",
+    ]
     with style():
         figure, axes = _panel(len(names), title, quantity)
         for row, (step, at) in enumerate(zip(steps, reached, strict=False), start=1):
@@ -150,5 +156,11 @@ def _cut(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
-def _short(value: float) -> str:
-    return minus(f"{value:.3g}")
+def _short(value: float, digits: int = 3) -> str:
+    return minus(f"{value:.{digits}g}")
+
+
+def _digits(ends: tuple[float, float]) -> int:
+    """As many as show three of what the two differ by."""
+    apart, largest = abs(ends[1] - ends[0]), max(abs(ends[0]), abs(ends[1]))
+    return min(15, 3 + max(0, math.ceil(math.log10(largest / apart)))) if apart > 0 else 3

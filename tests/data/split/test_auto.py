@@ -55,6 +55,21 @@ def test_times_that_count_a_users_own_events(start: int) -> None:
         AutoSplit(test=0.2).look(events, 255, own_counter=True)
 
 
+@pytest.mark.parametrize("start", [0, 1])
+def test_rows_that_are_missing_or_stray_do_not_decide(start: int) -> None:
+    """Order numbers of 20 users: one begins late, one has a stray number, and of seven an order in the middle is
+    gone."""
+    whole = [(user, user + order, start + order) for user in range(20) for order in range(4)]
+    late = [(user, item, time + (user == 0)) for user, item, time in whole]
+    stray = [*late, (1, 7, start + 40)]
+    gaps = [row for row in stray if not (2 <= row[0] < 9 and row[2] == start + 1)]
+    assert counts_own(table(gaps))
+    more = [row for row in stray if not (2 <= row[0] < 11 and row[2] == start + 1)]
+    assert not counts_own(table(more)), "half of the users have gaps"
+    later = [(user, item, time + (user < 3)) for user, item, time in whole]
+    assert not counts_own(table(later)), "17 of 20 begin together"
+
+
 @pytest.mark.parametrize(
     "rows",
     [
@@ -98,7 +113,7 @@ def test_the_events_are_looked_at_once(tmp_path: Path) -> None:
     reading = SimpleNamespace(name="toy", look=lambda split: seen.append(1) or split.look(CALENDAR, 255, False))
     for _ in range(2):
         split, words = settled.settle(AutoSplit(), ArrayCache(tmp_path), {"source": "toy"}, reading)  # type: ignore[arg-type]
-        assert split == TemporalSplit(8, 9, 10) and words.startswith("temporal by share, times are period numbers; ")
+        assert split == TemporalSplit(8, 9, 10) and words.startswith("temporal by share, times are period numbers (if ")
     assert seen == [1]
     assert settled.settle(AutoSplit(ends=ENDS), ArrayCache(tmp_path), {}, reading) == (TemporalSplit(43, 47, 53), "")  # type: ignore[arg-type]
     assert settled.settle(LeaveLastOutSplit(), ArrayCache(tmp_path), {}, reading) == (LeaveLastOutSplit(), "")  # type: ignore[arg-type]

@@ -66,7 +66,10 @@ class AutoSplit:
             )
         shared = events.select(pl.struct("user", "time").n_unique()).item() < events.height
         what = "basket" if shared else "event"
-        words = f"leave-last-out, of each user the last {what} (times count each user's own {what}s)"
+        words = (
+            f"leave-last-out, of each user the last {what} (times count each user's own {what}s; if they are a "
+            "calendar that users share: split=temporal)"
+        )
         return {"own_counter": True, "baskets": shared, "words": words}
 
     def settle(self, found: dict[str, Any]) -> TemporalSplit | LeaveLastOutSplit:

@@ -190,7 +190,8 @@ class TemporalSplit:
 
 def _words(cut: Cut, ends: dict[str, Any]) -> str:
     """'temporal by share, weeks; train to 2024-03-31, ... (9.8 % and 10.2 % of the events)'"""
-    kind = "times are period numbers" if cut.unit is None else cut.unit if " " in cut.unit else f"{cut.unit}s"
+    unit = "" if cut.unit is None else cut.unit if " " in cut.unit else f"{cut.unit}s"
+    kind = unit or "times are period numbers (if they count each user's own events: split=leave_last_out)"
     parts = ", ".join(f"{part} to {ends[end]}" for part, end in zip(("train", "validation", "test"), ENDS, strict=True))
     _, validation, test = cut.shares
     return f"temporal by share, {kind}; {parts} ({validation:.1%} and {test:.1%} of the events)".replace("%", " %")
