@@ -25,7 +25,7 @@ from xrec.games.outputs import Choice, List, Margin, Output
 from xrec.games.players import Field, Players
 from xrec.models.history import History
 from xrec.models.recommender import Recommender, checked_scores
-from xrec.ranking.evaluate import top_items
+from xrec.ranking.evaluate import best_rank, top_items
 from xrec.types import Bools, Case, Catalogue, Ints
 from xrec.words import did_you_mean, listed
 
@@ -170,10 +170,9 @@ class Explaining(ABC):
         repeat = bool(who.known[0, targets[0]])
         candidates = torch.from_numpy(~who.known | repeat).to(scores.device)
         foil = self._foil(output, targets, scores, candidates)
-        own = scores[0, targets[0]]
-        ids = torch.arange(len(candidates[0]), device=scores.device)
-        better = (scores[0] > own) | ((scores[0] == own) & (ids < int(targets[0])))
-        position = 1 + int((better & candidates[0]).sum())
+        first = torch.zeros_like(candidates)
+        first[0, targets[0]] = True
+        position = int(best_rank(scores.masked_fill(~candidates, -torch.inf), first))
         codes: tuple[int, ...] = tuple(targets.tolist())
         named = tuple(self.catalogue.item_ids[code] for code in codes)
         group = "repeat" if repeat else "new"
