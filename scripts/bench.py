@@ -313,7 +313,7 @@ def step_first_batch(folder: Path, overrides: list[str]) -> dict[str, Any]:
             return measured(current)
 
         pipeline._stages = stages
-        phases.after(fit, "windows", "model, validation and training windows")
+        phases.after(fit.TrainingSettings, "make_examples", "model, validation and training windows")
         phases.after(fit, "_optimisers", "closed-form fit")
         real = fit.make_batch
 

@@ -127,6 +127,11 @@ class Dataset(Protocol):
     @property
     def catalogue(self) -> Catalogue: ...
     @property
+    def own_periods(self) -> bool:
+        """Whether periods count each user's own events, and are no calendar."""
+        ...
+
+    @property
     def train_end(self) -> int:
         """The last period that parameters may be fitted on."""
         ...

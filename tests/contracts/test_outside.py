@@ -193,7 +193,7 @@ OPTIONS = {
                 own = self.weight / context.history.age.clamp_min(1) * context.history.presence
                 return at_own_item(context.history.item, own, targets, self.n_items)
 
-            def terms(self, context, wanted):
+            def item_terms(self, generator, wanted):
                 return {"freshness_size": self.weight.square()} if "freshness_size" in wanted else {}
         ''',
         (

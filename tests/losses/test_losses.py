@@ -13,7 +13,7 @@ from torch.nn import functional
 from xrec.losses.adversarial import Nonsaturating
 from xrec.losses.reconstruction import Bernoulli, Multinomial
 from xrec.losses.variational import kl_divergence, reparameterize
-from xrec.losses.weights import LossError, wanted_terms, weighted_sum
+from xrec.losses.weights import LossError, Totals, check_terms, wanted_terms
 
 
 @pytest.fixture
@@ -27,14 +27,14 @@ def example():
 
 def test_multinomial_is_torch_s_cross_entropy_with_soft_targets(example):
     scores, labels, weight = example
-    wanted = functional.cross_entropy(scores, labels / labels.sum(1, keepdim=True), reduction="none")
+    wanted = functional.cross_entropy(scores, labels, reduction="none")
     torch.testing.assert_close(Multinomial()(scores, labels, weight), wanted)
 
 
-def test_bernoulli_is_torch_s_binary_cross_entropy_over_the_mean_number_of_targets(example):
+def test_bernoulli_is_torch_s_binary_cross_entropy_summed_over_items(example):
     scores, labels, weight = example
     summed = functional.binary_cross_entropy_with_logits(scores, labels, reduction="none").sum(1)
-    torch.testing.assert_close(Bernoulli()(scores, labels, weight), summed / labels.sum(1).mean())
+    torch.testing.assert_close(Bernoulli()(scores, labels, weight), summed)
 
 
 @pytest.mark.parametrize("loss", [Multinomial(), Bernoulli()])
@@ -89,9 +89,12 @@ def test_adversarial_losses_by_hand():
 
 
 def test_the_sum_is_weighted_and_logged():
-    total, logged = weighted_sum({"a": torch.tensor(2.0), "b": torch.tensor(3.0)}, {"a": 0.5, "b": 2.0, "c": 0.0})
-    assert float(total) == 7.0
-    assert logged == {
+    totals = Totals({"a": 0.5, "b": 2.0, "c": 0.0}, n_users=4)
+    added = [totals.users({"a": torch.tensor([1.0, 2.0])}), totals.users({"a": torch.tensor([2.0, 3.0])})]
+    added.append(totals.items({"b": torch.tensor(3.0)}))
+    assert [float(loss) for loss in added if loss is not None] == [0.375, 0.625, 6.0]
+    assert totals.items({}) is None and totals.users({}) is None
+    assert totals.logged() == {
         "loss/off/c": 1.0,
         "loss/raw/a": 2.0,
         "loss/raw/b": 3.0,
@@ -104,7 +107,7 @@ def test_the_sum_is_weighted_and_logged():
 def test_a_weight_of_zero_is_off_and_zero_is_a_value():
     assert wanted_terms({"a": 0, "b": 0.0, "c": 1e-9, "d": -1.0}) == {"c", "d"}
     with pytest.raises(LossError, match="every entry of loss.weights is 0"):
-        weighted_sum({}, {"a": 0.0})
+        Totals({"a": 0.0}, 1).logged()
 
 
 ONE = torch.tensor(1.0)
@@ -113,14 +116,29 @@ ONE = torch.tensor(1.0)
 @pytest.mark.parametrize(
     ("terms", "weights", "message"),
     [
-        ({"adversarial": ONE}, {"adversaral": 1.0}, "loss.weights.adversaral has no term.*did you mean 'adversarial'"),
-        ({"a": ONE, "kl": ONE}, {"a": 1.0}, "loss term 'kl' has no weight: add loss.weights.kl"),
+        ({"kl": ONE}, {"a": 1.0}, "loss term 'kl' has no weight: add loss.weights.kl"),
         ({"a": ONE, "kl": ONE}, {"a": 1.0, "kl": 0.0}, "loss term 'kl' has no weight"),
         ({}, {"a": 1.0}, "the model produces nothing"),
         ({"a": ONE, "kl": torch.tensor(math.nan)}, {"a": 1.0, "kl": 1.0}, "loss term 'kl' is nan"),
         ({"a": torch.tensor(math.inf)}, {"a": 1.0}, "loss term 'a' is inf"),
+        ({"a": torch.ones(2)}, {"a": 1.0}, r"loss term 'a' gave a tensor \(2,\), expected a scalar"),
     ],
 )
 def test_mismatches_and_nans_are_named(terms, weights, message):
+    def whole():
+        totals = Totals(weights, 1)
+        totals.items(terms)
+        totals.logged()
+
     with pytest.raises(LossError, match=message):
-        weighted_sum(terms, weights)
+        whole()
+
+
+def test_a_misspelt_weight_is_named():
+    with pytest.raises(LossError, match="loss.weights.adversaral has no term.*did you mean 'adversarial'"):
+        check_terms(["adversarial"], {"adversaral": 1.0})
+
+
+def test_a_term_of_users_is_one_loss_per_user():
+    with pytest.raises(LossError, match=r"loss term 'a' gave a tensor \(\), expected one loss per user"):
+        Totals({"a": 1.0}, 2).users({"a": ONE})

@@ -232,7 +232,9 @@ def test_target_attention_equals_its_formula(toy, tmp_path, normaliser):
 def test_the_linear_is_a_learned_mix_of_three_views_times_ease(toy, tmp_path):
     model = fitted_composed(toy, tmp_path)
     context = model.prepare(histories(toy, [3]))
-    history, mix = context.history, model.component("linear").mix
+    linear = model.component("linear")
+    linear.scale.fill_(3.0)
+    history, mix = context.history, 3.0 * linear.mix
     slow, fast = (torch.log(1 + history.decayed[0, :, channel]) for channel in (4, 2))
     wanted = (mix[0] + mix[1] * slow + mix[2] * fast) @ model.component("linear").weights[history.item[0]]
     torch.testing.assert_close(model.component_scores(context)["linear"][0, 0], wanted, **CLOSE)
@@ -296,12 +298,13 @@ def test_a_window_s_weights_are_fitted_on_events_before_it(toy, tmp_path, moment
     for view, matrix in enumerate((binary, np.log1p(slow), np.log1p(fast))):
         np.testing.assert_allclose(found[:, view].astype(np.float64), matrix @ weights, atol=2e-3)
     users, targets = torch.tensor([0, 4]), torch.tensor([[1, 2], [3, 3]])
+    model.component("linear").scale.fill_(2.0)
     total = model.component("linear").window_total(
         History.from_table(toy.histories(moment), users.tolist()), users, targets
     )
     views = np.stack([binary, np.log1p(slow), np.log1p(fast)])
-    mixed = np.tensordot(model.component("linear").mix.detach().numpy(), views, 1) @ weights
-    np.testing.assert_allclose(total.detach().numpy(), mixed[users.numpy()[:, None], targets.numpy()], atol=1e-2)
+    mixed = np.tensordot(2.0 * model.component("linear").mix.detach().numpy(), views, 1) @ weights
+    np.testing.assert_allclose(total.detach().numpy(), mixed[users.numpy()[:, None], targets.numpy()], atol=2e-2)
 
 
 def test_events_inside_a_window_do_not_change_its_inputs(toy, tmp_path):

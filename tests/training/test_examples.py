@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from xrec.losses.reconstruction import Bernoulli
-from xrec.training.examples import epoch_batches, make_batch, windows
+from xrec.training.examples import (
+    Batch,
+    Piece,
+    Window,
+    drawn_negatives,
+    epoch_steps,
+    make_batch,
+    profiles,
+    windows,
+)
 
 CPU = torch.device("cpu")
 
@@ -49,32 +58,79 @@ def test_no_windows_at_all_are_refused(toy):
         windows(toy, [], 2)
 
 
-@pytest.mark.parametrize(("batch_size", "max_pairs"), [(7, 10**9), (16, 3000), (4, 1)])
+def batch_of(window: Window, users, n_items: int, warm, n_negatives: int | None, g: torch.Generator) -> Batch:
+    negatives = drawn_negatives(warm, n_negatives, g)
+    return make_batch(Piece(window, users), n_items, warm, negatives, g, CPU)
+
+
+@pytest.mark.parametrize(("batch_size", "max_pairs"), [(7, 10**9), (16, 3000), (4, 1), (1000, 2000)])
 def test_an_epoch_covers_every_example_once_within_its_limits(toy, batch_size, max_pairs):
-    examples = windows(toy, [4, 6], 2)
-    batches = epoch_batches(examples, batch_size, max_pairs, 12, generator())
-    found = sorted((window.moment, user) for window, users in batches for user in users.tolist())
+    examples, n_items = windows(toy, [4, 6], 2), toy.catalogue.n_items
+    steps = epoch_steps(examples, batch_size, max_pairs, 12, n_items, generator())
+    pieces = [piece for step in steps for piece in step.pieces]
+    found = sorted((piece.window.moment, user) for piece in pieces for user in piece.users.tolist())
     assert found == sorted((window.moment, user) for window in examples for user in window.users.tolist())
-    for window, users in batches:
-        longest = int(window.table.lengths()[users].max())
-        assert len(users) == 1 or (len(users) <= batch_size and len(users) * longest * (longest + 12) <= max_pairs)
+    sizes = {step.n_users for step in steps}
+    assert max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
+    assert len(steps) == -(-len(found) // batch_size)
+    for piece in pieces:
+        longest = int(piece.window.table.lengths()[piece.users].max())
+        pairs = len(piece.users) * longest * min(longest + 12, n_items)
+        assert len(piece.users) == 1 or pairs <= max_pairs
+    if max_pairs == 10**9:  # nothing is cut but where a window ends
+        assert len(pieces) <= len(steps) + 1
 
 
 def test_epochs_differ_and_repeat_with_the_seed(toy):
     examples = windows(toy, [4, 6], 2)
 
     def order(g):
-        return [users.tolist() for _, users in epoch_batches(examples, 8, 10**9, 12, g)]
+        steps = epoch_steps(examples, 8, 10**9, 12, toy.catalogue.n_items, g)
+        return [piece.users.tolist() for step in steps for piece in step.pieces]
 
     g = generator()
     first = order(g)
     assert first == order(generator()) != order(g)
 
 
+def test_a_profile_s_targets_are_the_whole_training_history_and_its_share_is_hidden(toy):
+    (window,), n_items = profiles(toy, 0.25), toy.catalogue.n_items
+    events = {(u, i) for u, i, t in zip(toy.user.tolist(), toy.item.tolist(), toy.time.tolist(), strict=True) if t <= 8}
+    whole = {u: {i for v, i in events if v == u} for u in range(toy.catalogue.n_users)}
+    assert window.users.tolist() == [u for u, items in whole.items() if len(items) > 1]
+    g, shares = generator(), []
+    for _ in range(200):
+        batch = batch_of(window, window.users, n_items, np.arange(n_items), None, g)
+        assert batch.targets is None and batch.profile
+        real = torch.zeros(len(window.users), n_items)
+        for row, user in enumerate(window.users.tolist()):
+            real[row, sorted(whole[user])] = 1.0
+        assert torch.equal(batch.labels, real) and not batch.log_weight.any()
+        shares.append(float(batch.history.presence.sum()) / float(real.sum()))
+    assert np.mean(shares) == pytest.approx(0.75, abs=0.01) and np.std(shares) > 0.005
+    with pytest.raises(ValueError, match="masked_share must be in"):
+        profiles(toy, 1.0)
+
+
+def test_the_whole_catalogue_leaves_cold_items_out(toy):
+    (window,), n_items = windows(toy, [6], 2), toy.catalogue.n_items
+    own = set(window.table.item.tolist()) | set(window.targets.item.tolist())
+    cold = (
+        max(own) + 1 if max(own) + 1 < n_items else next(i for i in range(n_items) if i not in own or i == n_items - 1)
+    )
+    warm = np.array([i for i in range(n_items) if i != cold])
+    batch = batch_of(window, window.users, n_items, warm, None, generator())
+    bought = {row for row, user in enumerate(window.users) if cold in window.targets.row(user)}
+    known = [cold in window.table.item[window.table.indptr[u] : window.table.indptr[u + 1]] for u in window.users]
+    hidden = [row not in bought and not known[row] for row in range(len(window.users))]
+    assert torch.isinf(batch.log_weight[:, cold]).tolist() == hidden
+    assert (batch.log_weight[:, warm] == 0).all()
+
+
 def test_labels_and_weights_equal_a_slow_reference(toy):
     (window,), n_items = windows(toy, [6], 2), toy.catalogue.n_items
     users = window.users[:9]
-    batch = make_batch(window, users, n_items, np.arange(n_items), 10, 16, generator(), CPU)
+    batch = batch_of(window, users, n_items, np.arange(n_items), 10, generator())
     drawn = set(torch.randint(n_items, (10,), generator=generator()).tolist())
     for row, user in enumerate(users):
         start, end = window.table.indptr[user : user + 2]
@@ -92,7 +148,7 @@ def test_labels_and_weights_equal_a_slow_reference(toy):
         for item, (label, weight) in real.items():
             assert label == (item in positive)
             assert weight == pytest.approx(0.0 if item in own else represented, abs=1e-6)
-    assert batch.users.tolist() == users.tolist() and batch.full_size == 16
+    assert batch.users.tolist() == users.tolist() and not batch.profile
     assert batch.history.moment == 6 and (batch.history.age[batch.history.presence > 0] >= 1).all()
 
 
@@ -106,7 +162,7 @@ def test_the_sampled_bernoulli_loss_is_unbiased(toy):
     exact = Bernoulli()(scores, labels, torch.zeros_like(scores))
     draws = []
     for _ in range(1500):
-        batch = make_batch(window, users, n_items, np.arange(n_items), 12, 16, g, CPU)
+        batch = batch_of(window, users, n_items, np.arange(n_items), 12, g)
         draws.append(Bernoulli()(scores.gather(1, batch.targets), batch.labels, batch.log_weight))
     draws = torch.stack(draws)
     error = draws.std(0) / math.sqrt(len(draws))
@@ -116,7 +172,7 @@ def test_the_sampled_bernoulli_loss_is_unbiased(toy):
 
 def test_items_stand_for_the_whole_catalogue(toy):
     (window,), n_items = windows(toy, [6], 2), toy.catalogue.n_items
-    batch = make_batch(window, window.users, n_items, np.arange(n_items), 12, 16, generator(), CPU)
+    batch = batch_of(window, window.users, n_items, np.arange(n_items), 12, generator())
     np.testing.assert_allclose(batch.log_weight.exp().sum(1).numpy(), n_items, rtol=1e-5)
 
 
@@ -128,7 +184,7 @@ def test_negatives_are_drawn_from_warm_items_only_and_stand_for_those(toy):
     assert cold or n_items == len(warm)
     warm = warm[: len(warm) - 1] if not cold else warm
     for seed in range(20):
-        batch = make_batch(window, window.users, n_items, warm, 12, 16, generator(seed), CPU)
+        batch = batch_of(window, window.users, n_items, warm, 12, generator(seed))
         drawn = set(batch.targets[batch.log_weight > -math.inf].tolist()) - own
         assert not drawn & cold
         np.testing.assert_allclose(batch.log_weight.exp().sum(1).numpy(), len(warm), rtol=1e-5)

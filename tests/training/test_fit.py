@@ -12,11 +12,12 @@ import textwrap
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.toys import MONITOR, WEIGHTS, fit_data, fitted_composed, histories, toy_composed, toy_settings, train
-from xrec.losses.reconstruction import Bernoulli
+from xrec.losses.reconstruction import Bernoulli, Multinomial
 from xrec.losses.weights import LossError
 from xrec.models.composed import Composed
 from xrec.models.history import History
@@ -24,7 +25,8 @@ from xrec.models.update import Update
 from xrec.rundir.directory import RunDirectory
 from xrec.rundir.saved import SavedRun
 from xrec.training.checkpoint import load_checkpoint, weights_digest
-from xrec.training.fit import Objective, fit
+from xrec.training.examples import Piece, Step, windows
+from xrec.training.fit import Objective, _gradients, fit
 from xrec.training.schedules import Staircase
 
 
@@ -89,7 +91,7 @@ def interrupt_at(step: int):
     return log
 
 
-@pytest.mark.parametrize("step", [1, 7, 12, 17])
+@pytest.mark.parametrize("step", [1, 6, 9, 13])
 @pytest.mark.parametrize("better", [1.0, -1.0], ids=["improving", "worsening"])
 def test_an_interrupted_run_ends_with_the_bits_of_an_undisturbed_one(toy, tmp_path, step, better):
     def validate(model):
@@ -110,7 +112,7 @@ def test_without_validation_all_epochs_are_trained_and_the_last_weights_stay(toy
     stopped, early = run(tmp_path / "validated", validate=lambda model: {MONITOR: 0.0})
     rows = []
     model, summary = run(tmp_path / "a", validate=None, log=rows.append)
-    assert (early["epochs"], summary) == (2, {"epochs": 4, "steps": 2 * early["steps"]})
+    assert (early["epochs"], summary) == (2, {"epochs": 4, "steps": 2 * early["steps"], "collapsed": 0})
     assert not any(MONITOR in row for row in rows)
     assert sorted(p.name for p in (tmp_path / "a" / "checkpoint").iterdir()) == ["last"]
     kept = toy_composed(toy, noise=0.0)
@@ -289,8 +291,10 @@ def levels(toy, tmp_path, monkeypatch, **changes) -> list[float]:
     model.__class__ = Shrinking
     for name in ("every", "term"):
         monkeypatch.setattr(Shrinking, name, changes.pop(name, getattr(Shrinking, name)))
-    score = model.score
-    monkeypatch.setattr(model, "score", lambda *a: (found.append(model.component("prior").level.item()), score(*a))[1])
+    shared = model.shared_tables
+    monkeypatch.setattr(
+        model, "shared_tables", lambda g: (found.append(model.component("prior").level.item()), shared(g))[1]
+    )
     train(toy, tmp_path, model=model, epochs=1, learning_rate=0.1, **changes)
     return found
 
@@ -335,13 +339,13 @@ def test_progress_goes_from_zero_to_one_over_all_epochs(toy, tmp_path):
 
 
 def half_gone(score, presence, labels, log_weight, generator):
-    """What the scores of the targets lose when the first half of the history goes; the mean over users."""
+    """What the scores of the targets lose when the first half of the history goes."""
     later = (torch.arange(presence.shape[1]) >= presence.shape[1] // 2) * presence
-    return ((score(None) - score(later.unsqueeze(1))).squeeze(1) * labels).sum(1).mean()
+    return ((score(None) - score(later.unsqueeze(1))).squeeze(1) * labels).sum(1)
 
 
 def size(score, presence, labels, log_weight, generator):
-    return (score(None).squeeze(1).square() * torch.isfinite(log_weight)).mean()
+    return (score(None).squeeze(1).square() * torch.isfinite(log_weight)).mean(1)
 
 
 def test_loss_terms_are_handed_the_model_s_score(toy, tmp_path):
@@ -370,3 +374,67 @@ def test_a_term_without_a_weight_is_refused(toy, tmp_path):
     weights = {name: weight for name, weight in WEIGHTS.items() if name != "item_bias"}
     with pytest.raises(LossError, match="loss term 'item_bias' has no weight: add loss.weights.item_bias"):
         train(toy, tmp_path, weights=weights)
+
+
+class _Plain(Composed):
+    """Without noise: what is left depends on the examples alone."""
+
+    def training_context(self, *arguments):
+        context = super().training_context(*arguments)
+        context.generator = None
+        return context
+
+    def terms(self, context, wanted):
+        return {"kl": context.history.presence.sum(1)} if "kl" in wanted else {}
+
+
+def gradients(toy, tmp_path, users: list[list[int]], weights: dict[str, float], copies: int = 1):
+    """The gradient of a step whose users are cut into pieces, and what is logged of its terms."""
+    model = fitted_composed(toy, tmp_path, item_encoder="embedding")
+    model.__class__ = _Plain
+    window = windows(toy, [7], 2)[0]
+    step = Step([Piece(window, np.array(piece)) for piece in users * copies])
+    objective, data = Objective(weights, Multinomial()), fit_data(toy, tmp_path)
+    warm = np.arange(toy.catalogue.n_items)
+    logged = _gradients(model, step, warm, np.array([1, 5, 9]), objective, weights, data)
+    return logged, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("users", [[[0, 3], [4, 5, 7]], [[5], [7], [3], [0], [4]], [[4, 5, 7, 0], [3]]])
+def test_a_weight_means_the_same_however_a_step_is_cut(toy, tmp_path, users):
+    """Every user weighs 1, terms of items count once a step, and what a history is padded to changes nothing."""
+    weights = {"reconstruction": 1.0, "item_bias": 0.3, "kl": 0.1}
+    whole, wanted = gradients(toy, tmp_path, [[0, 3, 4, 5, 7]], weights)
+    logged, found = gradients(toy, tmp_path, users, weights)
+    assert logged == pytest.approx(whole, rel=1e-5)
+    assert found.keys() == wanted.keys() and "item_encoder.table.weight" in found
+    for name in wanted:
+        torch.testing.assert_close(found[name], wanted[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_weight_means_the_same_in_a_step_of_twice_the_users(toy, tmp_path):
+    weights = {"reconstruction": 1.0, "item_bias": 0.3, "kl": 0.1}
+    once, wanted = gradients(toy, tmp_path, [[0, 3, 4]], weights)
+    twice, found = gradients(toy, tmp_path, [[0, 3, 4]], weights, copies=2)
+    assert twice == pytest.approx(once, rel=1e-5)
+    for name in wanted:
+        torch.testing.assert_close(found[name], wanted[name], rtol=1e-4, atol=1e-6)
+
+
+def test_training_on_profiles_with_repeat_features_is_refused(toy, tmp_path):
+    with pytest.raises(ValueError, match="model.components.repeat cannot be trained on whole profiles: every target"):
+        train(toy, tmp_path, examples="profile", n_negatives=None)
+
+
+def test_a_profile_run_trains_and_says_so(toy, tmp_path, caplog):
+    caplog.set_level("INFO", logger="xrec")
+    model, _ = train(toy, tmp_path, model=toy_composed(toy, repeat=False), examples="profile", masked_share=0.5)
+    assert "training on whole profiles" in caplog.text
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_a_posterior_that_says_nothing_is_named(toy, tmp_path, caplog):
+    rows: list[dict] = []
+    _, summary = train(toy, tmp_path, weights={**WEIGHTS, "kl": 1e4}, epochs=8, log=rows.append)
+    assert summary["collapsed"] == 1 and "posterior collapsed: the mean KL is below .01 nats" in caplog.text
+    assert [row["monitor/posterior_collapsed"] for row in rows if MONITOR in row][-1] == 1.0

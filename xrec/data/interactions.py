@@ -94,6 +94,11 @@ class SplitInteractions:
     split: Any = field(default=None, repr=False, compare=False)
     _histories: _Recent = field(default_factory=_Recent, init=False, repr=False, compare=False)
 
+    @property
+    def own_periods(self) -> bool:
+        """See `xrec.data.split.assigned.Split`."""
+        return bool(getattr(self.split, "own_periods", False))
+
     def period(self, part: str) -> tuple[int, int]:
         """(first, last) period of a part.
 

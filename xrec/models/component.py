@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from xrec.models.recommender import Capabilities, Context, FitData
@@ -13,7 +14,8 @@ from xrec.models.update import Update
 class Submodule(nn.Module):
     """What components and item encoders have in common: how they come by their numbers.
 
-    term_names: of its own loss terms. group: the parameter group whose rate `training.learning_rate_scale` scales.
+    term_names: of its own loss terms, of users and of items. group: the parameter group whose rate
+    `training.learning_rate_scale` scales.
     """
 
     term_names: tuple[str, ...] = ()
@@ -28,7 +30,16 @@ class Submodule(nn.Module):
         """Estimate in closed form, from training periods only, what is then part of the state_dict."""
 
     def terms(self, context: Context, wanted: set[str]) -> dict[str, Tensor]:
-        """Its own loss terms, unweighted scalars, those of `wanted` only; after `score` of the same context."""
+        """Its own loss terms of users, unweighted, per user [B], those of `wanted` only; after `score` of the same
+        context."""
+        return {}
+
+    def item_terms(self, generator: torch.Generator, wanted: set[str]) -> dict[str, Tensor]:
+        """Its own loss terms of items, unweighted scalars, means over items, those of `wanted` only; once a step."""
+        return {}
+
+    def monitors(self) -> dict[str, float]:
+        """See `Recommender.monitors`."""
         return {}
 
     def updates(self) -> list[Update]:
@@ -45,11 +56,13 @@ class Component(Submodule, ABC):
     capabilities: `attention`, `additive` and `layers` mean the methods below. linear: the score is exactly
     presence @ contributions, so that one table serves every masked copy.
     uses_features: it needs the item encoder's features.
+    sees_targets: why it cannot be trained on whole profiles, whose targets are items of the history; empty: it can.
     """
 
     capabilities: Capabilities = Capabilities(gradients=True, fractional_presence=True)
     linear: bool = False
     uses_features: bool = False
+    sees_targets: str = ""
 
     @abstractmethod
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ from xrec.models.recommender import Capabilities, Context, FitData, Recommender
 from xrec.models.update import Update
 from xrec.types import Catalogue
 from xrec.words import did_you_mean, listed
+
+Value = TypeVar("Value")
 
 
 class Composed(Recommender):
@@ -112,12 +115,8 @@ class Composed(Recommender):
     # scoring
 
     def prepare(self, history: History) -> Context:
-        return self._shared(Context(history), self._item_features())
-
-    def _shared(self, context: Context, features: Tensor) -> Context:
         assert self._statistics is not None, "fit comes first"
-        context.tables |= {"features": features, "statistics": self._statistics.at(context.history.moment)}
-        return context
+        return Context(history, {"features": self._item_features(), "statistics": self._statistics.at(history.moment)})
 
     def train(self, mode: bool = True) -> Composed:
         self._features = None  # a fused optimiser changes weights without raising their version
@@ -188,14 +187,39 @@ class Composed(Recommender):
 
     # training
 
-    def training_context(self, history: History, users: Tensor, generator: torch.Generator) -> Context:
-        context = Context(history, users=users, generator=generator)
-        return self._shared(context, self.item_encoder.features(generator))
+    def check_profiles(self) -> None:
+        for name, component in self._active():
+            if component.sees_targets:
+                raise SettingError(
+                    f"training.examples=profile: model.components.{name} cannot be trained on whole profiles: "
+                    f"{component.sees_targets}; leave it out, or use training=windows or training=next_item"
+                )
+
+    def shared_tables(self, generator: torch.Generator) -> dict[str, Tensor]:
+        uses_features = any(component.uses_features for _, component in self._active())
+        return {"features": self.item_encoder.features(generator)} if uses_features else {}
+
+    def training_context(
+        self,
+        history: History,
+        users: Tensor,
+        generator: torch.Generator,
+        shared: Mapping[str, Tensor] | None = None,
+        profile: bool = False,
+    ) -> Context:
+        assert self._statistics is not None, "fit comes first"
+        tables = dict(self.shared_tables(generator) if shared is None else shared)
+        tables["statistics"] = self._statistics.at(history.moment)
+        return Context(history, tables, users=users, generator=generator, profile=profile)
 
     def terms(self, context: Context, wanted: set[str]) -> dict[str, Tensor]:
-        return {
-            name: term for submodule in self._submodules() for name, term in submodule.terms(context, wanted).items()
-        }
+        return _merged(submodule.terms(context, wanted) for submodule in self._submodules())
+
+    def item_terms(self, generator: torch.Generator, wanted: set[str]) -> dict[str, Tensor]:
+        return _merged(submodule.item_terms(generator, wanted) for submodule in self._submodules())
+
+    def monitors(self) -> dict[str, float]:
+        return _merged(submodule.monitors() for submodule in self._submodules())
 
     def updates(self) -> list[Update]:
         return [update for submodule in self._submodules() for update in submodule.updates()]
@@ -226,10 +250,14 @@ class Composed(Recommender):
         view.capabilities = view._capabilities()
         return view
 
-    def only(self, component: str) -> Composed:
-        if component not in self.component_names:
-            return self.without(component)  # refuses it
-        return self.without(*(name for name in self.component_names if name != component))
+    def only(self, *components: str) -> Composed:
+        if unknown := [name for name in components if name not in self.component_names]:
+            return self.without(*unknown)  # refuses them
+        return self.without(*(name for name in self.component_names if name not in components))
+
+
+def _merged(mappings: Iterable[Mapping[str, Value]]) -> dict[str, Value]:
+    return {name: value for mapping in mappings for name, value in mapping.items()}
 
 
 def _sum(summands: Iterable[Tensor]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -51,7 +52,8 @@ class Context:
     """What `prepare` computed for B histories.
 
     tables: what may be reused for every masked copy, by name. kept: what a part of a model keeps for its later calls,
-    by the part. users [B]: ids, in training only. generator: there in training, when noise is drawn.
+    by the part. users [B]: ids, in training only. generator: there in training, when noise is drawn. profile: the
+    targets are the items of the training histories themselves (`training.examples=profile`).
     """
 
     history: History
@@ -59,6 +61,7 @@ class Context:
     kept: dict[object, Any] = field(default_factory=dict)
     users: Tensor | None = None
     generator: torch.Generator | None = None
+    profile: bool = False
 
     def presence(self, presence: Tensor | None) -> Tensor:
         """[B, M, L]: the given presence with padding kept at 0, or the history's own as M = 1."""
@@ -111,15 +114,41 @@ class Recommender(nn.Module, ABC):
 
     term_names: tuple[str, ...] = ()
 
-    def training_context(self, history: History, users: Tensor, generator: torch.Generator) -> Context:
-        """`prepare` for training examples: users [B] are their ids; noise comes from the generator."""
+    def check_profiles(self) -> None:
+        """Raises: SettingError, when the model would see its own targets in training on whole profiles."""
+
+    def shared_tables(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """What all examples of a training step share, with its graph: computed once a step, whatever pieces the step is
+        cut into; noise comes from the generator."""
+        return {}
+
+    def training_context(
+        self,
+        history: History,
+        users: Tensor,
+        generator: torch.Generator,
+        shared: Mapping[str, Tensor] | None = None,
+        profile: bool = False,
+    ) -> Context:
+        """`prepare` for training examples: users [B] are their ids; noise comes from the generator; shared: of
+        `shared_tables` (None: to be computed); profile: see `Context`."""
         context = self.prepare(history)
-        context.users, context.generator = users, generator
+        context.users, context.generator, context.profile = users, generator, profile
         return context
 
     def terms(self, context: Context, wanted: set[str]) -> dict[str, Tensor]:
-        """The model's own loss terms (`term_names`), unweighted scalars, those of `wanted` only; after `score` of the
-        same context."""
+        """The model's own loss terms of users (of `term_names`), unweighted, per user [B], those of `wanted` only;
+        after `score` of the same context."""
+        return {}
+
+    def item_terms(self, generator: torch.Generator, wanted: set[str]) -> dict[str, Tensor]:
+        """The model's own loss terms of items (of `term_names`), unweighted scalars, means over items, those of
+        `wanted` only; once a step, whatever its users."""
+        return {}
+
+    def monitors(self) -> dict[str, float]:
+        """Numbers that say whether the training is sound, logged as `monitor/<name>` after every epoch. A name that
+        ends in `collapsed` is 0 or 1; a 1 is said aloud, and stands in the report."""
         return {}
 
     def updates(self) -> list[Update]:
@@ -144,8 +173,8 @@ class Recommender(nn.Module, ABC):
         """Summands of `score` by component, each [B, M, T]; none where the model is no sum."""
         return {}
 
-    def only(self, component: str) -> Recommender:
-        """A view of this model (same weights) whose score is one of its components.
+    def only(self, *components: str) -> Recommender:
+        """A view of this model (same weights) whose score is that of some of its components.
 
         Raises:
             TypeError: the model has no components. SettingError: it has others.

@@ -20,11 +20,10 @@ from xrec.errors import RunError
 from xrec.memory import TRAINING_COPIES
 from xrec.plan import PLAN
 from xrec.stages.cases import check_cases, check_game
-from xrec.stages.fit import build, objective
+from xrec.stages.fit import build, objective, training_settings
 from xrec.stages.parts import check_parts
 from xrec.stages.rank import NO_COLD, check_groups
 from xrec.stages.run import Run
-from xrec.training.examples import windows
 
 Check = Callable[[], object]
 #: what a training builds without data
@@ -66,7 +65,7 @@ def checks_given_data(run: Run) -> Iterator[Check]:
         yield lambda: check_game(run)
         yield lambda: check_cases(run)
     if "fit" in todo and "trainable" in (capabilities_of(run.config) or ()):
-        yield lambda: windows(run.dataset, list(run.config.training.windows), run.config.training.horizon)
+        yield lambda: training_settings(run.config).make_examples(run.dataset)
     if set(todo) - {"report"}:
         yield lambda: _check_model(run, todo)
 
@@ -79,6 +78,8 @@ def _check_model(run: Run, todo: list[str]) -> None:
         raise ConfigError(errors)
     if fits and model.capabilities.trainable:
         objective(run).check(model)
+        if run.config.training.examples == "profile":
+            model.check_profiles()
 
 
 def _check_split(config: DictConfig) -> None:

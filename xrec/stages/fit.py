@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from xrec.config.instantiate import instantiate
 from xrec.files import write_json
@@ -31,6 +31,14 @@ FIT_METRICS = (
     Metric("epochs", "Epochs", None, ",.0f", "Epochs that were trained."),
     Metric("steps", "Steps", None, ",.0f", "Training steps."),
     Metric("best_epoch", "Best epoch", None, ",.0f", "The epoch whose weights were kept, by validation."),
+    Metric(
+        "collapsed",
+        "Collapsed parts",
+        "lower",
+        ",.0f",
+        "Parts of the model that have collapsed in the last epoch (a user encoder whose posterior says nothing, a "
+        "discriminator that always wins, ...); which ones is in metrics.jsonl, `monitor/...collapsed`.",
+    ),
 )
 
 
@@ -60,7 +68,9 @@ def fit_model(run: Run, model: Recommender) -> Done:
             run.store.log(row)
             run.tracker.log(row)
 
-        reached = fit(model, run.fit_data(), _settings(run), objective(run), folder, _validation(run), log)
+        reached = fit(
+            model, run.fit_data(), training_settings(run.config), objective(run), folder, _validation(run), log
+        )
         for name, value in reached.items():
             rows.add(name, value)
     else:
@@ -73,10 +83,11 @@ def fit_model(run: Run, model: Recommender) -> Done:
     return Done([rows], [*MODEL_FILES, LOG])
 
 
-def _settings(run: Run) -> TrainingSettings:
-    plain = OmegaConf.to_container(run.config.training)
+def training_settings(config: DictConfig) -> TrainingSettings:
+    """What `training` of a settled config says."""
+    plain = OmegaConf.to_container(config.training)
     assert isinstance(plain, dict)
-    schedule = instantiate(run.config.training.learning_rate_schedule)
+    schedule = instantiate(config.training.learning_rate_schedule)
     return TrainingSettings(**{**plain, "learning_rate_schedule": schedule})  # type: ignore[arg-type]
 
 

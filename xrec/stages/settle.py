@@ -73,17 +73,17 @@ def _split(config: DictConfig, dataset: SplitInteractions) -> Iterator[str]:
 
 
 def _training(config: DictConfig, dataset: SplitInteractions, facts: Mapping[str, bool]) -> Iterator[str]:
-    training, own = config.training, bool(getattr(dataset.split, "own_periods", False))
-    left = [name for name in ("windows", "horizon", "monitor") if training[name] is None]
-    if training.horizon is None:
+    training, own = config.training, dataset.own_periods
+    unused = ("windows", "horizon") if training.examples == "profile" else ()
+    left = [name for name in ("windows", "horizon", "monitor") if training[name] is None and name not in unused]
+    if "horizon" in left:
         training.horizon = derived_horizon(dataset, own)
-    if training.windows is None:
+    if "windows" in left:
         training.windows = derived_windows(dataset, own, training.horizon)
     if training.monitor is None:
         training.monitor = derived_monitor(facts["repeats"])
     if left:
-        shown = {"windows": list(training.windows), "horizon": training.horizon, "monitor": training.monitor}
-        yield "training: " + ", ".join(f"{name} {shown[name]}" for name in left)
+        yield "training: " + ", ".join(f"{name} {training[name]}" for name in left)
 
 
 def _model(config: DictConfig, facts: Mapping[str, bool]) -> Iterator[str]:

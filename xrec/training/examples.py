@@ -1,15 +1,17 @@
-"""What one training example is: `windows`, a user's history before a moment and the items of the next periods.
+"""What one training example is: `windows`, a user's history before a moment and the items of the next periods; or
+`profiles`, a part of a user's training history and the whole of it (Liang et al., WWW 2018).
 
 Targets are sampled by strata: everything in the history and every positive stand for themselves, and `n_negatives`
 items drawn uniformly stand for all the others (but for cold items, which training must not touch). The estimate of a
 sum over the catalogue is unbiased, and the items that hold most of the probability (a user's own) are never left to
-chance.
+chance. Without `n_negatives` the whole catalogue stands for itself.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,25 +23,50 @@ from xrec.types import Dataset, HistoryTable, Ints, TargetTable, membership
 
 @dataclass(frozen=True)
 class Window:
-    """Histories before `moment` and targets of periods moment .. moment + horizon - 1; `users` have both."""
+    """Histories before `moment` and targets of periods moment .. moment + horizon - 1; `users` have both.
+
+    profile: the targets are the items of the histories themselves, of which `masked_share` is hidden in training, item
+    by item.
+    """
 
     moment: int
     table: HistoryTable
     targets: TargetTable
     users: Ints
+    profile: bool = False
+    masked_share: float = 0.0
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Users of one window that are computed together."""
+
+    window: Window
+    users: Ints
+
+
+@dataclass(frozen=True)
+class Step:
+    """The users of one step of the optimiser, cut into pieces for memory only: their gradients are added up."""
+
+    pieces: Sequence[Piece]
+
+    @property
+    def n_users(self) -> int:
+        return sum(len(piece.users) for piece in self.pieces)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Training examples of one window: histories, a sample of targets [B, T] with labels and log weights (see
-    `losses.reconstruction`), the users' ids [B], and the number of users a full batch has."""
+    """The examples of a piece: histories, targets [B, T] (None: the whole catalogue) with labels and log weights (see
+    `losses.reconstruction`), and the users' ids [B]; `profile` as in `Window`."""
 
     history: History
     users: torch.Tensor
-    targets: torch.Tensor
+    targets: torch.Tensor | None
     labels: torch.Tensor
     log_weight: torch.Tensor
-    full_size: int
+    profile: bool = False
 
 
 def windows(dataset: Dataset, moments: list[int], horizon: int) -> list[Window]:
@@ -71,46 +98,105 @@ def windows(dataset: Dataset, moments: list[int], horizon: int) -> list[Window]:
     return result
 
 
-def epoch_batches(
-    examples: list[Window], batch_size: int, max_pairs: int, n_negatives: int, generator: torch.Generator
-) -> list[tuple[Window, Ints]]:
-    """One epoch's batches in random order: users of similar history length together, at most `batch_size` of them
+def profiles(dataset: Dataset, masked_share: float) -> list[Window]:
+    """Every training user's whole history of the training periods, as history and as targets.
+
+    Raises:
+        SettingError: a share outside [0, 1), or no user with two items.
+    """
+    if not 0 <= masked_share < 1:
+        raise SettingError(f"training.masked_share must be in [0, 1), got {masked_share}")
+    table, targets = dataset.histories(dataset.train_end + 1), dataset.targets(0, dataset.train_end)
+    users = np.flatnonzero((table.lengths() > 1) & (np.diff(targets.indptr) > 0))
+    if len(users) == 0:
+        raise SettingError("training.examples=profile: no user has two items in training")
+    return [Window(table.moment, table, targets, users, True, masked_share)]
+
+
+def epoch_steps(
+    examples: Sequence[Window], batch_size: int, max_pairs: int, n_negatives: int | None, n_items: int,
+    generator: torch.Generator,
+) -> list[Step]:  # fmt: skip
+    """One epoch in random order: every example once, the same number of users (to one) in every step, at most
+    `batch_size`. A step's users are of one window, but where one ends. Its pieces hold users of similar history length,
     and at most `max_pairs` (history item, target) pairs, so that memory does not depend on the longest history."""
-    batches: list[tuple[Window, Ints]] = []
-    for window in examples:
-        lengths = window.table.lengths()[window.users].astype(np.float64)
-        jitter = torch.rand(len(lengths), generator=generator).numpy()
-        order = np.argsort(lengths * (0.75 + 0.5 * jitter), kind="stable")
-        start = 0
-        while start < len(order):
-            longest = np.maximum.accumulate(lengths[order[start : start + batch_size]])
-            pairs = np.arange(1, len(longest) + 1) * longest * (longest + n_negatives)
-            n = max(1, int(np.searchsorted(pairs, max_pairs, side="right")))
-            batches.append((window, window.users[order[start : start + n]]))
-            start += n
-    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+    n_examples = [len(window.users) for window in examples]
+    window = np.repeat(np.arange(len(examples)), n_examples)
+    user = np.concatenate([w.users[torch.randperm(len(w.users), generator=generator).numpy()] for w in examples])
+    steps: list[Step] = []
+    for chunk in np.array_split(np.arange(len(user)), -(-len(user) // batch_size)):
+        pieces: list[Piece] = []
+        for number in np.unique(window[chunk]):
+            of_window = user[chunk][window[chunk] == number]
+            cut = _pieces(examples[number], of_window, max_pairs, n_negatives, n_items)
+            pieces += [Piece(examples[number], users) for users in cut]
+        steps.append(Step(pieces))
+    return [steps[i] for i in torch.randperm(len(steps), generator=generator).tolist()]
+
+
+def _pieces(window: Window, users: Ints, max_pairs: int, n_negatives: int | None, n_items: int) -> list[Ints]:
+    """The users by history length, cut where a piece would hold more pairs."""
+    lengths = window.table.lengths()[users]
+    order = np.argsort(lengths, kind="stable")
+    ordered, lengths = users[order], lengths[order]
+    n_targets = np.full(len(users), n_items) if n_negatives is None else np.minimum(lengths + n_negatives, n_items)
+    start, found = 0, []
+    while start < len(ordered):
+        pairs = np.arange(1, len(ordered) - start + 1) * lengths[start:] * n_targets[start:]  # grows: lengths do
+        n = max(1, int(np.searchsorted(pairs, max_pairs, side="right")))
+        found.append(ordered[start : start + n])
+        start += n
+    return found
+
+
+def drawn_negatives(warm: Ints, n_negatives: int | None, generator: torch.Generator) -> Ints | None:
+    """The items that stand for all others in a step, drawn from `warm` without order; None: every item for itself."""
+    if n_negatives is None or n_negatives >= len(warm):
+        return None
+    return warm[torch.randint(len(warm), (n_negatives,), generator=generator).unique().numpy()]
 
 
 def make_batch(
-    window: Window,
-    users: Ints,
-    n_items: int,
-    warm: Ints,
-    n_negatives: int,
-    full_size: int,
-    generator: torch.Generator,
-    device: torch.device,
+    piece: Piece, n_items: int, warm: Ints, negatives: Ints | None, generator: torch.Generator, device: torch.device
 ) -> Batch:
-    """Targets of each user: history and positives (weight 1), then negatives shared by the batch (weight: items
-    they stand for). `warm`: the items that negatives are drawn from."""
-    known = membership(window.table.indptr, window.table.item, users, n_items)
+    """Targets of each user: history and positives (weight 1), then the step's negatives (weight: items they stand
+    for); or, without negatives, the whole catalogue. `warm`: the items that may be negatives."""
+    window, users = piece.window, piece.users
+    history = History.from_table(window.table, users, device)
+    if window.masked_share > 0:
+        keep = torch.rand(history.presence.shape, generator=generator, device=device) >= window.masked_share
+        history = replace(history, presence=history.presence * keep)
     positive = membership(window.targets.indptr, window.targets.item, users, n_items)
-    own = known | positive
+    known = positive if window.profile else membership(window.table.indptr, window.table.item, users, n_items)
+    targets, labels, log_weight = _whole(known, positive, warm) if negatives is None else _sampled(
+        known | positive, positive, warm, negatives
+    )  # fmt: skip
+
+    def tensor(values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values).to(device)
+
+    return Batch(
+        history,
+        tensor(users),
+        None if targets is None else tensor(targets),
+        tensor(labels),
+        tensor(log_weight),
+        window.profile,
+    )
+
+
+def _whole(known: np.ndarray, positive: np.ndarray, warm: Ints) -> tuple[None, np.ndarray, np.ndarray]:
+    there = known | positive
+    there[:, warm] = True
+    return None, positive.astype(np.float32), np.where(there, 0.0, -math.inf).astype(np.float32)
+
+
+def _sampled(
+    own: np.ndarray, positive: np.ndarray, warm: Ints, negatives: Ints
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n_own = own.sum(1)
     width = int(n_own.max())
-    drawn = torch.randint(len(warm), (min(n_negatives, len(warm)),), generator=generator).unique().numpy()
-    negatives = warm[drawn]
-    targets = np.zeros((len(users), width + len(negatives)), dtype=np.int64)
+    targets = np.zeros((len(own), width + len(negatives)), dtype=np.int64)
     log_weight = np.full(targets.shape, -math.inf, dtype=np.float32)
     row, item = np.nonzero(own)
     column = np.arange(len(row)) - np.repeat(np.cumsum(n_own) - n_own, n_own)
@@ -120,9 +206,4 @@ def make_batch(
     targets[:, width:] = negatives
     log_weight[:, width:] = np.where(free, represented[:, None], -math.inf)
     labels = (np.take_along_axis(positive, targets, axis=1) & (log_weight == 0.0)).astype(np.float32)
-
-    def tensor(values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(values).to(device)
-
-    history = History.from_table(window.table, users, device)
-    return Batch(history, tensor(users), tensor(targets), tensor(labels), tensor(log_weight), full_size)
+    return targets, labels, log_weight

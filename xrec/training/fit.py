@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,12 +17,21 @@ from torch import nn
 from xrec.errors import SettingError
 from xrec.losses.reconstruction import ReconstructionLoss
 from xrec.losses.score_term import ScoreTerm
-from xrec.losses.weights import LossError, check_terms, wanted_terms, weighted_sum
+from xrec.losses.weights import LossError, Totals, check_terms, wanted_terms
 from xrec.models.recommender import FitData, Recommender
 from xrec.models.update import Update
 from xrec.training.adam import FusedAdam, Optimiser
 from xrec.training.checkpoint import load_checkpoint, save_checkpoint
-from xrec.training.examples import Batch, Window, epoch_batches, make_batch, windows
+from xrec.training.examples import (
+    Batch,
+    Step,
+    Window,
+    drawn_negatives,
+    epoch_steps,
+    make_batch,
+    profiles,
+    windows,
+)
 from xrec.training.schedules import Constant, Schedule
 from xrec.types import Dataset
 
@@ -29,18 +39,28 @@ log_lines = logging.getLogger(__name__)
 
 Log = Callable[[dict[str, float]], None]
 
+#: nats: below it the mean of a user's KL says that the encoder has learned nothing
+COLLAPSED_KL = 0.01
+#: what is said of a part that has collapsed
+COLLAPSES = {
+    "posterior_collapsed": ": the mean KL is below .01 nats, so the user encoder says nothing; lower loss.weights.kl, "
+    "or give it a longer warm-up",
+}
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """`conf/training`. learning_rate_scale multiplies the rate per parameter group, learning_rate_schedule over the
-    steps."""
+    """`conf/training`. batch_size: users of a step. n_negatives: None takes the whole catalogue. learning_rate_scale
+    multiplies the rate per parameter group, learning_rate_schedule over the steps."""
 
     epochs: int
     learning_rate: float
     batch_size: int
-    windows: list[int]
-    horizon: int
-    n_negatives: int = 256
+    windows: list[int] | None = None
+    horizon: int | None = None
+    examples: Literal["windows", "profile"] = "windows"
+    masked_share: float = 0.0
+    n_negatives: int | None = 256
     max_pairs: int = 4_000_000
     learning_rate_schedule: Schedule = field(default_factory=Constant)
     learning_rate_scale: Mapping[str, float] = field(default_factory=dict)
@@ -49,6 +69,13 @@ class TrainingSettings:
     validation_users: int = 400
     log_every: int = 10
     max_loss: float = 1e6
+
+    def make_examples(self, dataset: Dataset) -> list[Window]:
+        """Raises: SettingError, when there is none, or a window reaches past the training."""
+        if self.examples == "profile":
+            return profiles(dataset, self.masked_share)
+        assert self.windows is not None and self.horizon is not None, "settled before training"
+        return windows(dataset, self.windows, self.horizon)
 
 
 @dataclass(frozen=True)
@@ -84,6 +111,7 @@ class _State:
     best: float = -math.inf
     best_epoch: int = -1
     seconds: float = 0.0
+    collapsed: list[str] = field(default_factory=list)
 
 
 def fit(
@@ -103,7 +131,9 @@ def fit(
         LossError: a term is NaN, infinite or above `max_loss`, naming term and step; or terms and weights do not match.
         SettingError: the monitored metric is not among the validation metrics.
     """
-    examples = windows(data.dataset, settings.windows, settings.horizon)
+    examples = settings.make_examples(data.dataset)
+    if settings.examples == "profile":
+        model.check_profiles()
     _say_who_trains(examples, data.dataset)
     objective.check(model)
     model.fit(data)
@@ -112,18 +142,20 @@ def fit(
     state = _State(**stored) if stored is not None else _State()
     while state.epoch < settings.epochs and not _exhausted(state, settings):
         started = time.perf_counter()
-        _epoch(model, examples, data, settings, objective, optimisers, state, log)
+        terms = _epoch(model, examples, data, settings, objective, optimisers, state, log)
         model.eval()
+        monitored = _monitored(model, terms)
+        state.collapsed = sorted(name for name in monitored if name.endswith("collapsed") and monitored[name])
         metrics = {} if validate is None else _validated(validate(model), settings.monitor, state)
         state.epoch += 1
         state.seconds += time.perf_counter() - started
         # state.step is where the next epoch begins; what is measured belongs to the last step of this one.
-        log({"step": state.step - 1, "epoch": state.epoch, "seconds": state.seconds, **metrics})
+        log({"step": state.step - 1, "epoch": state.epoch, "seconds": state.seconds, **monitored, **metrics})
         if validate is not None and metrics[settings.monitor] > state.best:
             state.best, state.best_epoch = metrics[settings.monitor], state.epoch
             save_checkpoint(folder / "best", model, {}, vars(state), data.generator)
         save_checkpoint(folder / "last", model, optimisers, vars(state), data.generator)
-    reached: dict[str, float] = {"epochs": state.epoch, "steps": state.step}
+    reached: dict[str, float] = {"epochs": state.epoch, "steps": state.step, "collapsed": len(state.collapsed)}
     if validate is not None:
         load_checkpoint(folder / "best", model, {}, torch.Generator())
         reached |= {"best_epoch": state.best_epoch, settings.monitor: state.best}
@@ -145,11 +177,9 @@ def _say_who_trains(examples: list[Window], dataset: Dataset) -> None:
     trained = len(np.unique(np.concatenate([window.users for window in examples])))
     table = dataset.histories(dataset.train_end + 1)
     could = int((table.lengths() > 1).sum())
-    words = (
-        f"training.windows {[window.moment for window in examples]}: {trained:,} of {could:,} users with two or more "
-    )
-    words += "items in training are examples"
-    if trained < 0.75 * could:
+    kind = "whole profiles" if examples[0].profile else f"windows {[window.moment for window in examples]}"
+    words = f"training on {kind}: {trained:,} of {could:,} users with two or more items in training are examples"
+    if trained < 0.75 * could and not examples[0].profile:
         words += "; where periods count a user's own events, training=next_item reaches more"
     log_lines.info(words)
 
@@ -195,36 +225,102 @@ def _epoch(
     optimisers: Mapping[str, Optimiser],
     state: _State,
     log: Log,
-) -> None:
+) -> dict[str, float]:
+    """One epoch; the mean of what was logged of its terms."""
     model.train()
-    batches = epoch_batches(examples, settings.batch_size, settings.max_pairs, settings.n_negatives, data.generator)
     catalogue, updates = data.dataset.catalogue, model.updates()
+    steps = epoch_steps(
+        examples, settings.batch_size, settings.max_pairs, settings.n_negatives, model.n_items, data.generator
+    )
     warm = np.setdiff1d(np.arange(catalogue.n_items), catalogue.cold)
     description = f"epoch {state.epoch + 1}/{settings.epochs}"
-    for number, (window, users) in enumerate(data.progress(batches, total=len(batches), description=description)):
-        progress = (state.epoch + number / len(batches)) / settings.epochs
+    sums: dict[str, float] = {}
+    for number, step in enumerate(data.progress(steps, total=len(steps), description=description)):
+        progress = (state.epoch + number / len(steps)) / settings.epochs
         _set_rates(optimisers, settings.learning_rate_schedule(state.step, progress))
-        batch = make_batch(
-            window, users, model.n_items, warm, settings.n_negatives, settings.batch_size, data.generator, data.device
-        )
         weights, logged = objective.scheduled(state.step, progress), {}
         for update in (u for u in updates if _due(u, state.step, objective.weights)):
             loss = update.loss(data.generator)
             logged[f"{update.name}_loss"] = float(loss.detach())
             _check(f"{update.name}_loss", logged[f"{update.name}_loss"], state.step, settings.max_loss)
-            _minimise(loss, optimisers[update.name])
+            optimisers[update.name].zero_grad(set_to_none=True)
+            loss.backward()
+            optimisers[update.name].step()
+        optimisers["main"].zero_grad(set_to_none=True)
+        negatives = drawn_negatives(warm, settings.n_negatives, data.generator)
         try:
-            total, terms = weighted_sum(_terms(model, batch, objective, weights, data.generator), weights)
+            terms = _gradients(model, step, warm, negatives, objective, weights, data)
         except LossError as error:
             raise LossError(
                 f"{error} at step {state.step} (epoch {state.epoch + 1}); last checkpoint is kept"
             ) from error
         for name, value in terms.items():
             _check(name, value, state.step, settings.max_loss)
-        _minimise(total, optimisers["main"])
+            sums[name] = sums.get(name, 0.0) + value
+        optimisers["main"].step()
         if state.step % settings.log_every == 0:
             log({"step": state.step, "epoch": state.epoch + 1, **terms, **logged})
         state.step += 1
+    return {name: total / len(steps) for name, total in sums.items()}
+
+
+def _gradients(
+    model: Recommender,
+    step: Step,
+    warm: np.ndarray,
+    negatives: np.ndarray | None,
+    objective: Objective,
+    weights: Mapping[str, float],
+    data: FitData,
+) -> dict[str, float]:
+    """The gradient of a step's weighted loss, whose pieces add up, and what to log of the terms.
+
+    What the pieces share (the item features) is computed once: their gradients with respect to it are added up first,
+    and go back through it once.
+    """
+    totals, wanted = Totals(weights, step.n_users), wanted_terms(weights)
+    shared = model.shared_tables(data.generator)
+    leaves = {name: table.detach().requires_grad_(table.requires_grad) for name, table in shared.items()}
+    for piece in step.pieces:
+        batch = make_batch(piece, model.n_items, warm, negatives, data.generator, data.device)
+        loss = totals.users(_user_terms(model, batch, leaves, objective, wanted, data.generator))
+        if loss is not None:
+            loss.backward()
+    loss = totals.items(model.item_terms(data.generator, wanted))
+    if loss is not None and loss.requires_grad:
+        loss.backward()
+    moved = [(shared[name], leaf.grad) for name, leaf in leaves.items() if leaf.grad is not None]
+    if moved:
+        torch.autograd.backward([table for table, _ in moved], [gradient for _, gradient in moved])
+    return totals.logged()
+
+
+def _user_terms(
+    model: Recommender,
+    batch: Batch,
+    shared: Mapping[str, torch.Tensor],
+    objective: Objective,
+    wanted: set[str],
+    generator: torch.Generator,
+) -> dict[str, torch.Tensor]:
+    """The unweighted terms of users [B] with a weight other than 0."""
+    context = model.training_context(batch.history, batch.users, generator, shared, batch.profile)
+    whole = model.score(context, None, batch.targets)
+    terms: dict[str, torch.Tensor] = {}
+    if "reconstruction" in wanted:
+        terms["reconstruction"] = objective.reconstruction(whole.squeeze(1), batch.labels, batch.log_weight)
+
+    def score(presence: torch.Tensor | None, components: Sequence[str] | None = None) -> torch.Tensor:
+        if presence is None and components is None:
+            return whole
+        view = model if components is None else model.only(*components)
+        return view.score(context, presence, batch.targets)
+
+    own = model.terms(context, wanted)  # before further scores leave theirs in the context
+    for name in sorted(wanted & set(objective.score_terms)):
+        term = objective.score_terms[name]
+        terms[name] = term(score, batch.history.presence, batch.labels, batch.log_weight, generator)
+    return terms | own
 
 
 def _set_rates(optimisers: Mapping[str, Optimiser], factor: float) -> None:
@@ -237,35 +333,18 @@ def _due(update: Update, step: int, weights: Mapping[str, float]) -> bool:
     return step % update.every == 0 and (update.term is None or weights.get(update.term, 0.0) != 0)
 
 
-def _terms(
-    model: Recommender,
-    batch: Batch,
-    objective: Objective,
-    weights: Mapping[str, float],
-    generator: torch.Generator,
-) -> dict[str, torch.Tensor]:
-    """The unweighted terms with a weight other than 0; 'reconstruction' is averaged over a full batch of users."""
-    wanted = wanted_terms(weights)
-    context = model.training_context(batch.history, batch.users, generator)
-    whole = model.score(context, None, batch.targets)
-    terms: dict[str, torch.Tensor] = {}
-    if "reconstruction" in wanted:
-        per_user = objective.reconstruction(whole.squeeze(1), batch.labels, batch.log_weight)
-        terms["reconstruction"] = per_user.sum() / batch.full_size
-
-    def score(presence: torch.Tensor | None) -> torch.Tensor:
-        return whole if presence is None else model.score(context, presence, batch.targets)
-
-    for name in sorted(wanted & set(objective.score_terms)):
-        term = objective.score_terms[name]
-        terms[name] = term(score, batch.history.presence, batch.labels, batch.log_weight, generator)
-    return terms | model.terms(context, wanted)
-
-
-def _minimise(loss: torch.Tensor, optimiser: Optimiser) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
+def _monitored(model: Recommender, terms: Mapping[str, float]) -> dict[str, float]:
+    """What tells a sound training from one that has collapsed; the latter is said aloud."""
+    with torch.no_grad():
+        found = model.monitors()
+    if terms.get("loss/weighted/kl", 0.0) > 0:
+        found["posterior_collapsed"] = float(terms["loss/raw/kl"] < COLLAPSED_KL)
+    for name, value in found.items():
+        if name.endswith("collapsed") and value:
+            log_lines.warning(
+                "training: %s%s", name.replace("_", " "), COLLAPSES.get(name, "; see monitor/ in metrics.jsonl")
+            )
+    return {f"monitor/{name}": value for name, value in found.items()}
 
 
 def _check(name: str, value: float, step: int, limit: float) -> None:

@@ -95,7 +95,7 @@ def pairs(toy):
 
 
 def adversarial_term(bigan, drawn):
-    return bigan.terms(drawing(drawn), {"adversarial"})["adversarial"]
+    return bigan.item_terms((drawn), {"adversarial"})["adversarial"]
 
 
 def discriminator_loss(bigan, drawn):
@@ -152,13 +152,13 @@ def test_the_discriminator_s_step_moves_the_discriminator_only(bigan):
 
 
 def test_the_adversarial_term_reaches_encoder_and_generator(bigan):
-    bigan.terms(drawing(generator()), {"adversarial"})["adversarial"].backward()
+    bigan.item_terms((generator()), {"adversarial"})["adversarial"].backward()
     moved = reached(bigan)
     assert {"encoder_first", "encoder_second", "generator"} <= moved
 
 
 def test_item_reconstruction_is_the_mean_cross_entropy_of_the_fields(bigan):
-    found = bigan.terms(drawing(generator()), {"item_reconstruction"})["item_reconstruction"]
+    found = bigan.item_terms((generator()), {"item_reconstruction"})["item_reconstruction"]
     rows = torch.randint(len(bigan.codes.columns), (16,), generator=generator())
     columns = bigan.codes.columns[rows]
     log_shares = bigan.generate(bigan.encode(columns, bigan.codes.weights[rows])).log()
@@ -171,7 +171,7 @@ BOTH = {"adversarial", "item_reconstruction"}
 
 @pytest.mark.parametrize("wanted", [set(), {"adversarial"}, {"item_reconstruction"}, BOTH])
 def test_only_wanted_terms_are_computed(bigan, wanted):
-    assert set(bigan.terms(drawing(generator()), wanted | {"reconstruction"})) == wanted
+    assert set(bigan.item_terms((generator()), wanted | {"reconstruction"})) == wanted
 
 
 def test_features_do_not_flicker(bigan):
@@ -261,7 +261,7 @@ def test_weights_multiply_the_rows_of_several_values_and_numbers(toy):
 def test_bigan_reconstructs_shares_by_cross_entropy_and_numbers_by_squared_error(toy):
     torch.manual_seed(0)
     bigan = BiGAN(rich(toy), 8, Nonsaturating(), latent_size=4, hidden_size=8, batch_size=16)
-    found = bigan.terms(drawing(generator()), {"item_reconstruction"})["item_reconstruction"]
+    found = bigan.item_terms((generator()), {"item_reconstruction"})["item_reconstruction"]
     rows = torch.randint(len(bigan.codes.columns), (16,), generator=generator())
     drawn = bigan.generate(bigan.encode(bigan.codes.columns[rows], bigan.codes.weights[rows]))
     x = dense(bigan.codes)[rows]

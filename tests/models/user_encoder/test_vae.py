@@ -41,15 +41,18 @@ def test_scoring_drops_nothing_and_draws_nothing() -> None:
     presence = torch.tensor([[[1.0, 1.0, 1.0], [0.0, 1.0, 0.5], [0.0, 0.0, 0.0]]])
     encoded = vae(dropout=0.9, deviation=2.0).encode(HISTORY, presence)
     wanted = [[1 / 2] * 3, [0.0, 1 / 1.5, 0.5 / 1.5], [0.0] * 3]  # over the root of 1 + the sum of squares
-    torch.testing.assert_close(encoded.z, (torch.tensor([wanted]) + 0.1).tanh())
+    torch.testing.assert_close(encoded.user, (torch.tensor([wanted]) + 0.1).tanh())
     assert encoded.terms == {}
 
 
-def test_training_drops_its_share_of_items_one_by_one_and_scales_what_is_left_like_any_history() -> None:
+def test_training_drops_its_share_of_items_one_by_one_and_scales_up_what_is_left() -> None:
+    """Normalised first: what is dropped does not change the norm, and the input is the same on average."""
     model, n = vae(dropout=0.25), 20_000
-    z = model.encode(HISTORY, torch.ones(1, n, 3), generator()).z[0]
-    kept = z > 0.3
-    torch.testing.assert_close(z, model.encode(HISTORY, kept.float().unsqueeze(0)).z[0])
+    z = model.encode(HISTORY, torch.ones(1, n, 3), generator()).user[0]
+    inputs = z.atanh() - 0.1
+    kept = inputs > 0.1
+    torch.testing.assert_close(inputs, kept / 2 / 0.75, atol=1e-5, rtol=0)
+    torch.testing.assert_close(inputs.mean(0), torch.full((3,), 0.5), atol=0.01, rtol=0)
     for pattern in itertools.product([False, True], repeat=3):
         share = (kept == torch.tensor(pattern)).all(1).double().mean().item()
         assert share == pytest.approx(math.prod(0.75 if k else 0.25 for k in pattern), abs=0.012)
@@ -57,34 +60,46 @@ def test_training_drops_its_share_of_items_one_by_one_and_scales_what_is_left_li
 
 def test_training_brings_nothing_back_that_is_not_there() -> None:
     present = torch.tensor([1.0, 0.0, 0.5]).expand(1, 2000, 3)
-    z = vae(dropout=0.25).encode(HISTORY, present, generator()).z[0]
+    z = vae(dropout=0.25).encode(HISTORY, present, generator()).user[0]
     found = {tuple(row) for row in (z.atanh() - 0.1).mul(1e4).round().div(1e4).tolist()}
-    norms = {(1.0, 0.5): 2.25, (1.0, 0.0): 2.0, (0.0, 0.5): 1.25, (0.0, 0.0): 1.0}
-    wanted = [(a / n**0.5, 0.0, b / n**0.5) for (a, b), n in norms.items()]
+    scale = 1 / (2.25**0.5 * 0.75)
+    wanted = [(a * scale, 0.0, b * scale) for a, b in ((1.0, 0.5), (1.0, 0.0), (0.0, 0.5), (0.0, 0.0))]
     assert sorted(found) == [pytest.approx(row, abs=2e-4) for row in sorted(wanted)]
 
 
-def test_an_untrained_posterior_is_narrow_and_says_little() -> None:
+def test_an_untrained_posterior_is_that_of_the_paper() -> None:
     torch.manual_seed(0)
     model = VAE(items(400), embedding_size=64)
     assert (model.rows.embedding_dim, model.dropout) == (128, 0.5)
-    assert model.rows.weight.std().item() == pytest.approx(0.05, rel=0.02)
-    assert model.logvar.weight.std().item() == pytest.approx(0.001, rel=0.05)
-    assert model.logvar.bias.tolist() == [-2.0] * 64 and not model.bias.any()
+    assert model.rows.weight.std().item() == pytest.approx((2 / (400 + 128)) ** 0.5, rel=0.02)
+    assert model.logvar.weight.std().item() == pytest.approx((2 / (64 + 128)) ** 0.5, rel=0.05)
+    assert not any(layer.bias.any() for layer in (model.mu, model.logvar)) and not model.bias.any()
+
+
+def test_the_decoder_of_the_paper_is_a_hidden_layer_between_latents_and_items() -> None:
+    model = VAE(items(3), embedding_size=5, hidden_size=3, latent_size=2, decoder="tanh")
+    encoded = model.encode(HISTORY, torch.ones(1, 1, 3))
+    hidden = torch.tanh(model.rows.weight.sum(0) / 2)
+    layer = model.decoder[0]
+    assert isinstance(layer, torch.nn.Linear)
+    torch.testing.assert_close(encoded.user[0, 0], torch.tanh(layer(model.mu(hidden))))
+    assert len(VAE(items(3), 5).decoder) == 0 and len(VAE(items(3), 5, latent_size=2).decoder) == 1
+    with pytest.raises(ValueError, match="vae: decoder must be 'linear' or 'tanh', got 'relu'"):
+        VAE(items(3), 5, decoder="relu")  # type: ignore[arg-type]
 
 
 def test_without_dropout_training_sees_the_whole_history() -> None:
-    z = vae(dropout=0.0).encode(HISTORY, torch.ones(1, 500, 3), generator()).z
+    z = vae(dropout=0.0).encode(HISTORY, torch.ones(1, 500, 3), generator()).user
     torch.testing.assert_close(z, torch.full((1, 500, 3), math.tanh(0.6)))
 
 
 def test_training_draws_from_the_posterior() -> None:
-    z = vae(dropout=0.0, deviation=2.0).encode(HISTORY, torch.ones(1, 40_000, 3), generator()).z[0]
+    z = vae(dropout=0.0, deviation=2.0).encode(HISTORY, torch.ones(1, 40_000, 3), generator()).user[0]
     torch.testing.assert_close(z.mean(0), torch.full((3,), math.tanh(0.6)), atol=0.05, rtol=0)
     torch.testing.assert_close(z.T.cov(), 4 * torch.eye(3), atol=0.1, rtol=0)
 
 
-def test_kl_is_summed_over_latents_and_averaged_over_users() -> None:
+def test_kl_is_summed_over_latents_for_each_user() -> None:
     torch.manual_seed(0)
     model = VAE(items(9), embedding_size=4, hidden_size=5, dropout=0.5)
     torch.nn.init.normal_(model.rows.weight)
@@ -98,7 +113,7 @@ def test_kl_is_summed_over_latents_and_averaged_over_users() -> None:
     per_user = kl_divergence(posterior, Independent(Normal(torch.zeros(4), torch.ones(4)), 1))
     assert per_user.shape == (3, 1) and per_user.std() > 0.1
     assert terms.keys() == {"kl"}
-    torch.testing.assert_close(terms["kl"], per_user.sum() / 3)
+    torch.testing.assert_close(terms["kl"], per_user)
 
 
 @pytest.mark.parametrize("dropout", [1.0, 1.5, -0.1])

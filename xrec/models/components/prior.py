@@ -12,7 +12,7 @@ from xrec.types import Catalogue
 
 
 class Prior(Component):
-    """b_i + theta . statistics_i(moment) + level. Its own loss term `item_bias` is the sum of squared biases b;
+    """b_i + theta . statistics_i(moment) + level. Its own loss term `item_bias` is the mean of squared biases b;
     shrinking them matters for new items."""
 
     term_names = ("item_bias",)
@@ -29,5 +29,5 @@ class Prior(Component):
         prior = self.bias + context.tables["statistics"] @ self.statistics + self.level
         return (prior.unsqueeze(0) if targets is None else prior[targets]).unsqueeze(-2)
 
-    def terms(self, context: Context, wanted: set[str]) -> dict[str, Tensor]:
-        return {"item_bias": self.bias.square().sum()} if "item_bias" in wanted else {}
+    def item_terms(self, generator: torch.Generator, wanted: set[str]) -> dict[str, Tensor]:
+        return {"item_bias": self.bias.square().mean()} if "item_bias" in wanted else {}

@@ -27,6 +27,7 @@ class Repeat(Component):
     capabilities = Capabilities(gradients=True, fractional_presence=True, additive=True)
     linear = True
     group = "wide"
+    sees_targets = "every target of a profile is an item of the history, which is all that it looks at"
 
     def __init__(self, catalogue: Catalogue, embedding_size: int, hidden: tuple[int, int] = (48, 24)) -> None:
         super().__init__()

@@ -15,7 +15,6 @@ from xrec.errors import SettingError
 from xrec.losses.adversarial import AdversarialLoss
 from xrec.models.item_encoder.attribute_codes import AttributeCodes, AttributeSum
 from xrec.models.item_encoder.item_encoder import ItemEncoder, forget_cold
-from xrec.models.recommender import Context
 from xrec.models.update import Update
 from xrec.types import Catalogue
 
@@ -106,11 +105,11 @@ class BiGAN(ItemEncoder):
         latents = torch.randn(self.batch_size, self.latent_size, generator=generator, device=device)
         return self.codes.columns[rows], self.codes.weights[rows], latents
 
-    def terms(self, context: Context, wanted: set[str]) -> dict[str, Tensor]:
+    def item_terms(self, generator: torch.Generator, wanted: set[str]) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = {}
-        if context.generator is None or not wanted & set(self.term_names):
+        if not wanted & set(self.term_names):
             return terms
-        columns, weights, latents = self._draw(context.generator)
+        columns, weights, latents = self._draw(generator)
         encoded = self.encode(columns, weights)
         if "adversarial" in wanted:
             real = self.discriminator.on_items(columns, weights, encoded)

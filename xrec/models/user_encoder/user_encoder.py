@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
 
@@ -17,31 +16,31 @@ from xrec.types import Catalogue
 
 @dataclass(frozen=True)
 class Encoded:
-    """z [B, M, d] and the encoder's own loss terms, unweighted (empty when scoring)."""
+    """user [B, M, d] in the space of the item features, and the encoder's own loss terms, unweighted, per masked copy
+    [B, M] (empty when scoring)."""
 
-    z: Tensor
+    user: Tensor
     terms: dict[str, Tensor] = field(default_factory=dict)
 
 
 class UserEncoder(Component):
-    """score = <z_u, f_i> / sqrt(d), with the item encoder's features f."""
+    """score = <user, f_i>, with the item encoder's features f [I, embedding_size]."""
 
     uses_features = True
 
     def __init__(self, catalogue: Catalogue, embedding_size: int) -> None:
         super().__init__()
-        self.scale = 1.0 / math.sqrt(embedding_size)
 
     @abstractmethod
     def encode(self, history: History, presence: Tensor, generator: torch.Generator | None = None) -> Encoded:
-        """Latents for presence [B, M, L]. With a `generator` (training) the posterior is sampled and terms are
-        returned; without one z is its mean."""
+        """Users for presence [B, M, L]. With a `generator` (training) the posterior is sampled and terms are
+        returned; without one its mean is taken."""
 
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
         encoded = self.encode(context.history, context.presence(presence), context.generator)
         if presence is None:
             context.kept[self] = encoded.terms
-        return encoded.z @ target_features(context, targets).transpose(-1, -2) * self.scale
+        return encoded.user @ target_features(context, targets).transpose(-1, -2)
 
     def terms(self, context: Context, wanted: set[str]) -> dict[str, Tensor]:
-        return {name: term for name, term in context.kept.get(self, {}).items() if name in wanted}
+        return {name: term.squeeze(1) for name, term in context.kept.get(self, {}).items() if name in wanted}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,42 +16,69 @@ from xrec.types import Catalogue
 
 
 class VAE(UserEncoder):
-    """x -> tanh -> (mu, logvar); z ~ N(mu, exp(logvar)) in training, z = mu when scoring.
+    """x / |x| -> dropout -> tanh -> (mu, logvar); z ~ N(mu, exp(logvar)) in training, z = mu when scoring; z -> user.
 
-    The first layer is a weighted sum over the history's rows, never a dense multi-hot. The input is scaled by
-    1 / sqrt(sum of presence^2 + 1): the L2 norm of Mult-VAE, made smooth at the empty history so that gradients
-    exist there.
+    The first layer is a weighted sum over the history's rows, never a dense multi-hot. |x| is the root of 1 + sum of
+    presence^2: the L2 norm of Mult-VAE, made smooth at the empty history so that gradients exist there. It is taken
+    before the dropout, whose survivors are scaled by 1 / (1 - dropout), so that the layer's input is the same on
+    average in training and when scoring.
 
     Args:
-        hidden_size: width of the hidden layer.
+        hidden_size: width of the encoder's hidden layer (the decoder's is the embedding size).
         dropout: share of the history dropped in training, per item.
+        latent_size: of z; None: the embedding size.
+        decoder: 'linear' (user = z, or a linear map of it where sizes differ: with the items' features the last layer
+            of a one-layer decoder) or 'tanh' (a hidden layer between, tanh on its outputs; with
+            `item_encoder=embedding`, `wide=[prior]` and an embedding size of 600 the decoder of the paper).
+    Raises:
+        SettingError: a size below 1, a dropout outside [0, 1), another decoder.
     """
 
     term_names = ("kl",)
 
-    def __init__(self, catalogue: Catalogue, embedding_size: int, hidden_size: int = 128, dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        embedding_size: int,
+        hidden_size: int = 128,
+        dropout: float = 0.5,
+        latent_size: int | None = None,
+        decoder: Literal["linear", "tanh"] = "linear",
+    ) -> None:
         super().__init__(catalogue, embedding_size)
+        latent_size = embedding_size if latent_size is None else latent_size
         if not 0 <= dropout < 1:
             raise SettingError(f"vae: dropout must be in [0, 1), got {dropout}")
-        if hidden_size < 1:
-            raise SettingError(f"vae: hidden_size must be at least 1, got {hidden_size}")
+        for name, size in (("hidden_size", hidden_size), ("latent_size", latent_size)):
+            if size < 1:
+                raise SettingError(f"vae: {name} must be at least 1, got {size}")
+        if decoder not in ("linear", "tanh"):
+            raise SettingError(f"vae: decoder must be 'linear' or 'tanh', got {decoder!r}")
         self.dropout = dropout
         self.rows = nn.Embedding(catalogue.n_items, hidden_size)
         self.bias = nn.Parameter(torch.zeros(hidden_size))
-        self.mu = nn.Linear(hidden_size, embedding_size)
-        self.logvar = nn.Linear(hidden_size, embedding_size)
-        nn.init.normal_(self.rows.weight, std=0.05)
-        nn.init.normal_(self.logvar.weight, std=0.001)
-        nn.init.constant_(self.logvar.bias, -2.0)
+        self.mu = nn.Linear(hidden_size, latent_size)
+        self.logvar = nn.Linear(hidden_size, latent_size)
+        self.decoder = nn.Sequential()
+        if decoder == "tanh":
+            self.decoder.extend([nn.Linear(latent_size, embedding_size), nn.Tanh()])
+        elif latent_size != embedding_size:
+            self.decoder.append(nn.Linear(latent_size, embedding_size))
+        nn.init.xavier_normal_(self.rows.weight)
+        for layer in (self.mu, self.logvar, *self.decoder):
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_normal_(layer.weight)
+                nn.init.zeros_(layer.bias)
 
     def encode(self, history: History, presence: Tensor, generator: torch.Generator | None = None) -> Encoded:
+        inputs = presence * (presence.square().sum(-1, keepdim=True) + 1.0).rsqrt()
         if generator is not None and self.dropout > 0:
-            keep = torch.rand(presence.shape, generator=generator, device=presence.device) >= self.dropout
-            presence = presence * keep
-        scale = (presence.square().sum(-1, keepdim=True) + 1.0).rsqrt()
-        hidden = torch.tanh((presence * scale) @ functional.embedding(history.item, self.rows.weight) + self.bias)
+            keep = torch.rand(inputs.shape, generator=generator, device=inputs.device) >= self.dropout
+            inputs = inputs * keep / (1.0 - self.dropout)
+        hidden = torch.tanh(inputs @ functional.embedding(history.item, self.rows.weight) + self.bias)
         mu = self.mu(hidden)
         if generator is None:
-            return Encoded(mu)
+            return Encoded(self.decoder(mu))
         logvar = self.logvar(hidden)
-        return Encoded(reparameterize(mu, logvar, generator), {"kl": kl_divergence(mu, logvar).mean()})
+        z = reparameterize(mu, logvar, generator)
+        return Encoded(self.decoder(z), {"kl": kl_divergence(mu, logvar)})
