@@ -71,6 +71,7 @@ class Linear(Component):
         popularity = np.bincount(table.item, weights=table.positive, minlength=targets.shape[1])
         with torch.no_grad():
             history = History.from_table(table, users, data.device)
+            self.scale.fill_(1.0)
             path = self.leave_one_out(history, torch.from_numpy(users).to(data.device))
             offset = torch.from_numpy(popularity).to(path).add(1.0).log()
             self.scale.copy_(best_scale(path, offset, targets.to(path.dtype)))
