@@ -128,6 +128,7 @@ SCHEMA = Section(
                 "learning_rate_scale": MapOf(number(0)),
                 "examples": choice("windows", "profile"),
                 "masked_share": number(0),
+                "hidden_only": flag(),
                 "n_negatives": nullable(whole(1)),
                 "max_pairs": whole(1, 1_000_000_000, _TOGETHER),
                 "patience": whole(0),

@@ -26,7 +26,7 @@ class Window:
     """Histories before `moment` and targets of periods moment .. moment + horizon - 1; `users` have both.
 
     profile: the targets are the items of the histories themselves, of which `masked_share` is hidden in training, item
-    by item.
+    by item. hidden_only: what is not hidden is no target and no candidate, as in a ranking of new items.
     """
 
     moment: int
@@ -35,6 +35,7 @@ class Window:
     users: Ints
     profile: bool = False
     masked_share: float = 0.0
+    hidden_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,19 +99,23 @@ def windows(dataset: Dataset, moments: list[int], horizon: int) -> list[Window]:
     return result
 
 
-def profiles(dataset: Dataset, masked_share: float) -> list[Window]:
+def profiles(dataset: Dataset, masked_share: float, hidden_only: bool = False) -> list[Window]:
     """Every training user's whole history of the training periods, as history and as targets.
 
+    Args:
+        masked_share, hidden_only: see `Window`.
     Raises:
-        SettingError: a share outside [0, 1), or no user with two items.
+        SettingError: a share outside [0, 1), only hidden targets where nothing is hidden, or no user with two items.
     """
     if not 0 <= masked_share < 1:
         raise SettingError(f"training.masked_share must be in [0, 1), got {masked_share}")
+    if hidden_only and masked_share == 0:
+        raise SettingError("training.hidden_only=true needs a training.masked_share above 0, or there is no target")
     table, targets = dataset.histories(dataset.train_end + 1), dataset.targets(0, dataset.train_end)
     users = np.flatnonzero((table.lengths() > 1) & (np.diff(targets.indptr) > 0))
     if len(users) == 0:
         raise SettingError("training.examples=profile: no user has two items in training")
-    return [Window(table.moment, table, targets, users, True, masked_share)]
+    return [Window(table.moment, table, targets, users, True, masked_share, hidden_only)]
 
 
 def epoch_steps(
@@ -172,6 +177,13 @@ def make_batch(
         known | positive, positive, warm, negatives
     )  # fmt: skip
 
+    if window.hidden_only:
+        row, place = np.nonzero(history.presence.cpu().numpy())
+        shown = np.zeros_like(positive)
+        shown[row, history.item.cpu().numpy()[row, place]] = True
+        shown = shown if targets is None else np.take_along_axis(shown, targets, axis=1)
+        labels, log_weight = np.where(shown, 0.0, labels), np.where(shown, -math.inf, log_weight)
+
     def tensor(values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(values).to(device)
 
@@ -179,8 +191,8 @@ def make_batch(
         history,
         tensor(users),
         None if targets is None else tensor(targets),
-        tensor(labels),
-        tensor(log_weight),
+        tensor(labels.astype(np.float32)),
+        tensor(log_weight.astype(np.float32)),
         window.profile,
     )
 

@@ -60,6 +60,7 @@ class TrainingSettings:
     horizon: int | None = None
     examples: Literal["windows", "profile"] = "windows"
     masked_share: float = 0.0
+    hidden_only: bool = False
     n_negatives: int | None = 256
     max_pairs: int = 4_000_000
     learning_rate_schedule: Schedule = field(default_factory=Constant)
@@ -73,7 +74,7 @@ class TrainingSettings:
     def make_examples(self, dataset: Dataset) -> list[Window]:
         """Raises: SettingError, when there is none, or a window reaches past the training."""
         if self.examples == "profile":
-            return profiles(dataset, self.masked_share)
+            return profiles(dataset, self.masked_share, self.hidden_only)
         assert self.windows is not None and self.horizon is not None, "settled before training"
         return windows(dataset, self.windows, self.horizon)
 
