@@ -1,0 +1,59 @@
+"""Mean NDCG@10 of new test items over the users of all folds, and paired differences with 95 % intervals.
+
+    python experiments/published_levels/compare.py NAME=RUN,RUN,... [NAME=REFERENCE.json,...] [NAME=RUN,...:MODEL]
+
+Each argument holds one result per fold (several seeds of a fold are averaged per user): run directories, of which the
+model's rows are read (or those of a baseline, `:ease`), or files written by a plain reference. The first is compared
+with each of the others.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+Users = dict[str, list[float]]
+
+
+def read(text: str) -> tuple[str, dict[str, float]]:
+    name, _, given = text.partition("=")
+    paths, _, model = given.partition(":")
+    found: Users = defaultdict(list)
+    for path in map(Path, paths.split(",")):
+        for user, value in (json.loads(path.read_text()) if path.suffix == ".json" else of_run(path, model)).items():
+            found[user].append(value)
+    return name, {user: float(np.mean(values)) for user, values in found.items()}
+
+
+def of_run(run: Path, model: str) -> dict[str, float]:
+    rows = pl.read_parquet(run / "results.parquet").filter(
+        pl.col("stage") == "rank", pl.col("part") == "test", pl.col("group") == "new", pl.col("metric") == "ndcg",
+        pl.col("k") == 10, pl.col("user").is_not_null(), pl.col("component").is_null(),
+    )  # fmt: skip
+    rows = rows.filter(pl.col("model") == (model or rows["model"][0]))
+    return dict(zip(rows["user"].to_list(), rows["value"].to_list(), strict=True))
+
+
+def interval(values: np.ndarray) -> str:
+    generator = np.random.default_rng(0)
+    means = values[generator.integers(len(values), size=(2000, len(values)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return f"{values.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+def main() -> None:
+    (first, own), *others = map(read, sys.argv[1:])
+    print(f"{first:24s} {np.mean(list(own.values())):.4f}  ({len(own)} users)")
+    for name, values in others:
+        shared = sorted(own.keys() & values.keys())
+        difference = interval(np.array([own[user] - values[user] for user in shared]))
+        print(f"{name:24s} {np.mean(list(values.values())):.4f}  {first} minus this: {difference} ({len(shared)} users)")
+
+
+if __name__ == "__main__":
+    main()
