@@ -78,7 +78,7 @@ def test_only_training_periods_are_looked_at(model, toy, tmp_path):
 
 
 def test_a_log_without_repeats_is_refused(tmp_path):
-    rows = [(str(u), str(i), 1 + i, 1.0) for u in range(8) for i in range(12)]
+    rows = [(str(u), str((i + u) % 12), 1 + i, 1.0) for u in range(8) for i in range(12)]
     dataset = toy_dataset(tmp_path, events=events_frame(rows), core=(1, 1))
     with pytest.raises(ValueError, match="no item was bought again in the training windows"):
         RepeatClassifier(dataset.catalogue, horizon=2).fit(fit_data(dataset, tmp_path))
