@@ -9,7 +9,7 @@ import pytest
 
 from tests.models.test_closed_form import primal
 from xrec.models import gram as module
-from xrec.models.gram import Gram, co_occurrences, mirror, weights_of
+from xrec.models.gram import Gram, co_occurrences, mirror, transitions, weights_of
 from xrec.models.tfidf import tfidf_attributes
 
 
@@ -59,6 +59,34 @@ def test_without_options_it_is_the_plain_one(table, toy):
     np.testing.assert_array_equal(np.tril(found), np.tril(by_loops(table, toy.catalogue.n_items, 1.0)))
 
 
+@pytest.mark.parametrize("pairs", [5, 2**22])
+def test_transitions_count_what_came_after_what(table, toy, pairs, monkeypatch):
+    monkeypatch.setattr(module, "_PAIRS", pairs)
+    wanted = np.zeros((toy.catalogue.n_items,) * 2)
+    for user in range(table.n_users):
+        row = range(table.indptr[user], table.indptr[user + 1])
+        for j, i in ((j, i) for j in row for i in row if table.age[j] > table.age[i]):
+            wanted[table.item[j], table.item[i]] += (
+                table.positive[j] * table.positive[i] * 0.7 ** (table.age[j] - table.age[i] - 1)
+            )
+    found = transitions(table, toy.catalogue.n_items, 0.7)
+    np.testing.assert_allclose(found.toarray(), wanted, rtol=1e-5)
+    assert np.abs(wanted - wanted.T).max() > 1
+
+
+@pytest.mark.parametrize("rows", [5, 1024])
+def test_with_transitions_the_weights_are_the_minimum_without_a_diagonal(table, toy, rows, monkeypatch):
+    monkeypatch.setattr(module, "_ROWS", rows)
+    found = Gram(decay=0.7, transition_weight=0.5).weights(table, toy.catalogue, 5.0)
+    gram = by_loops(table, toy.catalogue.n_items, 0.7)
+    wanted = gram + 0.5 * transitions(table, toy.catalogue.n_items, 0.7).toarray()
+    for i in range(len(gram)):  # one regression at a time, as in `naive`
+        rest = [j for j in range(len(gram)) if j != i]
+        column = np.linalg.solve(gram[np.ix_(rest, rest)] + 5.0 * np.eye(len(rest)), wanted[rest, i])
+        np.testing.assert_allclose(found[rest, i], column, atol=1e-5)
+        assert found[i, i] == 0
+
+
 def test_histories_of_nobody_have_a_gram_of_zeros(toy):
     assert not co_occurrences(toy.histories(0), toy.catalogue.n_items, 0.5).any()
 
@@ -104,6 +132,7 @@ def test_a_matrix_that_cannot_be_inverted_is_named():
         ({"decay": 0.0}, "gram_decay must be above 0 and at most 1, or null, got 0.0"),
         ({"decay": 1.5}, "gram_decay must be above 0"),
         ({"attribute_weight": -1.0}, "attribute_weight must be 0 or more, got -1.0"),
+        ({"transition_weight": -0.1}, "transition_weight must be 0 or more, got -0.1"),
         ({"diagonal_scale": 0.9}, "diagonal_scale must be at least 1, got 0.9"),
     ],
 )

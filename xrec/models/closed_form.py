@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from xrec.errors import SettingError
 from xrec.models.cold_map import ColdMap
-from xrec.models.gram import Gram, mirror, weights_of
+from xrec.models.gram import Gram, mirror
 from xrec.models.recommender import FitData
 from xrec.types import HistoryTable
 
@@ -110,7 +110,7 @@ def fitted_weights(
         if gram.plain:
             weights = ease_weights(table, catalogue.n_items, regularization).numpy()
         else:
-            weights = weights_of(gram.lower(table, catalogue), regularization)
+            weights = gram.weights(table, catalogue, regularization)
         return weights if cold_map is None else cold_map.fill(weights, table, catalogue)
 
     return torch.from_numpy(data.cache.array("ease", key, solve)).to(data.device)

@@ -25,6 +25,7 @@ class EASE(ItemToItem):
         gram_decay: two items of a user, bought g periods apart, count gram_decay^g in the Gram matrix; null: 1.
         attribute_weight: so much times the cosine similarity of TF-IDF attributes is added to the Gram matrix.
         diagonal_scale: factor of the Gram matrix's diagonal, before lambda is added.
+        transition_weight: of what users took after what, over what they took beside what; see `xrec.models.gram`.
         cold_map: gives items without a training event columns of their own, from their attributes; null: none.
     Raises:
         SettingError: settings out of range.
@@ -39,13 +40,15 @@ class EASE(ItemToItem):
         gram_decay: float | None = None,
         attribute_weight: float = 0.0,
         diagonal_scale: float = 1.0,
+        transition_weight: float = 0.0,
         cold_map: ColdMap | None = None,
     ) -> None:
         super().__init__(catalogue, history_decay, half_life)
         if regularization <= 0:
             raise SettingError(f"ease: regularization must be above 0, got {regularization}")
         self.regularization = regularization
-        self.gram = Gram(1.0 if gram_decay is None else gram_decay, attribute_weight, diagonal_scale)
+        decay = 1.0 if gram_decay is None else gram_decay
+        self.gram = Gram(decay, attribute_weight, diagonal_scale, transition_weight)
         self.cold_map = cold_map
         self.capabilities = replace(self.capabilities, cold_items=cold_map is not None or attribute_weight > 0)
 
