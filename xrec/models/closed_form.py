@@ -98,8 +98,8 @@ _PLAIN = Gram()
 def fitted_weights(
     data: FitData, regularization: float, moment: int, gram: Gram = _PLAIN, cold_map: ColdMap | None = None
 ) -> Tensor:
-    """B [I, I] fitted on the histories at `moment`; cached, and memory-mapped when it is. With a `cold_map`, the columns
-    of items without an event by then are its."""
+    """B [I, I] fitted on the histories at `moment`; cached, and memory-mapped when it is. With a `cold_map`, the
+    columns of items without an event by then are its."""
     dataset, catalogue = data.dataset, data.dataset.catalogue
     key = {"data": dataset.fingerprint, "regularization": regularization, "before": moment, **gram.key()}
     if cold_map is not None:

@@ -70,7 +70,7 @@ class RidgeColdMap(ColdMap):
         known = attributes[warm].astype(np.float64)
         gram = (known.T @ known).toarray()
         gram[np.diag_indices(len(gram))] += self.regularization
-        spread = np.zeros((weights.shape[0], attributes.shape[1]), dtype=np.float32)  # L x I: W_w A_w
+        spread = np.zeros((len(weights), len(gram)), dtype=np.float32)  # W_w A_w [I, L]
         for start in range(0, len(warm), _COLUMNS):
             some = warm[start : start + _COLUMNS]
             spread += (attributes[some].T @ weights[:, some].T).T

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,8 +104,8 @@ def co_occurrences(table: HistoryTable, n_items: int, decay: float) -> Floats:
 
 
 def transitions(table: HistoryTable, n_items: int, decay: float) -> sparse.csr_matrix:
-    """C [I, I] float32: sum over users of decay^(age_j - age_i - 1) in row j, column i, where i came after j; of positive
-    entries only."""
+    """C [I, I] float32: sum over users of decay^(age_j - age_i - 1) in row j, column i, where i came after j; of
+    positive entries only."""
     from scipy import sparse
 
     there = table.positive > 0
@@ -131,7 +132,7 @@ def _cut(n_pairs: Ints) -> Iterator[slice]:
     total = np.cumsum(n_pairs)
     edges = np.searchsorted(total, np.arange(_PAIRS, int(total[-1]) + 1 if len(total) else 0, _PAIRS)) + 1
     edges = np.unique([0, *edges.tolist(), len(n_pairs)])
-    return (slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True))
+    return (slice(a, b) for a, b in pairwise(edges.tolist()))
 
 
 def weights_of(gram: Floats, regularization: float, after: sparse.csr_matrix | None = None) -> Floats:
@@ -166,7 +167,7 @@ def weights_of(gram: Floats, regularization: float, after: sparse.csr_matrix | N
     return weights
 
 
-def _inverse(gram: Floats, regularization: float) -> np.ndarray:
+def _inverse(gram: np.ndarray, regularization: float) -> np.ndarray:
     """(gram + regularization I)^-1, in the memory of `gram` where float32 is accurate enough; see `weights_of`."""
     from scipy.linalg import get_lapack_funcs
 
@@ -185,7 +186,7 @@ def _inverse(gram: Floats, regularization: float) -> np.ndarray:
     return inverse
 
 
-def _row_sums(lower: Floats) -> Doubles:
+def _row_sums(lower: np.ndarray) -> Doubles:
     """Row sums of the absolute values of a symmetric matrix, from its lower triangle."""
     sums = np.zeros(len(lower))
     for rows in blocks(len(lower)):

@@ -27,22 +27,21 @@ def tfidf_attributes(catalogue: Catalogue, wanted_by: str) -> sparse.csr_matrix:
     """
     from scipy import sparse  # here: a table that the cache has needs no scipy
 
-    parts = []
-    for field in catalogue.item_fields:
-        if field.kind == "numeric":
-            continue
-        there = (field.weights > 0) & (field.codes >= _N_SILENT)
-        rows = np.nonzero(there)[0]
-        values = np.ones(len(rows)) if field.kind == "categorical" else field.weights[there].astype(np.float64)
-        shape = (catalogue.n_items, len(field.levels))
-        parts.append(sparse.csr_matrix((values, (rows, field.codes[there])), shape=shape))
-    if not parts:
+    fields = [f for f in catalogue.item_fields if f.kind != "numeric"]
+    if not fields:
         raise SettingError(f"{wanted_by} needs item attributes, categories or texts, and this dataset has none")
-    counts = sparse.hstack(parts, format="csr")
-    n_with = np.bincount(counts.indices, minlength=counts.shape[1])
-    weighted = counts @ sparse.diags(np.log(catalogue.n_items / np.maximum(n_with, 1)))
-    length = np.sqrt(np.asarray(weighted.multiply(weighted).sum(1))[:, 0])
-    return (sparse.diags(1.0 / np.where(length > 0, length, 1.0)) @ weighted).astype(np.float32).tocsr()
+    ends = np.cumsum([len(f.levels) for f in fields])
+    rows, columns, values = [], [], []
+    for field, end in zip(fields, ends, strict=True):
+        there = (field.weights > 0) & (field.codes >= _N_SILENT)
+        rows.append(np.nonzero(there)[0])
+        columns.append(field.codes[there].astype(np.int64) + end - len(field.levels))
+        values.append(np.ones(len(rows[-1])) if field.kind == "categorical" else field.weights[there].astype(float))
+    row, column, value = np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
+    value = value * np.log(catalogue.n_items / np.maximum(np.bincount(column, minlength=1), 1))[column]
+    length = np.sqrt(np.bincount(row, weights=value**2, minlength=catalogue.n_items))
+    value = value / np.where(length > 0, length, 1.0)[row]
+    return sparse.csr_matrix((value.astype(np.float32), (row, column)), shape=(catalogue.n_items, int(ends[-1])))
 
 
 def similarity_block(attributes: sparse.csr_matrix, rows: slice | Ints) -> np.ndarray:

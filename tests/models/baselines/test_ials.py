@@ -87,7 +87,9 @@ def test_targets_are_columns_and_presence_has_gradients(model, toy):
     step = torch.zeros_like(presence)
     step[0, 0, 1] = 1e-2
     with torch.no_grad():
-        rise = model.score(context, presence + step, targets).sum() - model.score(context, presence - step, targets).sum()
+        rise = (
+            model.score(context, presence + step, targets).sum() - model.score(context, presence - step, targets).sum()
+        )
     torch.testing.assert_close(slope[0, 0, 1], rise / 2e-2, atol=1e-3, rtol=2e-2)
 
 

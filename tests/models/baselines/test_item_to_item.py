@@ -43,7 +43,7 @@ def test_item_knn_keeps_the_nearest_neighbours_of_each_target(toy, tmp_path):
         shrunk = counts[:, target] / (np.sqrt(np.diag(counts) * counts[target, target]) + 3.0)
         shrunk[target] = 0.0
         np.testing.assert_allclose(whole[:, target], shrunk, atol=1e-6)
-        kept = sorted(range(len(shrunk)), key=lambda j: (-whole[j, target], j))[:4]  # noqa: B023
+        kept = sorted(range(len(shrunk)), key=lambda j: (-whole[j, target], j))[:4]
         wanted = np.zeros_like(shrunk)
         wanted[kept] = shrunk[kept]
         np.testing.assert_allclose(found[:, target], wanted, atol=1e-6)

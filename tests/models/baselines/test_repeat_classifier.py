@@ -39,9 +39,9 @@ def test_probabilities_are_those_of_scikit_learn(model, toy):
     features, labels = model.examples(toy)
     theirs = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)).fit(features, labels)
     history = histories(toy, [0])
-    pairs = module.pair_features(
-        history.age, history.first_age, history.n_periods, history.strength, history.decayed
-    )[0]
+    pairs = module.pair_features(history.age, history.first_age, history.n_periods, history.strength, history.decayed)[
+        0
+    ]
     np.testing.assert_allclose(model.probability(history)[0], theirs.predict_proba(pairs.numpy())[:, 1], atol=5e-3)
 
 

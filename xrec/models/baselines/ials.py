@@ -1,5 +1,5 @@
-"""iALS (Hu, Koren and Volinsky, ICDM 2008), trained by the package `implicit`; a user's factors are recomputed in closed
-form from the items that are there."""
+"""iALS (Hu, Koren and Volinsky, ICDM 2008), trained by the package `implicit`; a user's factors are recomputed in
+closed form from the items that are there."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _NUMBERS = 2**24
 
 
 class IALS(Recommender):
-    """score(u, i) = x_u . y_i with x_u = (Y'Y + sum_j alpha y_j y_j' + lambda I)^-1 sum_j (1 + alpha) y_j over the items
-    j of the history (Hu et al., equation 4, confidence 1 + alpha). Not additive: an item's part depends on the others.
+    """score(u, i) = x_u . y_i with x_u = (Y'Y + sum_j alpha y_j y_j' + lambda I)^-1 sum_j (1 + alpha) y_j over the
+    items j of the history (Hu et al., equation 4, confidence 1 + alpha). Not additive: an item's part
+    depends on the others.
 
     Presence p of an item counts it to the share p: p alpha and p (1 + alpha). An empty history scores 0 everywhere.
 
@@ -85,7 +86,7 @@ class IALS(Recommender):
         return torch.cholesky_solve(wanted.unsqueeze(-1), torch.linalg.cholesky(normal)).squeeze(-1)
 
 
-def interactions(table: HistoryTable, n_items: int):  # noqa: ANN201
+def interactions(table: HistoryTable, n_items: int):
     """The positive entries as a sparse matrix [U, I] of ones."""
     from scipy import sparse
 

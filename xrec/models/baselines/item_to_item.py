@@ -25,7 +25,9 @@ class ItemToItem(AdditiveRecommender):
         SettingError: settings out of range, or both.
     """
 
-    def __init__(self, catalogue: Catalogue, history_decay: float | None = None, half_life: float | None = None) -> None:
+    def __init__(
+        self, catalogue: Catalogue, history_decay: float | None = None, half_life: float | None = None
+    ) -> None:
         super().__init__()
         name = type(self).__name__
         if history_decay is not None and not 0 < history_decay <= 1:

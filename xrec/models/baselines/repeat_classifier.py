@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from xrec.errors import SettingError
-from xrec.models.history import History, at_own_item
-from xrec.models.recommender import AdditiveRecommender, Context, FitData
+from xrec.models.baselines.own_item import OwnItem
+from xrec.models.history import History
+from xrec.models.recommender import Context, FitData
 from xrec.types import HALF_LIVES, Catalogue, Dataset, Floats, HistoryTable, membership
 
 #: pairs whose labels are looked up together: users of a block
 _USERS = 512
 
 
-class RepeatClassifier(AdditiveRecommender):
+class RepeatClassifier(OwnItem):
     """score(u, i) = P(u buys i again within the next `horizon` periods) of the own items, and for all others the share
     of all users that bought them in the last `backfill_periods`, times `backfill_weight`.
 
@@ -88,10 +89,9 @@ class RepeatClassifier(AdditiveRecommender):
                 break
             table = dataset.histories(moment)
             there = table.positive > 0
-            pairs = pair_features(
-                *(torch.from_numpy(np.asarray(c)) for c in (table.age, table.first_age, table.n_periods)),
-                torch.from_numpy(table.strength), torch.from_numpy(table.decayed),
-            )  # fmt: skip
+            channels = (table.age, table.first_age, table.n_periods, table.strength, table.decayed)
+            age, first_age, n_periods, strength, decayed = (torch.from_numpy(c) for c in channels)
+            pairs = pair_features(age, first_age, n_periods, strength, decayed)
             features.append(pairs.numpy()[there])
             labels.append(bought_again(table, dataset, moment, moment + self.horizon - 1)[there])
         if not features:
@@ -102,19 +102,16 @@ class RepeatClassifier(AdditiveRecommender):
 
     def probability(self, history: History) -> Tensor:
         """[B, L] of being bought again."""
-        features = pair_features(
-            history.age, history.first_age, history.n_periods, history.strength, history.decayed
-        )
+        features = pair_features(history.age, history.first_age, history.n_periods, history.strength, history.decayed)
         return torch.sigmoid(features @ self.coefficients + self.intercept)
 
     def prior(self, context: Context, targets: Tensor | None) -> Tensor:
         backfill = self._shares(context.history)
         return backfill.unsqueeze(0) if targets is None else backfill[targets]
 
-    def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
-        history = context.history
-        gain = (self.probability(history) - self._shares(history)[history.item]) * history.positive
-        return at_own_item(history.item, gain * (history.presence > 0), targets, self.n_items)
+    def own(self, history: History) -> Tensor:
+        gain = self.probability(history) - self._shares(history)[history.item]
+        return gain * history.positive * (history.presence > 0)
 
     def _shares(self, history: History) -> Tensor:
         """[I] the backfill at a moment."""
