@@ -37,7 +37,7 @@ class IALS(Recommender):
         catalogue: Catalogue,
         n_factors: int = 64,
         regularization: float = 10.0,
-        alpha: float = 10.0,
+        alpha: float = 0.5,
         n_iterations: int = 15,
     ) -> None:
         super().__init__()

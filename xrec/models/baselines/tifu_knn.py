@@ -34,7 +34,7 @@ class TIFUKNN(Recommender):
     capabilities = Capabilities(fractional_presence=True)
 
     def __init__(
-        self, catalogue: Catalogue, half_life: float = 16.0, n_neighbours: int = 300, alpha: float = 0.7
+        self, catalogue: Catalogue, half_life: float = 8.0, n_neighbours: int = 100, alpha: float = 0.7
     ) -> None:
         super().__init__()
         if half_life not in HALF_LIVES:
