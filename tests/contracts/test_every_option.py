@@ -91,7 +91,9 @@ def test_option_runs_from_fit_to_report(override, configured, tmp_path: Path, mo
         assert results[column].unique().to_list() == [config.split.get(setting)]
 
 
-@pytest.mark.parametrize("override", ["model=composed", "model=ease", "model=ials", "model=repeat_classifier", "model/user_encoder=none"])
+@pytest.mark.parametrize(
+    "override", ["model=composed", "model=ease", "model=ials", "model=repeat_classifier", "model/user_encoder=none"]
+)
 def test_saved_model_loads_to_the_same_scores(override, configured, tmp_path: Path) -> None:
     explainers = "explainer=[random,leave_one_out]"
     config = configured(override, explainers, "stages=[fit,rank,explain,fidelity]")

@@ -37,12 +37,17 @@ def test_examples_are_own_items_and_whether_they_were_bought_again(model, toy, u
 
 def test_probabilities_are_those_of_scikit_learn(model, toy):
     features, labels = model.examples(toy)
+    items = toy.item_statistics(toy.period("test")[0])[histories(toy, [0]).item[0]]
     theirs = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)).fit(features, labels)
     history = histories(toy, [0])
     pairs = module.pair_features(history.age, history.first_age, history.n_periods, history.strength, history.decayed)[
         0
     ]
-    np.testing.assert_allclose(model.probability(history)[0], theirs.predict_proba(pairs.numpy())[:, 1], atol=5e-3)
+    np.testing.assert_allclose(
+        model.probability(history)[0],
+        theirs.predict_proba(np.concatenate([pairs.numpy(), items], axis=1))[:, 1],
+        atol=5e-3,
+    )
 
 
 def test_own_items_score_their_probability_and_others_their_popularity(model, toy):

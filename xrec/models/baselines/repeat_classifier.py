@@ -1,5 +1,5 @@
 """Repeat classifier: will the user buy an item of the own history again? Logistic regression on the pair's recency and
-frequency, backfilled by recent popularity (the form of Bhagat et al., KDD 2018, as a classifier)."""
+frequency and on the item's statistics, backfilled by recent popularity (the question of Bhagat et al., KDD 2018)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from xrec.errors import SettingError
 from xrec.models.baselines.own_item import OwnItem
 from xrec.models.history import History
+from xrec.models.item_statistics import N_STATISTICS
 from xrec.models.recommender import Context, FitData
 from xrec.types import HALF_LIVES, Catalogue, Dataset, Floats, HistoryTable, membership
 
@@ -21,9 +22,9 @@ class RepeatClassifier(OwnItem):
     """score(u, i) = P(u buys i again within the next `horizon` periods) of the own items, and for all others the share
     of all users that bought them in the last `backfill_periods`, times `backfill_weight`.
 
-    The probability depends on the pair's own channels and on nothing else of the history, so the score is exactly
-    additive: an own item's contribution is its probability less its backfill. Trained at the last `n_windows` moments
-    that lie `horizon` periods apart and end with the training.
+    The probability depends on the pair's own channels, on the item, and on nothing else of the history, so the score is
+    exactly additive: an own item's contribution is its probability less its backfill. Trained at the last `n_windows`
+    moments that lie `horizon` periods apart and end with the training.
 
     Args:
         horizon: periods that a label looks ahead. n_windows: moments that examples are taken from.
@@ -55,13 +56,14 @@ class RepeatClassifier(OwnItem):
         self.backfill_periods, self.backfill_weight = backfill_periods, backfill_weight
         self.coefficients: Tensor
         self.intercept: Tensor
-        self.register_buffer("coefficients", torch.zeros(N_FEATURES))
+        self.register_buffer("coefficients", torch.zeros(N_PAIR_FEATURES + N_STATISTICS))
         self.register_buffer("intercept", torch.zeros(()))
         self._dataset: Dataset | None = None
         self._backfill: dict[int, Tensor] = {}
+        self._items: dict[int, Tensor] = {}
 
     def attach(self, data: FitData) -> None:
-        self._dataset, self._backfill = data.dataset, {}
+        self._dataset, self._backfill, self._items = data.dataset, {}, {}
 
     def fit(self, data: FitData) -> None:
         from sklearn.linear_model import LogisticRegression  # here: imported only where it is used
@@ -92,7 +94,8 @@ class RepeatClassifier(OwnItem):
             channels = (table.age, table.first_age, table.n_periods, table.strength, table.decayed)
             age, first_age, n_periods, strength, decayed = (torch.from_numpy(c) for c in channels)
             pairs = pair_features(age, first_age, n_periods, strength, decayed)
-            features.append(pairs.numpy()[there])
+            items = dataset.item_statistics(moment)[table.item[there]]
+            features.append(np.concatenate([pairs.numpy()[there], items], axis=1))
             labels.append(bought_again(table, dataset, moment, moment + self.horizon - 1)[there])
         if not features:
             raise SettingError(
@@ -103,7 +106,9 @@ class RepeatClassifier(OwnItem):
     def probability(self, history: History) -> Tensor:
         """[B, L] of being bought again."""
         features = pair_features(history.age, history.first_age, history.n_periods, history.strength, history.decayed)
-        return torch.sigmoid(features @ self.coefficients + self.intercept)
+        of_pair, of_item = self.coefficients[:N_PAIR_FEATURES], self.coefficients[N_PAIR_FEATURES:]
+        items = self._statistics(history) @ of_item
+        return torch.sigmoid(features @ of_pair + items[history.item] + self.intercept)
 
     def prior(self, context: Context, targets: Tensor | None) -> Tensor:
         backfill = self._shares(context.history)
@@ -112,6 +117,14 @@ class RepeatClassifier(OwnItem):
     def own(self, history: History) -> Tensor:
         gain = self.probability(history) - self._shares(history)[history.item]
         return gain * history.positive * (history.presence > 0)
+
+    def _statistics(self, history: History) -> Tensor:
+        """[I, S] of the items at a moment."""
+        moment = history.moment
+        if moment not in self._items:
+            assert self._dataset is not None, "attach comes first"
+            self._items[moment] = torch.from_numpy(self._dataset.item_statistics(moment)).to(history.age.device)
+        return self._items[moment]
 
     def _shares(self, history: History) -> Tensor:
         """[I] the backfill at a moment."""
@@ -139,7 +152,7 @@ def bought_again(table: HistoryTable, dataset: Dataset, start: int, end: int) ->
     return label
 
 
-N_FEATURES = 10 + len(HALF_LIVES)
+N_PAIR_FEATURES = 10 + len(HALF_LIVES)
 
 
 def pair_features(age: Tensor, first_age: Tensor, n_periods: Tensor, strength: Tensor, decayed: Tensor) -> Tensor:
