@@ -32,7 +32,7 @@ class ItemKNN(ItemToItem):
         self,
         catalogue: Catalogue,
         n_neighbours: int | None = 100,
-        shrinkage: float = 10.0,
+        shrinkage: float = 30.0,
         history_decay: float | None = None,
         half_life: float | None = None,
         gram_decay: float | None = None,
