@@ -60,8 +60,10 @@ def options() -> list[str]:
 
 def applicable(override: str) -> list[str]:
     """Few explainers, but every one of them for the models that stand alone."""
-    if override == "model=external":  # nothing is known of it but its scores
+    if override in ("model=external", "model=tifu_knn"):  # nothing is asked of them but scores
         return ["explainer=[random,popularity,leave_one_out,permutation_shap]"]
+    if override == "model=ials":  # no summands
+        return ["explainer=[random,leave_one_out,integrated_gradients,permutation_shap]"]
     if override.startswith(("explainer=", "model=")):
         return []
     if override == "output=log_probability":  # summands of scores are none of it
@@ -89,7 +91,9 @@ def test_option_runs_from_fit_to_report(override, configured, tmp_path: Path, mo
         assert results[column].unique().to_list() == [config.split.get(setting)]
 
 
-@pytest.mark.parametrize("override", ["model=composed", "model=ease", "model/user_encoder=none"])
+@pytest.mark.parametrize(
+    "override", ["model=composed", "model=ease", "model=ials", "model=repeat_classifier", "model/user_encoder=none"]
+)
 def test_saved_model_loads_to_the_same_scores(override, configured, tmp_path: Path) -> None:
     explainers = "explainer=[random,leave_one_out]"
     config = configured(override, explainers, "stages=[fit,rank,explain,fidelity]")

@@ -3,7 +3,7 @@
 With X [U, I] binary and P = (X'X + lambda I)^-1, EASE's weights are B = I - P / diag(P), whose diagonal is 0. When
 there are fewer users than items, Woodbury gives P = (I - X'KX) / lambda with K = (XX' + lambda I)^-1, so that only a
 U x U matrix is inverted and B can be applied to histories without being formed (`Ease`). Otherwise P is taken from the
-sparse X'X, in place (`ease_weights`).
+sparse X'X, in place (`ease_weights`). Any other Gram matrix is solved in item space (`xrec.models.gram`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from xrec.errors import SettingError
+from xrec.models.cold_map import ColdMap
+from xrec.models.gram import Gram, mirror
 from xrec.models.recommender import FitData
 from xrec.types import HistoryTable
 
@@ -81,21 +83,35 @@ def ease_weights(table: HistoryTable, n_items: int, regularization: float) -> Te
     if failed or singular:
         raise SettingError(f"ease: X'X + {regularization} I cannot be inverted; raise the regularization")
     diagonal = inverse.diagonal().copy()
-    weights = torch.from_numpy(inverse.astype(np.float32, order="C"))
-    weights = weights.tril_().add_(weights.tril(-1).T)
+    lower = inverse.astype(np.float32, order="C")
+    del gram, factor, inverse
+    mirror(lower)
+    weights = torch.from_numpy(lower)
     weights.div_(torch.from_numpy(-diagonal.astype(np.float32)))
     weights.fill_diagonal_(0.0)
     return weights
 
 
-def fitted_weights(data: FitData, regularization: float, moment: int) -> Tensor:
-    """B [I, I] fitted on the histories at `moment`; cached, and memory-mapped when it is."""
-    dataset = data.dataset
-    key = {"data": dataset.fingerprint, "regularization": regularization, "before": moment}
+_PLAIN = Gram()
 
-    def solve():
+
+def fitted_weights(
+    data: FitData, regularization: float, moment: int, gram: Gram = _PLAIN, cold_map: ColdMap | None = None
+) -> Tensor:
+    """B [I, I] fitted on the histories at `moment`; cached, and memory-mapped when it is. With a `cold_map`, the
+    columns of items without an event by then are its."""
+    dataset, catalogue = data.dataset, data.dataset.catalogue
+    key = {"data": dataset.fingerprint, "regularization": regularization, "before": moment, **gram.key()}
+    if cold_map is not None:
+        key |= {"cold": cold_map.key()}
+
+    def solve() -> np.ndarray:
         table = dataset.histories(moment)
-        return ease_weights(table, dataset.catalogue.n_items, regularization).numpy()
+        if gram.plain:
+            weights = ease_weights(table, catalogue.n_items, regularization).numpy()
+        else:
+            weights = gram.weights(table, catalogue, regularization)
+        return weights if cold_map is None else cold_map.fill(weights, table, catalogue)
 
     return torch.from_numpy(data.cache.array("ease", key, solve)).to(data.device)
 

@@ -8,13 +8,25 @@ import torch
 
 from tests.toys import events_frame, fit_data, histories, toy_dataset
 from xrec.data.split.temporal import TemporalSplit
+from xrec.models.baselines.content_knn import ContentKNN
 from xrec.models.baselines.ease import EASE
+from xrec.models.baselines.item_knn import ItemKNN
 from xrec.models.baselines.personal_frequency import PersonalFrequency
 from xrec.models.baselines.popularity import Popularity
+from xrec.models.baselines.repeat_classifier import RepeatClassifier
+from xrec.models.cold_map import RidgeColdMap, SimilarColdMap
 from xrec.models.history import History
 
 BASELINES = {
     "ease": lambda c: EASE(c, 5.0),
+    "recent ease": lambda c: EASE(c, 5.0, history_decay=0.65, gram_decay=0.8, attribute_weight=3.0, diagonal_scale=1.2),
+    "ordered ease": lambda c: EASE(c, 5.0, gram_decay=0.8, transition_weight=0.5),
+    "slow ease": lambda c: EASE(c, 5.0, half_life=16.0),
+    "cold ease": lambda c: EASE(c, 5.0, cold_map=SimilarColdMap()),
+    "cold ease by ridge": lambda c: EASE(c, 5.0, cold_map=RidgeColdMap()),
+    "item-kNN": lambda c: ItemKNN(c, n_neighbours=4, shrinkage=2.0, history_decay=0.65),
+    "content-kNN": ContentKNN,
+    "repeat classifier": lambda c: RepeatClassifier(c, horizon=2, n_windows=2),
     "popularity": Popularity,
     "recent popularity": lambda c: Popularity(c, periods=2),
     "personal frequency": PersonalFrequency,

@@ -1,43 +1,56 @@
-"""EASE (Steck, WWW 2019) on binary histories: score(u, i) = sum over history items j of B[j, i]. Items without an
-event of a kind that is to be predicted (seen, not bought) are no part of either."""
+"""EASE (Steck, WWW 2019): score(u, i) = sum over history items j of B[j, i]; with recency, attributes and cold items as
+options. Items without an event of a kind that is to be predicted (seen, not bought) are no part of either."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from torch import Tensor
 
 from xrec.errors import SettingError
-from xrec.models.closed_form import fitted_weights, gathered, summed_rows
-from xrec.models.recommender import AdditiveRecommender, Context, FitData
+from xrec.models.baselines.item_to_item import ItemToItem
+from xrec.models.closed_form import fitted_weights
+from xrec.models.cold_map import ColdMap
+from xrec.models.gram import Gram
+from xrec.models.recommender import FitData
 from xrec.types import Catalogue
 
 
-class EASE(AdditiveRecommender):
-    """Args:
-    regularization: lambda of the ridge; larger shrinks more.
+class EASE(ItemToItem):
+    """Exactly additive whatever is chosen.
+
+    Args:
+        regularization: lambda of the ridge; larger shrinks more.
+        history_decay, half_life: recency of the history that is scored, see `ItemToItem`.
+        gram_decay: two items of a user, bought g periods apart, count gram_decay^g in the Gram matrix; null: 1.
+        attribute_weight: so much times the cosine similarity of TF-IDF attributes is added to the Gram matrix.
+        diagonal_scale: factor of the Gram matrix's diagonal, before lambda is added.
+        transition_weight: of what users took after what, over what they took beside what; see `xrec.models.gram`.
+        cold_map: gives items without a training event columns of their own, from their attributes; null: none.
+    Raises:
+        SettingError: settings out of range.
     """
 
-    def __init__(self, catalogue: Catalogue, regularization: float = 500.0) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        regularization: float = 500.0,
+        history_decay: float | None = None,
+        half_life: float | None = None,
+        gram_decay: float | None = None,
+        attribute_weight: float = 0.0,
+        diagonal_scale: float = 1.0,
+        transition_weight: float = 0.0,
+        cold_map: ColdMap | None = None,
+    ) -> None:
+        super().__init__(catalogue, history_decay, half_life)
         if regularization <= 0:
             raise SettingError(f"ease: regularization must be above 0, got {regularization}")
-        self.n_items = catalogue.n_items
         self.regularization = regularization
-        self.weights: Tensor
+        decay = 1.0 if gram_decay is None else gram_decay
+        self.gram = Gram(decay, attribute_weight, diagonal_scale, transition_weight)
+        self.cold_map = cold_map
+        self.capabilities = replace(self.capabilities, cold_items=cold_map is not None or attribute_weight > 0)
 
-    def attach(self, data: FitData) -> None:
-        weights = fitted_weights(data, self.regularization, data.dataset.train_end + 1)
-        self.register_buffer("weights", weights, persistent=False)
-
-    def prior(self, context: Context, targets: Tensor | None) -> Tensor:
-        return self.weights.new_zeros(1, 1)
-
-    def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
-        history = context.history
-        there = (history.presence > 0) * history.positive
-        return gathered(self.weights, history.item, targets) * there.unsqueeze(-1)
-
-    def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
-        if presence is None and targets is None:  # one copy: no [B, L, I] table is needed
-            history = context.history
-            return summed_rows(self.weights, history.item, history.presence * history.positive).unsqueeze(1)
-        return super().score(context, presence, targets)
+    def fitted(self, data: FitData) -> Tensor:
+        return fitted_weights(data, self.regularization, data.dataset.train_end + 1, self.gram, self.cold_map)

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from xrec.errors import SettingError
-from xrec.models.history import at_own_item
-from xrec.models.recommender import AdditiveRecommender, Context, FitData
+from xrec.models.baselines.own_item import OwnItem
+from xrec.models.history import History
+from xrec.models.recommender import Context, FitData
 from xrec.types import HALF_LIVES, Catalogue, Dataset
 
 
-class PersonalFrequency(AdditiveRecommender):
+class PersonalFrequency(OwnItem):
     """score(u, i) = baskets of u with item i, halved every `half_life` periods, + a share of recent popularity
     below any of them. Items without an event of a kind that is to be predicted (seen, not bought) have none.
 
@@ -52,7 +53,5 @@ class PersonalFrequency(AdditiveRecommender):
         backfill = self._backfill[moment]
         return backfill.unsqueeze(0) if targets is None else backfill[targets]
 
-    def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
-        history = context.history
-        value = history.decayed[..., self.channel] * history.positive
-        return at_own_item(history.item, value, targets, self.n_items)
+    def own(self, history: History) -> Tensor:
+        return history.decayed[..., self.channel] * history.positive

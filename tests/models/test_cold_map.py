@@ -1,0 +1,84 @@
+"""Columns of cold items against the normal equations and a loop; warm columns stay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from xrec.models import cold_map as module
+from xrec.models.cold_map import RidgeColdMap, SimilarColdMap
+from xrec.models.tfidf import tfidf_attributes
+
+COLD = [3, 7, 8]
+
+
+@pytest.fixture
+def table(toy):
+    """The toy's training histories; nobody has the items of COLD (some have seen one)."""
+    table = toy.histories(toy.train_end + 1)
+    return replace(table, positive=np.where(np.isin(table.item, COLD), 0.0, table.positive).astype(np.float32))
+
+
+@pytest.fixture
+def weights(toy) -> np.ndarray:
+    found = np.random.default_rng(0).normal(size=(toy.catalogue.n_items,) * 2).astype(np.float32)
+    np.fill_diagonal(found, 0.0)
+    return found
+
+
+def parts(toy) -> tuple[np.ndarray, np.ndarray]:
+    attributes = tfidf_attributes(toy.catalogue, "test").toarray().astype(np.float64)
+    return attributes, np.array([i for i in range(toy.catalogue.n_items) if i not in COLD])
+
+
+@pytest.mark.parametrize("columns", [2, 512])
+def test_the_ridge_map_solves_the_normal_equations(toy, table, weights, columns, monkeypatch):
+    monkeypatch.setattr(module, "_COLUMNS", columns)
+    attributes, warm = parts(toy)
+    found = RidgeColdMap(regularization=0.5).fill(weights.copy(), table, toy.catalogue)
+    known = attributes[warm]
+    coefficients = np.linalg.solve(known.T @ known + 0.5 * np.eye(known.shape[1]), known.T @ weights[:, warm].T)
+    wanted = weights.copy()
+    wanted[:, COLD] = (attributes[COLD] @ coefficients).T
+    wanted[COLD, COLD] = 0.0
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("columns", [2, 512])
+def test_similar_items_columns_are_averaged(toy, table, weights, columns, monkeypatch):
+    monkeypatch.setattr(module, "_COLUMNS", columns)
+    attributes, warm = parts(toy)
+    found = SimilarColdMap(power=2.0, shrinkage=0.5).fill(weights.copy(), table, toy.catalogue)
+    wanted = weights.copy()
+    for cold in COLD:
+        similar = [float(attributes[cold] @ attributes[i]) ** 2 for i in warm]
+        wanted[:, cold] = sum(s * weights[:, i] for s, i in zip(similar, warm, strict=True)) / (sum(similar) + 0.5)
+        wanted[cold, cold] = 0.0
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("cold_map", [RidgeColdMap(), SimilarColdMap()])
+def test_without_cold_items_nothing_changes(toy, weights, cold_map):
+    table = toy.histories(toy.train_end + 1)
+    assert len(np.unique(table.item)) == toy.catalogue.n_items
+    np.testing.assert_array_equal(cold_map.fill(weights.copy(), table, toy.catalogue), weights)
+
+
+def test_each_map_has_a_key_of_its_own():
+    keys = [m.key() for m in (RidgeColdMap(), RidgeColdMap(2.0), SimilarColdMap(), SimilarColdMap(5.0))]
+    assert all(a != b for i, a in enumerate(keys) for b in keys[:i])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RidgeColdMap(0.0), "cold_map.regularization must be above 0, got 0.0"),
+        (lambda: SimilarColdMap(power=0.0), "cold_map.power must be above 0, got 0.0"),
+        (lambda: SimilarColdMap(shrinkage=0.0), "cold_map.shrinkage must be above 0, got 0.0"),
+    ],
+)
+def test_settings_out_of_range_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
