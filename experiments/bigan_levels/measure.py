@@ -84,8 +84,8 @@ def measured(dataset: Dataset, encoder: BiGAN) -> dict[str, float]:
     monitors = encoder.monitors()
     x = one_hots(encoder.codes)
     rows = encoder.warm
-    real = torch.from_numpy(np.asarray(x[rows.numpy()].mean(0)).ravel()).float()
-    levels = encoder._levels() & (real >= LEAST_SHARE)
+    real = encoder.shares()
+    levels = encoder.levels & (real >= LEAST_SHARE)
     ratio = generated_shares(encoder)[levels] / real[levels]
     with torch.no_grad():
         latents = encoder.encode()
@@ -94,7 +94,7 @@ def measured(dataset: Dataset, encoder: BiGAN) -> dict[str, float]:
     target = popularity(dataset)
     found = {
         "discriminator accuracy": monitors["discriminator_accuracy"],
-        "MMD^2 of E(x) and the prior": monitors["mmd"],
+        "MMD^2 of E(x) and the prior": monitors["bigan_mmd"],
         "round trip, worst category": float(named.min()),
         **{f"round trip, {name}": float(value) for name, value in zip(names, named, strict=True)},
         "levels of at least 1 %": float(levels.sum()),

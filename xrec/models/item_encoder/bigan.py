@@ -1,10 +1,10 @@
 """BiGAN over item attributes (Donahue et al., ICLR 2017): it generates attribute vectors and encodes them.
 
-E(x) -> z, G(z) -> x, and a joint discriminator D(x, z) tells (x, E(x)) from (G(z), z). Three things let D be fooled at
-all: x is drawn levels on both sides (`attribute_sampler`), E is stochastic and begins with the prior's mean and variance
-(as in ALI: Dumoulin et al., ICLR 2017), and D is spectrally normalised (Miyato et al., ICLR 2018) and sees through
-instance noise at first (Sonderby et al., ICLR 2017). Reconstruction makes E and G each other's inverse (ALICE: Li et
-al., NeurIPS 2017).
+E(x) -> z, G(z) -> x, and a joint discriminator D(x, z) tells (x, E(x)) from (G(z), z). Three things let D be fooled:
+x is drawn levels on both sides (`attribute_sampler`), E begins with the prior's mean and variance
+(stochastic as in ALI: Dumoulin et al., ICLR 2017), and D is spectrally normalised (Miyato et al., ICLR 2018) and sees
+through instance noise at first (Sonderby et al., ICLR 2017). Reconstruction makes E and G each other's inverse (ALICE:
+Li et al., NeurIPS 2017).
 """
 
 from __future__ import annotations
@@ -37,9 +37,13 @@ NOISE = 0.5
 #: of Adam, for all players (Radford et al., ICLR 2016)
 BETAS = (0.5, 0.999)
 #: items and draws that `monitors` looks at
-LOOKED_AT = 2000
+LOOKED_AT = 1000
 #: a discriminator right so often has won, and a generator that finds so few of the levels has collapsed
 WON, COLLAPSED = 0.99, 0.5
+COLLAPSES = {
+    "bigan_modes_collapsed": "its generator makes fewer than half of the levels above 1 %; lower generator_learning_rate",
+    "bigan_game_collapsed": "its discriminator tells all pairs apart; lower discriminator_learning_rate",
+}
 
 
 class BiGAN(ItemEncoder):
@@ -81,11 +85,11 @@ class BiGAN(ItemEncoder):
         latent_size: int = 64,
         hidden_size: int = 64,
         batch_size: int = 128,
-        pretraining_steps: int = 1200,
+        pretraining_steps: int = 1500,
         n_critic: int = 1,
         encoder_learning_rate: float = 2e-4,
-        generator_learning_rate: float = 1e-3,
-        discriminator_learning_rate: float = 5e-4,
+        generator_learning_rate: float = 7e-4,
+        discriminator_learning_rate: float = 2e-4,
         reconstruction_weight: float = 0.5,
         instance_noise: float = 0.2,
         temperature: float = 0.7,
@@ -119,12 +123,15 @@ class BiGAN(ItemEncoder):
         warm = np.setdiff1d(np.arange(catalogue.n_items), catalogue.cold)
         self.warm: Tensor
         self.register_buffer("warm", torch.from_numpy(warm), persistent=False)
+        self.levels: Tensor  # [n_columns] which columns are levels, and no numbers
+        levels = ~np.repeat(np.array(self.codes.numeric), self.codes.sizes)
+        self.register_buffer("levels", torch.from_numpy(levels), persistent=False)
 
     def encode(self, rows: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """E(x) of items [N] (None: all) -> latents [N, latent_size]: a draw, or without a generator the mean."""
         codes = self.codes
-        columns, weights = (codes.columns, codes.weights) if rows is None else (codes.columns[rows], codes.weights[rows])
-        mean, log_deviation = self.encoder(columns, weights)
+        chosen = slice(None) if rows is None else rows
+        mean, log_deviation = self.encoder(codes.columns[chosen], codes.weights[chosen])
         if generator is None:
             return mean
         return mean + log_deviation.exp() * _normal(mean.shape, generator, mean.device)
@@ -153,9 +160,7 @@ class BiGAN(ItemEncoder):
         codes, warm = self.codes, self.warm
         center, axes = _whitening(codes, warm.cpu().numpy(), self.latent_size)
         self.encoder.begin(center.to(warm.device), axes.to(warm.device))
-        shares = torch.zeros(codes.n_columns, device=warm.device)
-        shares.scatter_add_(0, codes.columns[warm].flatten(), codes.weights[warm].flatten())
-        self.generator.begin(self.sampler.logits(shares / len(warm), 1 / len(warm)))
+        self.generator.begin(self.sampler.logits(self.shares(), 1 / len(warm)))
 
     def _pretrain(self, data: FitData) -> None:
         critic = FusedAdam([(list(self.discriminator.parameters()), self.rates["discriminator"])], BETAS)
@@ -175,7 +180,10 @@ class BiGAN(ItemEncoder):
         for parameter in self.parameters():
             parameter.grad = None
         found = self.monitors()
-        log.info("BiGAN after %d steps: %s", self.pretraining_steps, ", ".join(f"{k} {v:.3g}" for k, v in found.items()))
+        numbers = ", ".join(f"{name} {value:.3g}" for name, value in found.items())
+        for name in (name for name, value in found.items() if name.endswith("collapsed") and value):
+            log.warning("BiGAN: %s", COLLAPSES[name])
+        log.info("BiGAN after %d steps: %s", self.pretraining_steps, numbers)
 
     def discriminator_loss(self, generator: torch.Generator, noise: float = 0.0) -> Tensor:
         """Of a batch of items and one of draws from the prior, in nats; moves the discriminator only."""
@@ -204,16 +212,13 @@ class BiGAN(ItemEncoder):
         self, rows: Tensor, encoded: Tensor, made: Tensor, prior: Tensor, generator: torch.Generator, noise: float
     ) -> tuple[Tensor, Tensor]:
         """D's logits of (x, E(x)) and of (G(z), z), each through the same noise."""
-        z = torch.cat([encoded, prior])
         if noise > 0:
             others = self._draw(generator)[0].unsqueeze(1)
             rows = torch.where(self.sampler.swapped(len(rows), noise, generator), others, rows.unsqueeze(1))
             swapped = self.sampler.swapped(len(made), noise, generator)[:, self.sampler.field_of]
             made = torch.where(swapped, self.sampler.items(others.squeeze(1), generator), made)
-            z = z + noise * _normal(z.shape, generator, z.device)
-        x = torch.cat([self.sampler.items(rows, generator), made])
-        real, fake = self.discriminator(x, z).chunk(2)
-        return real, fake
+            encoded, prior = (z + noise * _normal(z.shape, generator, z.device) for z in (encoded, prior))
+        return self.discriminator(self.sampler.items(rows, generator), encoded), self.discriminator(made, prior)
 
     def _reconstruction(self, rows: Tensor, encoded: Tensor) -> Tensor:
         return self.sampler.losses(self.generator(encoded), rows).mean()
@@ -237,12 +242,14 @@ class BiGAN(ItemEncoder):
 
     @torch.no_grad()
     def monitors(self) -> dict[str, float]:
-        """How the game stands, on the same draws every time; what went wrong is 1, and a warning.
+        """How the game stands, on the same draws every time;
+        what went wrong is 1.
 
-        discriminator_accuracy: share of pairs told right, the mean of real and fake ones; .5 when fooled. mmd: squared
-        maximum mean discrepancy between E(x) and the prior (unbiased; 0 when they agree). coverage: share of the levels
-        above 1 % that are generated within a factor of 2 of their share. round_trip: share of the categories that
-        G(E(x)) names right. collapsed: coverage below .5. discriminator_won: accuracy above .99.
+        discriminator_accuracy: share of pairs told right, the mean of real and fake ones; .5 when fooled. bigan_mmd:
+        squared maximum mean discrepancy between E(x) and the prior (unbiased; 0 when they agree). bigan_coverage: share
+        of the levels above 1 % that are generated within a factor of 2 of their share. bigan_round_trip: share of the
+        categories that G(E(x)) names right. bigan_modes_collapsed: coverage below .5. bigan_game_collapsed: D is right
+        in more than 99 % of pairs.
         """
         device = self.warm.device
         generator = torch.Generator(device).manual_seed(0)
@@ -252,24 +259,21 @@ class BiGAN(ItemEncoder):
         real = self.discriminator(self.sampler.items(rows, generator), encoded)
         fake = self.discriminator(made, prior)
         accuracy = float((real > 0).float().mean() + (fake < 0).float().mean()) / 2
-        covered = coverage(self.sampler.items(self.warm, generator).mean(0), made.mean(0), self._levels())
-        found = {
+        covered = coverage(self.shares(), made.mean(0), self.levels)
+        return {
             "discriminator_accuracy": accuracy,
-            "mmd": mmd(encoded, prior[: len(encoded)]),
-            "coverage": covered,
-            "round_trip": float(self.sampler.named(self.generator(self.encode(rows)), rows).mean()),
-            "collapsed": float(covered < COLLAPSED),
-            "discriminator_won": float(accuracy > WON),
+            "bigan_mmd": mmd(encoded, prior[: len(encoded)]),
+            "bigan_coverage": covered,
+            "bigan_round_trip": float(self.sampler.named(self.generator(self.encode(rows)), rows).mean()),
+            "bigan_modes_collapsed": float(covered < COLLAPSED),
+            "bigan_game_collapsed": float(accuracy > WON),
         }
-        if found["collapsed"]:
-            log.warning("BiGAN has collapsed: %.0f %% of the levels above 1 %% are generated", 100 * covered)
-        if found["discriminator_won"]:
-            log.warning("BiGAN's discriminator has won: %.1f %% right; nothing is learned from it", 100 * accuracy)
-        return found
 
-    def _levels(self) -> Tensor:
-        """[n_columns] which columns are levels, and no numbers."""
-        return ~torch.tensor(self.codes.numeric, device=self.warm.device)[self.sampler.field_of]
+    def shares(self) -> Tensor:
+        """[n_columns] mean of x over the items that are no cold ones: what G should generate in the mean."""
+        columns, weights = self.codes.columns[self.warm], self.codes.weights[self.warm]
+        total = weights.new_zeros(self.codes.n_columns).scatter_add_(0, columns.flatten(), weights.flatten())
+        return total / len(self.warm)
 
 
 class _Encoder(nn.Module):
@@ -300,22 +304,18 @@ class _Encoder(nn.Module):
         return self.linear(columns, weights) + self.mean(hidden), self.log_deviation(hidden)
 
 
-class _Generator(nn.Module):
-    """Latents -> logits of attributes: a linear map plus a net."""
+class _Generator(nn.Sequential):
+    """Latents -> logits of attributes."""
 
     def __init__(self, latent_size: int, hidden_size: int, n_columns: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(latent_size, n_columns, bias=False)
-        self.first, self.second = nn.Linear(latent_size, hidden_size), nn.Linear(hidden_size, n_columns)
+        super().__init__(nn.Linear(latent_size, hidden_size), nn.LeakyReLU(0.2), nn.Linear(hidden_size, n_columns))
 
     def begin(self, logits: Tensor) -> None:
         """Nearly the same logits [n_columns] for every latent."""
-        self.second.bias.copy_(logits)
-        for layer in (self.linear, self.second):
-            layer.weight.mul_(0.3)
-
-    def forward(self, latents: Tensor) -> Tensor:
-        return self.linear(latents) + self.second(functional.leaky_relu(self.first(latents), 0.2))
+        last = self[2]
+        assert isinstance(last, nn.Linear)
+        last.weight.mul_(0.3)
+        last.bias.copy_(logits)
 
 
 def _whitening(codes: AttributeCodes, rows: np.ndarray, size: int) -> tuple[Tensor, Tensor]:
@@ -336,7 +336,7 @@ def _whitening(codes: AttributeCodes, rows: np.ndarray, size: int) -> tuple[Tens
             rmatvec=lambda u: transposed @ u.ravel() - center * u.sum(),
             dtype=np.float64,
         )
-        _, scales, axes = svds(centred, k=size, v0=np.ones(min(n, width)))
+        _, scales, axes = svds(centred, k=size, v0=np.random.default_rng(0).normal(size=min(n, width)))
         scales, axes = scales[::-1], axes[::-1]
     else:
         _, scales, axes = np.linalg.svd(x.toarray() - center, full_matrices=False)

@@ -11,7 +11,9 @@ LEAST_SHARE = 0.01
 
 def mmd(one: Tensor, other: Tensor) -> float:
     """Squared maximum mean discrepancy of two samples [N, d], unbiased, Gaussian kernel of variance d (Gretton et al.,
-    JMLR 2012, equation 3): 0 in expectation when they are of one distribution."""
+    JMLR 2012, equation 3): 0 in expectation when they are of one distribution. 0 for samples of one."""
+    if min(len(one), len(other)) < 2:
+        return 0.0
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         return (-torch.cdist(a, b).square() / (2 * a.shape[1])).exp()
