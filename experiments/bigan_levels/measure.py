@@ -50,8 +50,9 @@ def principal(x: sparse.csr_matrix, size: int) -> np.ndarray:
     """The first principal components [I, size]."""
     center = np.asarray(x.mean(0)).ravel()
     covariance = (x.T @ x).toarray() / x.shape[0] - np.outer(center, center)
-    axes = np.linalg.eigh(covariance)[1][:, ::-1][:, :size]
-    return x @ axes - center @ axes
+    _, vectors = np.linalg.eigh(covariance)
+    axes = vectors[:, ::-1][:, :size]
+    return np.asarray(x @ axes) - center @ axes
 
 
 def popularity(dataset: Dataset) -> np.ndarray:

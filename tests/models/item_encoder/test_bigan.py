@@ -347,7 +347,7 @@ def test_item_reconstruction_is_the_mean_over_fields_by_hand(make, toy):
 @pytest.fixture(scope="module")
 def planted(toy, tmp_path_factory) -> BiGAN:
     torch.manual_seed(0)
-    bigan = BiGAN(planted_catalogue(), 8, Nonsaturating(), 8, 32, 64, pretraining_steps=900)
+    bigan = BiGAN(planted_catalogue(), 8, Nonsaturating(), 8, 32, 64, pretraining_steps=700)
     bigan.fit(fit_data(toy, tmp_path_factory.mktemp("planted")))
     return bigan
 
@@ -391,7 +391,7 @@ def test_a_generator_that_makes_one_thing_only_has_collapsed_and_a_discriminator
         bigan.fit(fit_data(toy, tmp_path))
     found = bigan.monitors()
     assert found["bigan_modes_collapsed"] == 1 and found["bigan_coverage"] < 0.5
-    assert "its generator makes fewer than half" in caplog.text
+    assert "its generator makes less than half" in caplog.text
 
 
 def test_a_discriminator_that_is_always_right_is_named(make, monkeypatch):

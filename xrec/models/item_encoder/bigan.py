@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ LOOKED_AT = 1000
 #: a discriminator right so often has won, and a generator that finds so few of the levels has collapsed
 WON, COLLAPSED = 0.99, 0.5
 COLLAPSES = {
-    "bigan_modes_collapsed": "its generator makes fewer than half of the levels above 1 %; lower generator_learning_rate",
+    "bigan_modes_collapsed": "its generator makes less than half of the common levels; lower generator_learning_rate",
     "bigan_game_collapsed": "its discriminator tells all pairs apart; lower discriminator_learning_rate",
 }
 
@@ -89,8 +90,8 @@ class BiGAN(ItemEncoder):
         n_critic: int = 1,
         encoder_learning_rate: float = 2e-4,
         generator_learning_rate: float = 7e-4,
-        discriminator_learning_rate: float = 2e-4,
-        reconstruction_weight: float = 0.5,
+        discriminator_learning_rate: float = 1.5e-4,
+        reconstruction_weight: float = 0.7,
         instance_noise: float = 0.2,
         temperature: float = 0.7,
         fine_tune: bool = False,
@@ -322,21 +323,16 @@ def _whitening(codes: AttributeCodes, rows: np.ndarray, size: int) -> tuple[Tens
     """Mean [n_columns] of x over these items, and axes [n_columns, k <= size] on which the centred x has unit variance
     and no covariance: its principal components. No dense x of all items is made."""
     from scipy import sparse
-    from scipy.sparse.linalg import LinearOperator, svds
+    from scipy.sparse.linalg import aslinearoperator, svds
 
     columns, weights = codes.columns[rows].cpu().numpy(), codes.weights[rows].cpu().numpy().astype(np.float64)
     n, width = len(rows), codes.n_columns
     x = sparse.csr_matrix((weights.ravel(), (np.repeat(np.arange(n), columns.shape[1]), columns.ravel())), (n, width))
     center = np.asarray(x.mean(0)).ravel()
     if size < min(n, width):
-        transposed = x.T.tocsr()
-        centred = LinearOperator(
-            (n, width),
-            matvec=lambda v: x @ v.ravel() - center @ v.ravel(),
-            rmatvec=lambda u: transposed @ u.ravel() - center * u.sum(),
-            dtype=np.float64,
-        )
-        _, scales, axes = svds(centred, k=size, v0=np.random.default_rng(0).normal(size=min(n, width)))
+        centred = aslinearoperator(x) - aslinearoperator(np.ones((n, 1))) @ aslinearoperator(center[None])
+        found: Any = svds(centred, k=size, v0=np.random.default_rng(0).normal(size=min(n, width)))
+        _, scales, axes = found
         scales, axes = scales[::-1], axes[::-1]
     else:
         _, scales, axes = np.linalg.svd(x.toarray() - center, full_matrices=False)
