@@ -49,7 +49,7 @@ def one_hots(codes: AttributeCodes) -> sparse.csr_matrix:
 def principal(x: sparse.csr_matrix, size: int) -> np.ndarray:
     """The first principal components [I, size]."""
     center = np.asarray(x.mean(0)).ravel()
-    covariance = (x.T @ x).toarray() / x.shape[0] - np.outer(center, center)
+    covariance = (x.T @ x).toarray() / len(x.indptr[1:]) - np.outer(center, center)
     _, vectors = np.linalg.eigh(covariance)
     axes = vectors[:, ::-1][:, :size]
     return np.asarray(x @ axes) - center @ axes
