@@ -367,7 +367,7 @@ def test_planted_levels_are_generated_at_their_shares_and_together_as_they_stand
 def test_planted_items_come_back_and_the_discriminator_is_fooled_most_of_the_time(planted):
     found = planted.monitors()
     assert found["bigan_round_trip"] > 0.97 and found["bigan_coverage"] == 1
-    assert 0.45 < found["discriminator_accuracy"] < 0.8 and found["bigan_mmd"] < 0.02
+    assert 0.45 < found["discriminator_accuracy"] < 0.8 and found["bigan_mmd"] < 0.04
     assert found["bigan_modes_collapsed"] == found["bigan_game_collapsed"] == 0
     assert found == planted.monitors()  # the same draws every time
 
