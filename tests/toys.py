@@ -31,6 +31,7 @@ from xrec.models.history import History
 from xrec.models.item_encoder.attributes import Attributes
 from xrec.models.item_encoder.bigan import BiGAN
 from xrec.models.item_encoder.embedding import Embedding
+from xrec.models.item_encoder.embedding_attributes import EmbeddingAttributes
 from xrec.models.recommender import FitData
 from xrec.models.user_encoder.vae import VAE
 from xrec.training.fit import Objective, TrainingSettings, fit
@@ -139,8 +140,11 @@ def toy_composed(
     """An unfitted composed model. `noise` on every parameter keeps the components of an untrained model from being
     silent."""
     encoders = {
-        "bigan": partial(BiGAN, adversarial=Nonsaturating(), latent_size=4, hidden_size=8, batch_size=16),
+        "bigan": partial(
+            BiGAN, adversarial=Nonsaturating(), latent_size=4, hidden_size=8, batch_size=16, pretraining_steps=3
+        ),
         "embedding": Embedding,
+        "embedding_attributes": EmbeddingAttributes,
         "attributes": partial(Attributes, hidden_size=8),
     }
     attentions = {"target": partial(Target, normaliser=normaliser), "mean": Mean, "self_attention": SelfAttention}

@@ -20,7 +20,8 @@ KEYS = {
     "loss.anneal": "loss.schedules",
     "loss.anneal.kl": "loss.schedules.kl",
     "training.decay": "training.learning_rate_schedule",
-    "training.learning_rate_scale.discriminator": "model.item_encoder.discriminator_learning_rate_scale",
+    "training.learning_rate_scale.discriminator": "model.item_encoder.discriminator_learning_rate",
+    "model.item_encoder.discriminator_learning_rate_scale": "model.item_encoder.discriminator_learning_rate",
     "explainer.mine.requires": "said by the explainer's class (requires = ...)",
 }
 
@@ -39,7 +40,7 @@ def test_an_open_mapping_refuses_an_old_name() -> None:
     rates = MapOf(number(0))
     assert rates.errors("training.learning_rate_scale", {"wide": 1, "mine": 2}) == []
     (error,) = rates.errors("training.learning_rate_scale", {"wide": 1, "discriminator": 2})
-    assert "it is now model.item_encoder.discriminator_learning_rate_scale" in error
+    assert "it is now model.item_encoder.discriminator_learning_rate" in error
 
 
 def test_other_keys_get_the_closest_known_one() -> None:

@@ -23,6 +23,7 @@ SWITCHES = (
 )
 #: what an option cannot do without
 NEEDED = {
+    "model/item_encoder=bigan": ("model.item_encoder.pretraining_steps=20",),
     "model=external": ("model.scores=tests.ease_by_hand.popular",),
     "baselines=[external]": ("baselines.external.scores=tests.ease_by_hand.popular",),
 }
@@ -53,7 +54,7 @@ def options() -> list[str]:
             continue  # of one kind of events, as here, nobody has two players: tests/contracts/test_refused.py
         if (group, name) == ("split", "given"):
             continue  # of a log that comes split, which this is not: tests/contracts/test_given.py
-        multiple = group in ("baselines", "explainer", "fidelity", "model/wide")
+        multiple = group in ("baselines", "explainer", "fidelity", "model/wide", "loss/terms")
         found.append(f"{group}=[{name}]" if multiple else f"{group}={name}")
     return [override for override in found if override not in chosen_anyway()]
 

@@ -33,7 +33,7 @@ BEFORE_THE_FIT = {
     "model.embedding_size=1000000000": "^model needs at least .* of memory .*: lower model.embedding_size=1000000000, ",
     "model.embedding_size=0": "model.embedding_size must be at least 1, got 0",
     "model.components.user_encoder.hidden_size=0": "hidden_size must be at least 1, got 0",
-    "model.item_encoder.latent_size=-3": "latent_size must be at least 1, got -3",
+    "model/item_encoder=bigan model.item_encoder.latent_size=-3": "latent_size must be at least 1, got -3",
     "model.components.user_encoder.dropout=1": r"dropout must be in \[0, 1\), got 1",
     "baselines.ease.regularization=-1": "regularization must be above 0, got -1",
     "training.windows=[42]": "the window at 42 with horizon 4 reaches period 45, past the last training period 43",

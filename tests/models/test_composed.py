@@ -374,7 +374,7 @@ def test_item_features_are_computed_once_until_a_weight_changes(toy, tmp_path, m
         lambda p: (model.train(), torch.optim.Adam([p], lr=0.1, fused=True).step(), model.eval()),
         lambda p: model.load_state_dict({k: v + 1 for k, v in model.named_parameters()}, strict=False),
     ):
-        parameter = model.item_encoder.free.weight
+        parameter = model.item_encoder.free.table.weight
         parameter.grad = torch.ones_like(parameter)
         with torch.no_grad():
             before = features().clone()

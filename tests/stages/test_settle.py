@@ -71,7 +71,7 @@ def test_without_attributes_it_is_what_the_explicit_choices_give(orders: SplitIn
 
 
 def test_without_repeats_it_is_what_the_explicit_choices_give(ratings: SplitInteractions) -> None:
-    config, explicit = composed(), composed("model/item_encoder=bigan", "model/wide=[prior,linear]")
+    config, explicit = composed(), composed("model/item_encoder=embedding_attributes", "model/wide=[prior,linear]")
     settle(config, ratings)
     assert facts_of(ratings) == {"item_attributes": True, "repeats": False}
     assert plain(config, "model", "loss") == plain(explicit, "model", "loss")

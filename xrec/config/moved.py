@@ -16,7 +16,8 @@ _KEYS = {
     r"model\.(attention|user_encoder)(\..+)?": r"model.components.\1\2",
     r"loss\.anneal(\..+)?": r"loss.schedules\1",
     r"training\.decay": "training.learning_rate_schedule",
-    r"training\.learning_rate_scale\.discriminator": "model.item_encoder.discriminator_learning_rate_scale",
+    r"training\.learning_rate_scale\.discriminator": "model.item_encoder.discriminator_learning_rate",
+    r"model\.item_encoder\.discriminator_learning_rate_scale": "model.item_encoder.discriminator_learning_rate",
     r"explainer\.[^.]+\.requires": "said by the explainer's class (requires = ...)",
 }
 _TARGETS = {r"xrec\.masking\.(.+)": r"xrec.games.\1"}

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from xrec.models.adam import Optimiser
+
 
 @dataclass(frozen=True)
 class Update:
@@ -25,4 +27,4 @@ class Update:
     term: str | None = None
     every: int = 1
     learning_rate_scale: float = 1.0
-    optimiser: Callable[[Sequence[nn.Parameter], float], torch.optim.Optimizer] | None = None
+    optimiser: Callable[[Sequence[nn.Parameter], float], Optimiser] | None = None

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from xrec.errors import UserError
 from xrec.files import whole_file, write_text
-from xrec.training.adam import Optimiser
+from xrec.models.adam import Optimiser
 
 
 class CheckpointError(UserError):

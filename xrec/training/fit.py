@@ -18,9 +18,9 @@ from xrec.errors import SettingError
 from xrec.losses.reconstruction import ReconstructionLoss
 from xrec.losses.score_term import ScoreTerm
 from xrec.losses.weights import LossError, Totals, check_terms, wanted_terms
+from xrec.models.adam import FusedAdam, Optimiser
 from xrec.models.recommender import FitData, Recommender
 from xrec.models.update import Update
-from xrec.training.adam import FusedAdam, Optimiser
 from xrec.training.checkpoint import load_checkpoint, save_checkpoint
 from xrec.training.examples import (
     Batch,

@@ -28,10 +28,13 @@ class FusedAdam:
     torch's function; kept here are the moments only.
 
     Args:
-        groups: parameters and learning rate of each.
+        groups: parameters and learning rate of each. betas: decay of the two moments.
     """
 
-    def __init__(self, groups: list[tuple[list[nn.Parameter], float]]) -> None:
+    def __init__(
+        self, groups: list[tuple[list[nn.Parameter], float]], betas: tuple[float, float] = (0.9, 0.999)
+    ) -> None:
+        self.betas = betas
         self.param_groups: list[dict[str, Any]] = [{"params": list(params), "lr": rate} for params, rate in groups]
         self._state: dict[nn.Parameter, dict[str, Tensor]] = {}
 
@@ -58,8 +61,8 @@ class FusedAdam:
                 [state["step"] for state in states],
                 fused=True,
                 amsgrad=False,
-                beta1=0.9,
-                beta2=0.999,
+                beta1=self.betas[0],
+                beta2=self.betas[1],
                 lr=group["lr"],
                 weight_decay=0,
                 eps=1e-8,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from xrec.training.adam import FusedAdam, Optimiser
+from xrec.models.adam import FusedAdam, Optimiser
 
 SHAPES = ((7, 5), (3,), (), (2, 2))
 
