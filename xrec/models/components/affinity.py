@@ -37,6 +37,7 @@ class Affinity(Component):
     capabilities = Capabilities(gradients=True, fractional_presence=True, additive=True)
     linear = True
     group = "wide"
+    in_mixture = "evidence"
 
     def __init__(
         self,

@@ -94,6 +94,7 @@ class Neighbours(Component):
 
     capabilities = Capabilities(gradients=True, fractional_presence=True)
     group = "wide"
+    in_mixture = "evidence"
 
     def __init__(
         self, catalogue: Catalogue, embedding_size: int, n_neighbours: int = 300, half_life: float = 16.0
