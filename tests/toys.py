@@ -39,7 +39,8 @@ from xrec.training.fit import Objective, TrainingSettings, fit
 from xrec.training.schedules import WarmUp
 
 SPLIT = TemporalSplit(train_end=8, validation_end=10, test_end=12)
-WEIGHTS = {"reconstruction": 1.0, "item_bias": 0.01, "own_item_bias": 0.01, "kl": 0.1, "adversarial": 0.1, "item_reconstruction": 0.1}
+WEIGHTS = {"reconstruction": 1.0, "item_bias": 0.01, "own_item_bias": 0.01, "kl": 0.1}
+WEIGHTS |= {"adversarial": 0.1, "item_reconstruction": 0.1}
 MONITOR = "validation/toy"
 
 

@@ -232,7 +232,9 @@ def test_a_mixture_adds_up_odds(toy, tmp_path):
     torch.testing.assert_close(model.score(context), wanted.float(), **CLOSE)
     assert model.component_names == ("prior", "repeat", "mixture")
     torch.testing.assert_close(model.only("mixture").score(context), inside.log().float(), **CLOSE)
-    torch.testing.assert_close(model.only("linear").score(context), parts["linear"].clamp_min(0).log1p().float(), **CLOSE)
+    torch.testing.assert_close(
+        model.only("linear").score(context), parts["linear"].clamp_min(0).log1p().float(), **CLOSE
+    )
     without = inside - (parts["linear"] + parts["affinity"]).clamp_min(0) + parts["affinity"].clamp_min(0)
     wanted = parts["prior"] + parts["repeat"] + without.log()
     torch.testing.assert_close(model.without("linear").score(context), wanted.float(), **CLOSE)
@@ -253,7 +255,9 @@ def test_a_mixture_of_evidence_is_additive_in_the_odds_of_new_items_where_it_is_
     above = (wanted >= 1) & new
     assert above.sum() > 50 and (~above & new).sum() == (wanted[..., new] < 1).sum()
     torch.testing.assert_close(odds[above], wanted[above], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(odds[~above & new.expand_as(above)], torch.ones_like(odds[~above & new.expand_as(above)]), **CLOSE)
+    torch.testing.assert_close(
+        odds[~above & new.expand_as(above)], torch.ones_like(odds[~above & new.expand_as(above)]), **CLOSE
+    )
 
 
 def test_a_mixture_says_what_it_cannot_do(toy, tmp_path):

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from xrec.models.recommender import Capabilities, Context, FitData
 from xrec.models.update import Update
 
-
 #: what a component is in a mixture: log odds outside the log, log odds inside it, or odds that are added up
 InMixture = Literal["factor", "logit", "evidence"]
 

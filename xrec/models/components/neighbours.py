@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from xrec.errors import SettingError
 from xrec.models.component import Component
@@ -145,9 +144,7 @@ class Neighbours(Component):
             pieces.append(torch.cat(found, dim=1))
         return self.weight * torch.cat(pieces)
 
-    def _summed(
-        self, pool: Pool, items: Tensor, vectors: Tensor, own: Tensor | None, targets: Tensor | None
-    ) -> Tensor:
+    def _summed(self, pool: Pool, items: Tensor, vectors: Tensor, own: Tensor | None, targets: Tensor | None) -> Tensor:
         """[B, M, T] the neighbours' mean for vectors [B, M, L] of items [B, L]; own [B]: rows of the pool left out."""
         scale = (vectors.square().sum(-1, keepdim=True) + 1.0).rsqrt()
         similar = (vectors * scale) @ pool.rows(items)  # [B, M, U]
