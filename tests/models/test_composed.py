@@ -222,9 +222,11 @@ EVIDENCE = {"combination": "mixture", "affinity": True, "attention": None, "user
 @torch.no_grad()
 def test_a_mixture_adds_up_odds(toy, tmp_path):
     model = fitted_composed(toy, tmp_path, combination="mixture", affinity=True)
-    model.component("affinity").weight.mul_(0.02)
+    model.component("affinity").log_weight.sub_(2.0)
     context = model.prepare(histories(toy, [0, 3]))
     parts = {name: c.score(context).double() for name, c in model.components.items()}
+    for name in ("linear", "affinity"):
+        parts[name] *= model.log_weight.exp()
     inside = (parts["attention"] + parts["user_encoder"]).exp() + (parts["linear"] + parts["affinity"]).clamp_min(0)
     assert ((parts["linear"] + parts["affinity"]) < 0).any()  # both sides of the bound
     assert ((parts["linear"] + parts["affinity"]) > 0).any()
@@ -244,13 +246,13 @@ def test_a_mixture_adds_up_odds(toy, tmp_path):
 def test_a_mixture_of_evidence_is_additive_in_the_odds_of_new_items_where_it_is_above_0(toy, tmp_path):
     model = fitted_composed(toy, tmp_path, **EVIDENCE)
     with torch.no_grad():
-        model.component("affinity").weight.fill_(3.0)
+        model.component("affinity").log_weight.fill_(-1.0)
     context = model.prepare(histories(toy, [3]))
     length = context.history.item.shape[1]
     evidence = model.component("linear").contributions(context) + model.component("affinity").contributions(context)
     presence = masks(16, length).float().unsqueeze(0)
     odds = (model.score(context, presence) - model.score(context, torch.zeros(1, 1, length))).exp()
-    wanted = 1 + presence @ evidence
+    wanted = 1 + model.log_weight.exp() * (presence @ evidence)
     new = torch.ones(model.n_items, dtype=torch.bool).index_fill_(0, context.history.item[0], False)
     above = (wanted >= 1) & new
     assert above.sum() > 50 and (~above & new).sum() == (wanted[..., new] < 1).sum()

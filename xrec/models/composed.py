@@ -7,12 +7,12 @@ gate the attention's summands are not deletion effects; a user encoder has none.
 
 As a mixture, scores are log odds, and what components know of an item is added up as odds:
 
-    score(u, i) = factors(u, i) + log(exp(logits(u, i)) + max(0, evidence(u, i)))
+    score(u, i) = factors(u, i) + log(exp(logits(u, i)) + w max(0, evidence(u, i)))
 
-`Component.in_mixture` says which is which: the prior and the repeat features are factors, attention and user encoder
+w is learned. `Component.in_mixture` says which is which: the prior and the repeat features are factors, attention and user encoder
 logits, and the linear path, the affinities and the neighbours evidence. The log is then one summand, named 'mixture'.
 It is not additive over history items, but without logits the odds of a new item are: odds(history) / odds(nothing)
-= 1 + sum_j evidence_ji, exactly, as long as the sum is not below 0 and the evidence is additive (neighbours are not).
+= 1 + w sum_j evidence_ji, exactly, as long as the sum is not below 0 and the evidence is additive (neighbours are not).
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class Composed(Recommender):
         if combination not in ("sum", "mixture"):
             raise SettingError(f"model.combination must be 'sum' or 'mixture', got {combination!r}")
         self.combination = combination
+        if combination == "mixture":
+            self.log_weight = nn.Parameter(torch.tensor(3.0))  # of the evidence: shares, which are small beside 1
         if embedding_size < 1:
             raise SettingError(f"model.embedding_size must be at least 1, got {embedding_size}")
         if not components:
@@ -167,23 +169,22 @@ class Composed(Recommender):
             return {name: c.score(context, presence, targets).expand(shape) for name, c in self._active()}
         factors = [(name, c) for name, c in self._active() if c.in_mixture == "factor"]
         scores = {name: c.score(context, presence, targets).expand(shape) for name, c in factors}
-        mixed = log_mixture(
-            self._total(context, presence, targets, "logit"), self._total(context, presence, targets, "evidence")
-        )
-        return {**scores, MIXTURE: mixed.expand(shape)}
+        return {**scores, MIXTURE: self._mixture(context, presence, targets).expand(shape)}
+
+    def _mixture(self, context: Context, presence: Tensor | None, targets: Tensor | None) -> Tensor:
+        logits, evidence = (self._total(context, presence, targets, role) for role in ("logit", "evidence"))
+        return log_mixture(logits, self.log_weight.exp() * evidence)
 
     def _shape(self, context: Context, presence: Tensor | None, targets: Tensor | None) -> tuple[int, int, int]:
         n_copies = 1 if presence is None else presence.shape[1]
         return len(context.history), n_copies, self.n_items if targets is None else targets.shape[1]
 
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
-        if not self._mixes():
-            whole = self._total(context, presence, targets)
+        if self._mixes():
+            factors = self._total(context, presence, targets, "factor")
+            whole = factors + self._mixture(context, presence, targets)
         else:
-            factor, logit, evidence = (
-                self._total(context, presence, targets, role) for role in ("factor", "logit", "evidence")
-            )
-            whole = factor + log_mixture(logit, evidence)
+            whole = self._total(context, presence, targets)
         return whole.expand(self._shape(context, presence, targets))
 
     def _total(
@@ -264,9 +265,9 @@ class Composed(Recommender):
         return [update for submodule in self._submodules() for update in submodule.updates()]
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """By `Submodule.group`: 'wide' (prior, linear, repeat), 'neural' (the rest), and what others call theirs."""
+        """By `Submodule.group`: 'wide' (prior, linear, repeat, the mixture's weight), 'neural' (the rest), and what others call theirs."""
         owned = {id(p) for update in self.updates() for p in update.parameters}
-        groups: dict[str, list[nn.Parameter]] = {"wide": [], "neural": []}
+        groups: dict[str, list[nn.Parameter]] = {"wide": list(self.parameters(recurse=False)), "neural": []}
         for submodule in self._submodules():
             groups.setdefault(submodule.group, []).extend(p for p in submodule.parameters() if id(p) not in owned)
         return groups

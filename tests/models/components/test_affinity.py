@@ -33,7 +33,7 @@ def catalogue() -> Catalogue:
 def affinity(**settings) -> Affinity:
     made = Affinity(catalogue(), 4, **settings)
     with torch.no_grad():
-        made.weight.copy_(torch.tensor([2.0, 10.0])[: len(made.fields)])
+        made.log_weight.copy_(torch.tensor([2.0, 10.0])[: len(made.fields)].log())
     return made
 
 
@@ -86,7 +86,7 @@ def test_the_gradient_reaches_presence_and_weights():
     presence = torch.full((1, 1, 2), 0.5, requires_grad=True)
     made.score(context, presence, torch.tensor([[1]])).sum().backward()
     torch.testing.assert_close(presence.grad[0, 0], made.contributions(context, torch.tensor([[1]]))[0, :, 0].detach())
-    assert (made.weight.grad > 0).all()
+    assert (made.log_weight.grad > 0).all()
 
 
 @pytest.mark.parametrize(

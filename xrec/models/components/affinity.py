@@ -24,7 +24,8 @@ class Affinity(Component):
 
     s_f(j, i) = sum over levels l of w_jl w_il is the share of field f that items j and i have in common (1 for the same
     single value; "(missing)" is nothing to have in common); r_j = log(1 + baskets decayed at `half_life`), 0 for items
-    without an event of a kind that is to be predicted. The weights a_f are learned.
+    without an event of a kind that is to be predicted. The weights a_f, above 0, are learned as their logs: their
+    scale differs by field, since broad levels have much in common.
 
     Args:
         fields: names of categorical item fields; None: all of at most 1,000 levels.
@@ -61,7 +62,7 @@ class Affinity(Component):
             raise SettingError("affinity: no categorical item field; leave affinity out of model/wide")
         self.fields = tuple(chosen)
         self.channel = HALF_LIVES.index(half_life)
-        self.weight = nn.Parameter(torch.full((len(chosen),), 0.01))
+        self.log_weight = nn.Parameter(torch.full((len(chosen),), -5.0))
         sizes = [len(able[name].levels) for name in chosen]
         codes = [able[name].codes.astype(np.int64) + sum(sizes[:place]) for place, name in enumerate(chosen)]
         # level 0 is "(missing)"
@@ -86,7 +87,7 @@ class Affinity(Component):
         value = (amounts.unsqueeze(-1) * self.shares[history.item].unsqueeze(1)).flatten(2)  # [B, M, L m]
         level = self.levels[history.item].flatten(1).unsqueeze(1).expand_as(value)
         profile = value.new_zeros(*copies, self.n_levels).scatter_add(2, level, value)
-        weighted = self.shares * self.weight[self.field]
+        weighted = self.shares * self.log_weight.exp()[self.field]
         if targets is None:
             total = profile.new_zeros(())
             for place in range(len(self.field)):
@@ -99,7 +100,7 @@ class Affinity(Component):
     def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
         item = context.history.item
         level, share = self.levels[item], self.shares[item]  # [B, L, m]
-        weighted = self.shares * self.weight[self.field]
+        weighted = self.shares * self.log_weight.exp()[self.field]
         wanted, weights = (self.levels, weighted) if targets is None else (self.levels[targets], weighted[targets])
         total = share.new_zeros(())
         for own in range(len(self.field)):
