@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -137,7 +137,7 @@ def toy_composed(
     repeat: bool = True,
     affinity: bool = False,
     neighbours: bool = False,
-    combination: str = "sum",
+    combination: Literal["sum", "mixture"] = "sum",
     embedding_size: int = 8,
     seed: int = 0,
     noise: float = 0.3,

@@ -9,8 +9,9 @@ As a mixture, scores are log odds, and what components know of an item is added 
 
     score(u, i) = factors(u, i) + log(exp(logits(u, i)) + w max(0, evidence(u, i)))
 
-w is learned. `Component.in_mixture` says which is which: the prior and the repeat features are factors, attention and user encoder
-logits, and the linear path, the affinities and the neighbours evidence. The log is then one summand, named 'mixture'.
+w is learned. `Component.in_mixture` says which is which: the prior and the repeat features are factors, attention and
+user encoder logits, and the linear path, the affinities and the neighbours evidence. The log is then one summand, named
+'mixture'.
 It is not additive over history items, but without logits the odds of a new item are: odds(history) / odds(nothing)
 = 1 + w sum_j evidence_ji, exactly, as long as the sum is not below 0 and the evidence is additive (neighbours are not).
 """
@@ -265,7 +266,8 @@ class Composed(Recommender):
         return [update for submodule in self._submodules() for update in submodule.updates()]
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """By `Submodule.group`: 'wide' (prior, linear, repeat, the mixture's weight), 'neural' (the rest), and what others call theirs."""
+        """By `Submodule.group`: 'wide' (prior, linear, repeat, the mixture's weight), 'neural' (the rest), and what
+        others call theirs."""
         owned = {id(p) for update in self.updates() for p in update.parameters}
         groups: dict[str, list[nn.Parameter]] = {"wide": list(self.parameters(recurse=False)), "neural": []}
         for submodule in self._submodules():
