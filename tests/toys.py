@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -23,7 +23,9 @@ from xrec.losses.reconstruction import Bernoulli
 from xrec.models.attention.mean import Mean
 from xrec.models.attention.self_attention import SelfAttention
 from xrec.models.attention.target import Target
+from xrec.models.components.affinity import Affinity
 from xrec.models.components.linear import Linear
+from xrec.models.components.neighbours import Neighbours
 from xrec.models.components.prior import Prior
 from xrec.models.components.repeat import Repeat
 from xrec.models.composed import Composed
@@ -38,7 +40,8 @@ from xrec.training.fit import Objective, TrainingSettings, fit
 from xrec.training.schedules import WarmUp
 
 SPLIT = TemporalSplit(train_end=8, validation_end=10, test_end=12)
-WEIGHTS = {"reconstruction": 1.0, "item_bias": 0.01, "kl": 0.1, "adversarial": 0.1, "item_reconstruction": 0.1}
+WEIGHTS = {"reconstruction": 1.0, "item_bias": 0.01, "own_item_bias": 0.01, "kl": 0.1}
+WEIGHTS |= {"adversarial": 0.1, "item_reconstruction": 0.1}
 MONITOR = "validation/toy"
 
 
@@ -133,6 +136,9 @@ def toy_composed(
     item_encoder: str = "bigan",
     linear: bool = True,
     repeat: bool = True,
+    affinity: bool = False,
+    neighbours: bool = False,
+    combination: Literal["sum", "mixture"] = "sum",
     embedding_size: int = 8,
     seed: int = 0,
     noise: float = 0.3,
@@ -152,6 +158,8 @@ def toy_composed(
         "prior": Prior,
         "linear": partial(Linear, regularization=5.0) if linear else None,
         "repeat": Repeat if repeat else None,
+        "affinity": Affinity if affinity else None,
+        "neighbours": partial(Neighbours, n_neighbours=5) if neighbours else None,
         "attention": attentions[attention] if attention else None,
         "user_encoder": partial(VAE, hidden_size=8, dropout=0.2) if user_encoder else None,
     }
@@ -162,6 +170,7 @@ def toy_composed(
             embedding_size=embedding_size,
             item_encoder=encoders[item_encoder],
             components={name: component for name, component in components.items() if component is not None},
+            combination=combination,
         )
         with torch.no_grad():
             for parameter in model.parameters():

@@ -19,6 +19,7 @@ SWITCHES = (
     "schedule@loss.schedules.kl=cyclic",
     "schedule@training.learning_rate_schedule=cosine",
     "model.components.attention.normaliser=softmax",
+    "model.combination=mixture",
     "cases.part=validation",
 )
 #: what an option cannot do without
@@ -67,7 +68,7 @@ def applicable(override: str) -> list[str]:
         return ["explainer=[random,leave_one_out,integrated_gradients,permutation_shap]"]
     if override.startswith(("explainer=", "model=")):
         return []
-    if override == "output=log_probability":  # summands of scores are none of it
+    if override in ("output=log_probability", "model.combination=mixture"):  # summands of scores are none of it
         return ["explainer=[random,leave_one_out,attention,integrated_gradients]"]
     if override.startswith("model/attention="):  # not all have weights, or summands
         able = {"model/attention=none": "additive", "model/attention=self_attention": "attention"}

@@ -11,6 +11,7 @@ import torch
 from tests.toys import fit_data, fitted_composed, histories, toy_composed
 from xrec.models.closed_form import Ease
 from xrec.models.components.repeat import pair_features
+from xrec.models.composed import log_mixture
 from xrec.models.history import CHANNELS, History
 
 VARIANTS = {
@@ -25,6 +26,11 @@ VARIANTS = {
     "prior only": {"attention": None, "linear": False, "repeat": False, "user_encoder": False},
     "embedding": {"item_encoder": "embedding"},
     "attributes": {"item_encoder": "attributes"},
+    "affinity": {"affinity": True},
+    "neighbours": {"neighbours": True},
+    "mixture": {"combination": "mixture"},
+    "mixture of everything": {"combination": "mixture", "affinity": True, "neighbours": True},
+    "mixture and attention": {"combination": "mixture", "affinity": True, "user_encoder": False},
 }
 ADDITIVE = {
     "sigmoid": {"user_encoder": False},
@@ -32,6 +38,7 @@ ADDITIVE = {
     "mean": {"user_encoder": False, "attention": "mean"},
     "linear": {"user_encoder": False, "attention": None, "repeat": False},
     "repeat": {"user_encoder": False, "attention": None, "linear": False},
+    "affinity": {"user_encoder": False, "attention": None, "affinity": True},
 }
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -106,9 +113,14 @@ def test_an_empty_history_gives_the_prior(model, toy):
     context = model.prepare(history)
     parts = model.component_scores(context, torch.zeros(2, 1, history.item.shape[1]))
     for name, part in parts.items():
-        if name not in ("prior", "user_encoder"):
+        if name not in ("prior", "user_encoder", "mixture"):
             assert (part == 0).all(), name
-    prior = parts["prior"] + parts.get("user_encoder", 0.0)
+    encoded = parts.get("user_encoder", parts.get("mixture", torch.zeros(1)))
+    if "mixture" in parts:  # without evidence it is the logits, which only a user encoder has any of here
+        names = ["user_encoder"] if "user_encoder" in model.components else []
+        logits = model.only(*names).score(context, torch.zeros(2, 1, history.item.shape[1]))
+        torch.testing.assert_close(encoded, logits, **CLOSE)
+    prior = parts["prior"] + encoded
     torch.testing.assert_close(model.score(context, torch.zeros(2, 1, history.item.shape[1])), prior, **CLOSE)
     torch.testing.assert_close(prior[0], prior[1], **CLOSE)
 
@@ -202,6 +214,75 @@ def test_contributions_leave_out_parts_that_are_switched_off(toy, tmp_path):
         view = model.without(name)
         total = view.component_scores(context)["prior"].squeeze(1) + view.contributions(context).sum(1)
         torch.testing.assert_close(total, view.score(context).squeeze(1), **CLOSE)
+
+
+EVIDENCE = {"combination": "mixture", "affinity": True, "attention": None, "user_encoder": False}
+
+
+@torch.no_grad()
+def test_a_mixture_adds_up_odds(toy, tmp_path):
+    model = fitted_composed(toy, tmp_path, combination="mixture", affinity=True)
+    model.component("affinity").log_weight.sub_(2.0)
+    context = model.prepare(histories(toy, [0, 3]))
+    parts = {name: c.score(context).double() for name, c in model.components.items()}
+    for name in ("linear", "affinity"):
+        parts[name] *= model.log_weight.exp()
+    inside = (parts["attention"] + parts["user_encoder"]).exp() + (parts["linear"] + parts["affinity"]).clamp_min(0)
+    assert ((parts["linear"] + parts["affinity"]) < 0).any()  # both sides of the bound
+    assert ((parts["linear"] + parts["affinity"]) > 0).any()
+    wanted = parts["prior"] + parts["repeat"] + inside.log()
+    torch.testing.assert_close(model.score(context), wanted.float(), **CLOSE)
+    assert model.component_names == ("prior", "repeat", "mixture")
+    torch.testing.assert_close(model.only("mixture").score(context), inside.log().float(), **CLOSE)
+    torch.testing.assert_close(
+        model.only("linear").score(context), parts["linear"].clamp_min(0).log1p().float(), **CLOSE
+    )
+    without = inside - (parts["linear"] + parts["affinity"]).clamp_min(0) + parts["affinity"].clamp_min(0)
+    wanted = parts["prior"] + parts["repeat"] + without.log()
+    torch.testing.assert_close(model.without("linear").score(context), wanted.float(), **CLOSE)
+
+
+@torch.no_grad()
+def test_a_mixture_of_evidence_is_additive_in_the_odds_of_new_items_where_it_is_above_0(toy, tmp_path):
+    model = fitted_composed(toy, tmp_path, **EVIDENCE)
+    with torch.no_grad():
+        model.component("affinity").log_weight.fill_(-1.0)
+    context = model.prepare(histories(toy, [3]))
+    length = context.history.item.shape[1]
+    evidence = model.component("linear").contributions(context) + model.component("affinity").contributions(context)
+    presence = masks(16, length).float().unsqueeze(0)
+    odds = (model.score(context, presence) - model.score(context, torch.zeros(1, 1, length))).exp()
+    wanted = 1 + model.log_weight.exp() * (presence @ evidence)
+    new = torch.ones(model.n_items, dtype=torch.bool).index_fill_(0, context.history.item[0], False)
+    above = (wanted >= 1) & new
+    assert above.sum() > 50 and (~above & new).sum() == (wanted[..., new] < 1).sum()
+    torch.testing.assert_close(odds[above], wanted[above], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        odds[~above & new.expand_as(above)], torch.ones_like(odds[~above & new.expand_as(above)]), **CLOSE
+    )
+
+
+def test_a_mixture_says_what_it_cannot_do(toy, tmp_path):
+    model = fitted_composed(toy, tmp_path, **EVIDENCE)
+    assert not model.capabilities.additive and model.capabilities.components and model.capabilities.gradients
+    context = model.prepare(histories(toy, [3]))
+    with pytest.raises(TypeError, match="no additive parts"):
+        model.contributions(context)
+    rest = model.without("mixture")  # without evidence it is a sum again
+    assert rest.capabilities.additive and rest.component_names == ("prior", "repeat")
+    assert model.without("linear", "affinity").component_names == ("prior", "repeat")
+    with pytest.raises(ValueError, match="no component 'mixtures'"):
+        model.without("mixtures")
+
+
+def test_the_log_of_a_mixture_has_finite_gradients_everywhere():
+    logits = torch.tensor([-200.0, 0.0, 0.0, 0.0, 90.0], requires_grad=True)
+    evidence = torch.tensor([0.0, -1.0, 0.0, 3.0, 1e-30], requires_grad=True)
+    mixed = log_mixture(logits, evidence)
+    torch.testing.assert_close(mixed, torch.tensor([-200.0, 0.0, 0.0, float(np.log(4.0)), 90.0]))
+    mixed.sum().backward()
+    torch.testing.assert_close(logits.grad, torch.tensor([1.0, 1.0, 1.0, 0.25, 1.0]))
+    torch.testing.assert_close(evidence.grad, torch.tensor([0.0, 0.0, 0.0, 0.25, 0.0]))
 
 
 def test_switching_off_leaves_the_model_itself_alone(toy, tmp_path):
@@ -338,6 +419,7 @@ def test_capabilities_follow_the_parts(toy):
     ("changes", "message"),
     [
         ({"embedding_size": 0}, "embedding_size must be at least 1, got 0"),
+        ({"combination": "mean"}, "model.combination must be 'sum' or 'mixture', got 'mean'"),
         ({"normaliser": "sotfmax"}, "must be 'sigmoid' or 'softmax', got 'sotfmax'"),
     ],
 )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from xrec.models.recommender import Capabilities, Context, FitData
 from xrec.models.update import Update
+
+#: what a component is in a mixture: log odds outside the log, log odds inside it, or odds that are added up
+InMixture = Literal["factor", "logit", "evidence"]
 
 
 class Submodule(nn.Module):
@@ -56,12 +60,14 @@ class Component(Submodule, ABC):
     capabilities: `attention`, `additive` and `layers` mean the methods below. linear: the score is exactly
     presence @ contributions, so that one table serves every masked copy.
     uses_features: it needs the item encoder's features.
+    in_mixture: how it enters a score that is a mixture (see `xrec.models.composed`); evidence is 0 where there is none.
     sees_targets: why it cannot be trained on whole profiles, whose targets are items of the history; empty: it can.
     """
 
     capabilities: Capabilities = Capabilities(gradients=True, fractional_presence=True)
     linear: bool = False
     uses_features: bool = False
+    in_mixture: InMixture = "logit"
     sees_targets: str = ""
 
     @abstractmethod

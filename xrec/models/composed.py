@@ -4,19 +4,29 @@
 
 f_i from the item encoder, z_u from a user encoder, g an attention's gates, W the linear path's weights. With a softmax
 gate the attention's summands are not deletion effects; a user encoder has none.
+
+As a mixture, scores are log odds, and what components know of an item is added up as odds:
+
+    score(u, i) = factors(u, i) + log(exp(logits(u, i)) + w max(0, evidence(u, i)))
+
+w is learned. `Component.in_mixture` says which is which: the prior and the repeat features are factors, attention and
+user encoder logits, and the linear path, the affinities and the neighbours evidence. The log is then one summand, named
+'mixture'.
+It is not additive over history items, but without logits the odds of a new item are: odds(history) / odds(nothing)
+= 1 + w sum_j evidence_ji, exactly, as long as the sum is not below 0 and the evidence is additive (neighbours are not).
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from xrec.errors import SettingError
-from xrec.models.component import Component, Submodule
+from xrec.models.component import Component, InMixture, Submodule
 from xrec.models.history import History
 from xrec.models.item_encoder.item_encoder import ItemEncoder
 from xrec.models.item_statistics import ItemStatistics
@@ -26,6 +36,8 @@ from xrec.types import Catalogue
 from xrec.words import did_you_mean, listed
 
 Value = TypeVar("Value")
+#: the summand that holds the logits and the evidence of a mixture
+MIXTURE = "mixture"
 
 
 class Composed(Recommender):
@@ -33,9 +45,10 @@ class Composed(Recommender):
     embedding_size: d, shared by the item features and whatever scores with them.
     item_encoder: factory (catalogue, embedding_size) -> ItemEncoder.
     components: factories (catalogue, embedding_size) -> Component by name, in the order they are summed and reported.
+    combination: 'sum' of all components, or 'mixture'. A mixture without evidence is a sum.
 
     Raises:
-        SettingError: no component, a name that is none, or a size below 1.
+        SettingError: no component, a name that is none, a size below 1, or a combination that is none.
     """
 
     def __init__(
@@ -44,8 +57,14 @@ class Composed(Recommender):
         embedding_size: int,
         item_encoder: Callable[..., ItemEncoder],
         components: Mapping[str, Callable[..., Component]],
+        combination: Literal["sum", "mixture"] = "sum",
     ) -> None:
         super().__init__()
+        if combination not in ("sum", "mixture"):
+            raise SettingError(f"model.combination must be 'sum' or 'mixture', got {combination!r}")
+        self.combination = combination
+        if combination == "mixture":
+            self.log_weight = nn.Parameter(torch.tensor(3.0))  # of the evidence: shares, which are small beside 1
         if embedding_size < 1:
             raise SettingError(f"model.embedding_size must be at least 1, got {embedding_size}")
         if not components:
@@ -55,7 +74,7 @@ class Composed(Recommender):
         self.components = nn.ModuleDict()
         encoder: ItemEncoder | None = None
         for name, factory in components.items():
-            if not name.isidentifier() or hasattr(nn.ModuleDict, name):  # its own methods
+            if not name.isidentifier() or hasattr(nn.ModuleDict, name) or name == MIXTURE:  # its own methods
                 raise SettingError(f"model.components.{name}: not a name that a component can have")
             if encoder is None and getattr(getattr(factory, "func", factory), "uses_features", False):
                 encoder = item_encoder(**settings)  # just before the first that uses it: what is drawn at random first
@@ -69,7 +88,16 @@ class Composed(Recommender):
 
     @property
     def component_names(self) -> tuple[str, ...]:
-        return tuple(name for name, _ in self._active())
+        if not self._mixes():
+            return tuple(name for name, _ in self._active())
+        return (*(name for name, c in self._active() if c.in_mixture == "factor"), MIXTURE)
+
+    def _mixes(self) -> bool:
+        return self.combination == "mixture" and any(c.in_mixture == "evidence" for _, c in self._active())
+
+    def _members(self) -> list[str]:
+        """The active components that the summand 'mixture' holds."""
+        return [name for name, c in self._active() if c.in_mixture != "factor"]
 
     def component(self, name: str) -> Component:
         """The component of this name."""
@@ -93,7 +121,7 @@ class Composed(Recommender):
             attention=any(c.attention for c in own),
             gradients=all(c.gradients for c in own),
             fractional_presence=all(c.fractional_presence for c in own),
-            additive=any(c.additive for c in own),
+            additive=any(c.additive for c in own) and not self._mixes(),
             layers=any(c.layers for c in own),
             components=True,
             item_features=True,
@@ -138,38 +166,51 @@ class Composed(Recommender):
         self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None
     ) -> dict[str, Tensor]:
         shape = self._shape(context, presence, targets)
-        return {name: c.score(context, presence, targets).expand(shape) for name, c in self._active()}
+        if not self._mixes():
+            return {name: c.score(context, presence, targets).expand(shape) for name, c in self._active()}
+        factors = [(name, c) for name, c in self._active() if c.in_mixture == "factor"]
+        scores = {name: c.score(context, presence, targets).expand(shape) for name, c in factors}
+        return {**scores, MIXTURE: self._mixture(context, presence, targets).expand(shape)}
+
+    def _mixture(self, context: Context, presence: Tensor | None, targets: Tensor | None) -> Tensor:
+        logits, evidence = (self._total(context, presence, targets, role) for role in ("logit", "evidence"))
+        return log_mixture(logits, self.log_weight.exp() * evidence)
 
     def _shape(self, context: Context, presence: Tensor | None, targets: Tensor | None) -> tuple[int, int, int]:
         n_copies = 1 if presence is None else presence.shape[1]
         return len(context.history), n_copies, self.n_items if targets is None else targets.shape[1]
 
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
-        if presence is None or targets is not None:
-            summands = self.component_scores(context, presence, targets).values()
-            return _sum(summands) if summands else self._nothing(context, presence, targets)
-        return self._score_catalogue(context, context.presence(presence))
+        if self._mixes():
+            factors = self._total(context, presence, targets, "factor")
+            whole = factors + self._mixture(context, presence, targets)
+        else:
+            whole = self._total(context, presence, targets)
+        return whole.expand(self._shape(context, presence, targets))
 
-    def _score_catalogue(self, context: Context, present: Tensor) -> Tensor:
-        """The whole catalogue for many masked copies: one table of all that is linear in presence, kept in the
-        context."""
-        total, linear = present.new_zeros(()), [c for _, c in self._active() if c.linear]
-        for _, component in self._active():
+    def _total(
+        self, context: Context, presence: Tensor | None, targets: Tensor | None, role: InMixture | None = None
+    ) -> Tensor:
+        """The sum of the components of a role in mixtures (None: of all), [B, M, T] or what broadcasts to it. The whole
+        catalogue for many masked copies: one table of all that is linear in presence, kept in the context."""
+        chosen = [c for _, c in self._active() if role in (None, c.in_mixture)]
+        total = context.history.presence.new_zeros(())
+        if presence is None or targets is not None:
+            return _sum([c.score(context, presence, targets) for c in chosen]) if chosen else total
+        present, linear = context.presence(presence), [c for c in chosen if c.linear]
+        for component in chosen:
             if not component.linear:
                 total = total + component.score(context, present, None)
             elif component is linear[0]:
-                if self.switched_off not in context.kept:
-                    context.kept[self.switched_off] = _sum([c.contributions(context) for c in linear])
-                total = total + present @ context.kept[self.switched_off]
-        return total.expand(*present.shape[:2], self.n_items)
-
-    def _nothing(self, context: Context, presence: Tensor | None, targets: Tensor | None) -> Tensor:
-        """The score of a view with every component switched off."""
-        return context.history.presence.new_zeros(self._shape(context, presence, targets))
+                key = (self.switched_off, role)
+                if key not in context.kept:
+                    context.kept[key] = _sum([c.contributions(context) for c in linear])
+                total = total + present @ context.kept[key]
+        return total
 
     def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
         able = [c for _, c in self._active() if c.capabilities.additive]
-        if not able:
+        if not able or self._mixes():
             return super().contributions(context, targets)
         return _sum([c.contributions(context, targets) for c in able])
 
@@ -225,9 +266,10 @@ class Composed(Recommender):
         return [update for submodule in self._submodules() for update in submodule.updates()]
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """By `Submodule.group`: 'wide' (prior, linear, repeat), 'neural' (the rest), and what others call theirs."""
+        """By `Submodule.group`: 'wide' (prior, linear, repeat, the mixture's weight), 'neural' (the rest), and what
+        others call theirs."""
         owned = {id(p) for update in self.updates() for p in update.parameters}
-        groups: dict[str, list[nn.Parameter]] = {"wide": [], "neural": []}
+        groups: dict[str, list[nn.Parameter]] = {"wide": list(self.parameters(recurse=False)), "neural": []}
         for submodule in self._submodules():
             groups.setdefault(submodule.group, []).extend(p for p in submodule.parameters() if id(p) not in owned)
         return groups
@@ -240,20 +282,31 @@ class Composed(Recommender):
         Raises:
             SettingError: a component this model does not have.
         """
-        for name in components:
-            if name not in self.component_names:
-                known = listed(self.component_names)
-                hint = did_you_mean(name, self.component_names)
-                raise SettingError(f"composed: no component {name!r}{hint}; components are {known}")
         view = copy.copy(self)
-        view.switched_off = self.switched_off | set(components)
+        view.switched_off = self.switched_off.union(*(self._named(name) for name in components))
         view.capabilities = view._capabilities()
         return view
 
     def only(self, *components: str) -> Composed:
-        if unknown := [name for name in components if name not in self.component_names]:
-            return self.without(*unknown)  # refuses them
-        return self.without(*(name for name in self.component_names if name not in components))
+        kept = {name for given in components for name in self._named(given)}
+        return self.without(*(name for name, _ in self._active() if name not in kept))
+
+    def _named(self, name: str) -> list[str]:
+        """The active components that a summand's or a component's name stands for."""
+        known = [name for name, _ in self._active()]
+        if name == MIXTURE and self._mixes():
+            return self._members()
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise SettingError(f"composed: no component {name!r}{hint}; components are {listed(known)}")
+        return [name]
+
+
+def log_mixture(logits: Tensor, evidence: Tensor) -> Tensor:
+    """log(exp(logits) + max(0, evidence)), with finite gradients; what is not above 0 is no evidence."""
+    some = evidence > 0
+    log = torch.where(some, evidence, 1.0).log()
+    return torch.where(some, torch.logaddexp(logits, log), logits)
 
 
 def _merged(mappings: Iterable[Mapping[str, Value]]) -> dict[str, Value]:

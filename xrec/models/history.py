@@ -17,7 +17,8 @@ class History:
     """B histories padded to L items. Channels [B, L] as in `HistoryTable` (decayed [B, L, H]); `moment` is shared.
 
     `presence` [B, L] is 1 for a real item and 0 for padding. Everything that perturbs a history changes presence and
-    nothing else.
+    nothing else. `user` [B] are the rows of the table that the histories were taken from (None: from elsewhere): for
+    leaving a user out of what is computed from all of them, and for nothing else.
     """
 
     item: Tensor
@@ -30,6 +31,7 @@ class History:
     decayed: Tensor
     presence: Tensor
     moment: int
+    user: Tensor | None = None
 
     @classmethod
     def from_table(
@@ -62,6 +64,7 @@ class History:
             decayed=channel(table.decayed),
             presence=torch.from_numpy(real.astype(np.float32)).to(device),
             moment=table.moment,
+            user=torch.from_numpy(rows).to(device),
         )
 
     def __len__(self) -> int:
@@ -69,7 +72,8 @@ class History:
 
     def rows(self, index: Tensor | Sequence[int] | slice) -> History:
         """The histories `index`, with the same padding."""
-        return replace(self, **{name: getattr(self, name)[index] for name in CHANNELS})
+        user = None if self.user is None else self.user[index]
+        return replace(self, user=user, **{name: getattr(self, name)[index] for name in CHANNELS})
 
     def without(self, keep: Tensor) -> History:
         """One history (B = 1) with only the items where `keep` [L] is true: really removed, not masked."""
@@ -78,6 +82,15 @@ class History:
 
 
 CHANNELS = ("item", "age", "first_age", "strength", "n_periods", "kind", "positive", "decayed", "presence")
+
+
+def own_position(history: History, targets: Tensor, n_items: int) -> Tensor:
+    """[B, T] where each target stands in the history, counted from 1; 0 where it does not."""
+    batch, length = history.item.shape
+    place = torch.arange(1, length + 1, device=history.item.device).expand(batch, -1)
+    column = torch.where(history.presence > 0, history.item, n_items)  # padding has a column of its own
+    table = torch.zeros(batch, n_items + 1, dtype=torch.int64, device=history.item.device)
+    return table.scatter_(1, column, place).gather(1, targets)
 
 
 def at_own_item(item: Tensor, value: Tensor, targets: Tensor | None, n_items: int) -> Tensor:

@@ -1,1 +1,1 @@
-"""The wide components of the composed model, one file each. All exactly additive over history items."""
+"""The wide components of the composed model, one file each."""

@@ -40,6 +40,7 @@ class Linear(Component):
     capabilities = Capabilities(gradients=True, fractional_presence=True, additive=True)
     linear = True
     group = "wide"
+    in_mixture = "evidence"
 
     def __init__(self, catalogue: Catalogue, embedding_size: int, regularization: float = 500.0) -> None:
         super().__init__()

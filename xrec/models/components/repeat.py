@@ -7,32 +7,44 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from xrec.errors import SettingError
 from xrec.models.component import Component
-from xrec.models.history import History, at_own_item
+from xrec.models.history import History, at_own_item, own_position
 from xrec.models.item_statistics import N_STATISTICS
 from xrec.models.recommender import Capabilities, Context, FitData
 from xrec.types import HALF_LIVES, Catalogue
 
 
 class Repeat(Component):
-    """What a history item adds to its own score: a linear map and a small net on recency and frequency of the pair.
+    """What a history item adds to its own score: a bias of the item, a linear map and a small net on recency and
+    frequency of the pair and on the item's statistics.
 
-    Depends on nothing but the pair's own channels and the item's statistics, so it is exactly additive.
+    Depends on nothing but the pair's own channels and the item, so it is exactly additive under masking. Features that
+    look at the rest of the history (a pair's share of all purchases, the user's activity) are left out for that reason:
+    a masked history would not be a removed one. Its loss term `own_item_bias` is the mean of squared biases.
 
     Args:
         hidden: widths of the net's two hidden layers.
+    Raises:
+        SettingError: a width below 1, or not two of them.
     """
 
     capabilities = Capabilities(gradients=True, fractional_presence=True, additive=True)
     linear = True
     group = "wide"
+    in_mixture = "factor"
     sees_targets = "every target of a profile is an item of the history, which is all that it looks at"
+    term_names = ("own_item_bias",)
 
     def __init__(self, catalogue: Catalogue, embedding_size: int, hidden: tuple[int, int] = (48, 24)) -> None:
         super().__init__()
+        if len(hidden) != 2 or min(hidden) < 1:
+            raise SettingError(f"repeat: hidden takes two widths of at least 1, got {list(hidden)}")
         self.n_items = catalogue.n_items
-        n_inputs = _N_PAIR_FEATURES + N_STATISTICS
+        n_inputs = N_PAIR_FEATURES + N_STATISTICS
+        self.bias = nn.Parameter(torch.zeros(catalogue.n_items))
         self.direct = nn.Linear(n_inputs, 1)
         self.net = nn.Sequential(
             nn.Linear(n_inputs, hidden[0]),
@@ -43,8 +55,8 @@ class Repeat(Component):
         )
         self.mean: Tensor
         self.deviation: Tensor
-        self.register_buffer("mean", torch.zeros(_N_PAIR_FEATURES))
-        self.register_buffer("deviation", torch.ones(_N_PAIR_FEATURES))
+        self.register_buffer("mean", torch.zeros(N_PAIR_FEATURES))
+        self.register_buffer("deviation", torch.ones(N_PAIR_FEATURES))
 
     def fit(self, data: FitData) -> None:
         """Standardise on the histories at the end of training."""
@@ -59,23 +71,27 @@ class Repeat(Component):
         """[B, L] contribution of each history item to itself as a target; 0 for padding."""
         pair = (pair_features(history) - self.mean) / self.deviation
         inputs = torch.cat([pair, statistics[history.item]], dim=-1)
-        return (self.direct(inputs) + self.net(inputs)).squeeze(-1) * history.presence
+        own = (self.direct(inputs) + self.net(inputs)).squeeze(-1) + self.bias[history.item]
+        return own * history.presence
 
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
-        present = context.presence(presence)
-        if targets is not None:
-            return present @ self.contributions(context, targets)
-        item = context.history.item
-        own = self.own(context.history, context.tables["statistics"]).unsqueeze(1) * present
-        nothing = own.new_zeros(*own.shape[:2], self.n_items)
-        return nothing.scatter_add(2, item.unsqueeze(1).expand_as(own), own)
+        history = context.history
+        own = self.own(history, context.tables["statistics"]).unsqueeze(1) * context.presence(presence)  # [B, M, L]
+        if targets is None:
+            nothing = own.new_zeros(*own.shape[:2], self.n_items)
+            return nothing.scatter_add(2, history.item.unsqueeze(1).expand_as(own), own)
+        position = own_position(history, targets, self.n_items).unsqueeze(1).expand(-1, own.shape[1], -1)
+        return functional.pad(own, (1, 0)).gather(2, position)
 
     def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
         own = self.own(context.history, context.tables["statistics"])
         return at_own_item(context.history.item, own, targets, self.n_items)
 
+    def item_terms(self, generator: torch.Generator, wanted: set[str]) -> dict[str, Tensor]:
+        return {"own_item_bias": self.bias.square().mean()} if "own_item_bias" in wanted else {}
 
-_N_PAIR_FEATURES = 10 + len(HALF_LIVES)
+
+N_PAIR_FEATURES = 10 + len(HALF_LIVES)
 
 
 def pair_features(history: History) -> Tensor:

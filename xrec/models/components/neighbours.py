@@ -1,0 +1,160 @@
+"""Neighbours: what the users with the most similar histories have bought (TIFU-kNN's second half; Hu et al., SIGIR
+2020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xrec.errors import SettingError
+from xrec.models.component import Component
+from xrec.models.history import History
+from xrec.models.recommender import Capabilities, Context, FitData
+from xrec.types import HALF_LIVES, Catalogue, HistoryTable
+
+#: floats of a dense table of history items (or targets) by users; more is computed piece by piece
+BLOCK = 2**25
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The users that neighbours are chosen from: their vectors v_n as a matrix by items, each of unit length, and |v_n|
+    beside it.
+
+    matrix: sparse [I, U]; dense: the same, where it fits into a block; start [I + 1]: where its rows begin.
+    """
+
+    matrix: Tensor
+    dense: Tensor | None
+    start: Tensor
+    norm: Tensor
+
+    @classmethod
+    def of(cls, table: HistoryTable, channel: int, n_items: int, device: torch.device) -> Pool:
+        """v_n = log(1 + decayed baskets) of the items with an event that is a target."""
+        amount = np.log1p(table.decayed[:, channel].astype(np.float64)) * table.positive
+        user = np.repeat(np.arange(table.n_users), table.lengths())
+        norm = np.sqrt(np.bincount(user, weights=amount**2, minlength=table.n_users))
+        order = np.lexsort((user, table.item))
+        place = torch.from_numpy(np.stack([table.item[order], user[order]]))
+        value = torch.from_numpy((amount / np.maximum(norm[user], 1e-12))[order].astype(np.float32))
+        size = (n_items, table.n_users)
+        matrix = torch.sparse_coo_tensor(place, value, size, is_coalesced=True, check_invariants=False).to(device)
+        start = np.concatenate([[0], np.cumsum(np.bincount(table.item, minlength=n_items))]).astype(np.int64)
+        return cls(
+            matrix,
+            matrix.to_dense() if n_items * table.n_users <= BLOCK else None,
+            torch.from_numpy(start).to(device),
+            torch.from_numpy(norm.astype(np.float32)).to(device),
+        )
+
+    @property
+    def n_users(self) -> int:
+        return self.matrix.shape[1]
+
+    def rows(self, items: Tensor) -> Tensor:
+        """[..., U] dense rows of `items` [...]."""
+        if self.dense is not None:
+            return self.dense[items]
+        flat = items.flatten()
+        length = self.start[flat + 1] - self.start[flat]
+        row = torch.repeat_interleave(torch.arange(len(flat), device=flat.device), length)
+        first = torch.repeat_interleave(self.start[flat] - length.cumsum(0) + length, length)
+        entry = first + torch.arange(len(row), device=flat.device)
+        dense = torch.zeros(len(flat), self.n_users, device=flat.device)
+        dense[row, self.matrix.indices()[1, entry]] = self.matrix.values()[entry]
+        return dense.unflatten(0, items.shape)
+
+    def sums(self, weights: Tensor) -> Tensor:
+        """weights [N, U] -> their sums of the users' unit vectors [N, I]."""
+        if self.dense is not None:
+            return weights @ self.dense.T
+        return torch.sparse.mm(self.matrix, weights.T).T
+
+
+class Neighbours(Component):
+    """score_i = w / k sum over the k nearest users n of s_n v_ni, with s_n = <v, v_n> / (|v_n| sqrt(|v|^2 + 1)).
+
+    v = presence x log(1 + baskets decayed at `half_life`) over the present items, and v_n the same of user n: of all
+    users at a training window's moment from before the window, and at every later moment as training ended. The user
+    itself is none of them. The similarity (a cosine, made smooth at the empty history, which scores 0) weighs the
+    neighbours, which the paper's mean does not, so that gradients exist. What a history item adds depends on who is
+    near, so the score is not additive; a masked history chooses its neighbours anew.
+
+    Args:
+        n_neighbours: k.
+        half_life: in periods, one of `xrec.types.HALF_LIVES`.
+    Raises:
+        SettingError: no neighbour, or a half-life that histories do not carry.
+    """
+
+    capabilities = Capabilities(gradients=True, fractional_presence=True)
+    group = "wide"
+    in_mixture = "evidence"
+
+    def __init__(
+        self, catalogue: Catalogue, embedding_size: int, n_neighbours: int = 300, half_life: float = 16.0
+    ) -> None:
+        super().__init__()
+        if n_neighbours < 1:
+            raise SettingError(f"neighbours: n_neighbours must be at least 1, got {n_neighbours}")
+        if half_life not in HALF_LIVES:
+            raise SettingError(f"neighbours: half_life must be one of {HALF_LIVES}, got {half_life}")
+        self.n_items, self.n_neighbours = catalogue.n_items, n_neighbours
+        self.channel = HALF_LIVES.index(half_life)
+        self.weight = nn.Parameter(torch.ones(()))
+        self._data: FitData | None = None
+        self._pools: dict[int, Pool] = {}  # by moment
+
+    def attach(self, data: FitData) -> None:
+        self._data, self._pools = data, {}
+
+    def pool(self, moment: int) -> Pool:
+        """The users as they were before `moment`, or as training ended."""
+        assert self._data is not None, "attach comes first"
+        dataset = self._data.dataset
+        moment = min(moment, dataset.train_end + 1)
+        if moment not in self._pools:
+            table = dataset.histories(moment)
+            self._pools[moment] = Pool.of(table, self.channel, self.n_items, self._data.device)
+        return self._pools[moment]
+
+    def amounts(self, history: History) -> Tensor:
+        """v [B, L] of the whole history; 0 for padding."""
+        return history.decayed[..., self.channel].log1p() * history.positive * history.presence
+
+    def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
+        history, pool = context.history, self.pool(context.history.moment)
+        vectors = self.amounts(history).unsqueeze(1)
+        vectors = vectors if presence is None else vectors * presence  # [B, M, L]
+        n_histories, n_copies, length = vectors.shape
+        copies = max(1, min(n_copies, BLOCK // pool.n_users))
+        batch = max(1, BLOCK // (pool.n_users * max(1, length, copies)))
+        pieces = []
+        for start in range(0, n_histories, batch):
+            rows = slice(start, start + batch)
+            own = None if history.user is None else history.user[rows]
+            found = [
+                self._summed(pool, history.item[rows], part, own, None if targets is None else targets[rows])
+                for part in vectors[rows].split(copies, dim=1)
+            ]
+            pieces.append(torch.cat(found, dim=1))
+        return self.weight * torch.cat(pieces)
+
+    def _summed(self, pool: Pool, items: Tensor, vectors: Tensor, own: Tensor | None, targets: Tensor | None) -> Tensor:
+        """[B, M, T] the neighbours' mean for vectors [B, M, L] of items [B, L]; own [B]: rows of the pool left out."""
+        scale = (vectors.square().sum(-1, keepdim=True) + 1.0).rsqrt()
+        similar = (vectors * scale) @ pool.rows(items)  # [B, M, U]
+        if own is not None:
+            similar = similar.scatter(2, own.reshape(-1, 1, 1).expand(-1, similar.shape[1], 1), 0.0)
+        k = min(self.n_neighbours, pool.n_users)
+        nearest = similar.topk(k, dim=-1)  # whoever has nothing in common weighs 0
+        weights = torch.zeros_like(similar).scatter(2, nearest.indices, nearest.values) * (pool.norm / k)
+        n_targets = self.n_items if targets is None else targets.shape[1]
+        if targets is not None and len(items) * n_targets * pool.n_users <= min(BLOCK, 2 * pool.n_users * self.n_items):
+            return weights @ pool.rows(targets).transpose(1, 2)
+        whole = pool.sums(weights.flatten(0, 1)).unflatten(0, weights.shape[:2])
+        return whole if targets is None else whole.gather(2, targets.unsqueeze(1).expand(-1, whole.shape[1], -1))
