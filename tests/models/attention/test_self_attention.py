@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional
 
 from tests.toys import fitted_composed, histories, toy_composed
-from xrec.models.attention.self_attention import SelfAttention, present_softmax
+from xrec.models.attention.present_softmax import present_softmax
+from xrec.models.attention.self_attention import SelfAttention
 
 
 @pytest.fixture
