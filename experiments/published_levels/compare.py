@@ -52,7 +52,9 @@ def main() -> None:
     for name, values in others:
         shared = sorted(own.keys() & values.keys())
         difference = interval(np.array([own[user] - values[user] for user in shared]))
-        print(f"{name:24s} {np.mean(list(values.values())):.4f}  {first} minus this: {difference} ({len(shared)} users)")
+        print(
+            f"{name:24s} {np.mean(list(values.values())):.4f}  {first} minus this: {difference} ({len(shared)} users)"
+        )
 
 
 if __name__ == "__main__":

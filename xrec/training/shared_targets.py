@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from xrec.errors import SettingError
-from xrec.types import Bools, Doubles, Floats, Ints
+from xrec.types import Doubles, Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,14 @@ class NegativeSampler:
         return Negatives(self.warm[found], np.log(times / (self.n_draws * q[found])).astype(np.float32))
 
 
-def shared_targets(positive: Bools, negatives: Negatives) -> tuple[Ints, Floats, Floats]:
-    """Targets [1, T], labels and log weights [B, T] (see `losses.reconstruction`): an example's positives stand for
-    themselves, negatives for what was not drawn; other examples' positives are not there.
-
-    Args:
-        positive: [B, n_items].
+def shared_targets(positive: Ints, negatives: Negatives) -> tuple[Ints, Floats, Floats]:
+    """Targets [T], labels and log weights [N, T] (see `losses.reconstruction`) of examples with one positive item
+    [N] each: it stands for itself, negatives for what was not drawn; other examples' positives are not there.
     """
-    drawn = np.full(positive.shape[1], -math.inf, dtype=np.float32)
-    drawn[negatives.item] = negatives.log_weight
-    item = np.flatnonzero(positive.any(0) | np.isfinite(drawn))
-    own = positive[:, item]
-    return item[None], own.astype(np.float32), np.where(own, np.float32(0.0), drawn[item])
+    item, place = np.unique(np.concatenate([negatives.item, positive]), return_inverse=True)
+    drawn = np.full(len(item), -math.inf, dtype=np.float32)
+    drawn[place[: len(negatives.item)]] = negatives.log_weight
+    labels, log_weight = np.zeros((len(positive), len(item)), dtype=np.float32), np.tile(drawn, (len(positive), 1))
+    example, own = np.arange(len(positive)), place[len(negatives.item) :]
+    labels[example, own], log_weight[example, own] = 1.0, 0.0
+    return item, labels, log_weight

@@ -68,7 +68,7 @@ def test_a_softmax_head_is_torch_s_attention(toy):
     attention, history = MultiHead(toy.catalogue, 8, 2, "softmax"), histories(toy, [3])
     attention.decay.zero_()
     features = torch.randn(toy.catalogue.n_items, 8)
-    tables = attention.tables(history, features[history.item], features)
+    tables = attention.tables(history, features[history.item], features, torch.arange(len(features)))
     query, key = (
         attention._heads(attention.query(features)[None]),
         attention._heads(attention.key(features[history.item])),
@@ -104,9 +104,13 @@ def test_masked_is_removed_at_any_spread(scale, seed, toy):
         features = torch.randn(toy.catalogue.n_items, 8)
         attention.query.weight.mul_(scale)
         keep = torch.rand(history.item.shape[1], generator=generator) < 0.5
-        masked = attention.tables(history, features[history.item], features).score()(keep.float()[None, None])
+        masked = attention.tables(history, features[history.item], features, torch.arange(len(features))).score()(
+            keep.float()[None, None]
+        )
         kept = history.without(keep)
-        removed = attention.tables(kept, features[kept.item], features).score()(kept.presence.unsqueeze(1))
+        removed = attention.tables(kept, features[kept.item], features, torch.arange(len(features))).score()(
+            kept.presence.unsqueeze(1)
+        )
         torch.testing.assert_close(masked, removed, rtol=1e-4, atol=1e-4)
 
 

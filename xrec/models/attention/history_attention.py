@@ -68,8 +68,9 @@ class HistoryAttention(Component):
         self.scale = 1.0 / math.sqrt(embedding_size)
 
     @abstractmethod
-    def tables(self, history: History, features: Tensor, target_features: Tensor) -> AttentionTables:
-        """Logits and values of a history with item features [B, L, d] for targets [T, d] or [B, T, d]."""
+    def tables(self, history: History, features: Tensor, target_features: Tensor, targets: Tensor) -> AttentionTables:
+        """Logits and values of a history with item features [B, L, d] for targets, ids [T] or [B, T], with features
+        [T, d] or [B, T, d]."""
 
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
         present, kept = context.presence(presence), context.kept.get(self) if targets is None else None
@@ -103,9 +104,15 @@ class HistoryAttention(Component):
     def _tables(self, context: Context, targets: Tensor | None) -> Iterator[AttentionTables]:
         """Those of the targets, or of the catalogue block by block."""
         wanted, features = target_features(context, targets), context.tables["features"][context.history.item]
-        blocks = (wanted,) if targets is not None else wanted.split(max(1, _MAX_ENTRIES // self._entries(context)))
-        for block in blocks:
-            yield self.tables(context.history, features, block)
+        if targets is not None:
+            yield self.tables(context.history, features, wanted, targets)
+            return
+        size, catalogue = (
+            max(1, _MAX_ENTRIES // self._entries(context)),
+            torch.arange(len(wanted), device=wanted.device),
+        )
+        for block, ids in zip(wanted.split(size), catalogue.split(size), strict=True):
+            yield self.tables(context.history, features, block, ids)
 
 
 def against(rows: Tensor, target_features: Tensor) -> Tensor:

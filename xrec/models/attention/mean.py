@@ -16,6 +16,6 @@ class Mean(HistoryAttention):
         super().__init__(catalogue, embedding_size)
         self.value = nn.Linear(embedding_size, embedding_size, bias=False)
 
-    def tables(self, history: History, features: Tensor, target_features: Tensor) -> AttentionTables:
+    def tables(self, history: History, features: Tensor, target_features: Tensor, targets: Tensor) -> AttentionTables:
         logits = where_there(features.new_zeros(len(history), 1, features.shape[1], 1), history)
         return AttentionTables(logits, against(self.value(features).unsqueeze(1), target_features), normalised=True)
