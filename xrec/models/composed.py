@@ -238,9 +238,7 @@ class Composed(Recommender):
 
     def check_sequences(self) -> None:
         if self._mixes():
-            raise SettingError(
-                "training.examples=sequence: model.combination=mixture does not score positions; use sum"
-            )
+            raise SettingError("training.examples=sequence: model.combination=mixture scores no positions; use sum")
         for name, component in self._active():
             if not component.positions:
                 raise SettingError(
