@@ -21,8 +21,8 @@ from xrec.data.split.temporal import TemporalSplit
 from xrec.losses.adversarial import Nonsaturating
 from xrec.losses.reconstruction import Bernoulli
 from xrec.models.attention.mean import Mean
+from xrec.models.attention.multi_head import MultiHead
 from xrec.models.attention.self_attention import SelfAttention
-from xrec.models.attention.target import Target
 from xrec.models.components.affinity import Affinity
 from xrec.models.components.linear import Linear
 from xrec.models.components.neighbours import Neighbours
@@ -153,7 +153,12 @@ def toy_composed(
         "embedding_attributes": EmbeddingAttributes,
         "attributes": partial(Attributes, hidden_size=8),
     }
-    attentions = {"target": partial(Target, normaliser=normaliser), "mean": Mean, "self_attention": SelfAttention}
+    attentions = {
+        "target": partial(MultiHead, normaliser=normaliser),
+        "multi_head": partial(MultiHead, n_heads=2, normaliser=normaliser),
+        "mean": Mean,
+        "self_attention": SelfAttention,
+    }
     components = {
         "prior": Prior,
         "linear": partial(Linear, regularization=5.0) if linear else None,

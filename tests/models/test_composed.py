@@ -17,6 +17,7 @@ from xrec.models.history import CHANNELS, History
 VARIANTS = {
     "sigmoid": {},
     "softmax": {"normaliser": "softmax"},
+    "multi_head": {"attention": "multi_head", "normaliser": "softmax"},
     "mean": {"attention": "mean"},
     "no attention": {"attention": None},
     "no user encoder": {"user_encoder": False},
@@ -302,7 +303,7 @@ def test_target_attention_equals_its_formula(toy, tmp_path, normaliser):
     history, features = context.history, context.tables["features"]
     rows = features[history.item[0]]
     logits = own.key(rows) @ own.query(features).T / 8**0.5
-    logits += (own.bias - own.decay * torch.log(1 + history.age[0]) + own.kind_bias[history.kind[0]]).unsqueeze(1)
+    logits += (own.bias - own.decay * torch.log(1 + history.age[0]) + own.kind_bias[0][history.kind[0]]).unsqueeze(1)
     gate = logits.sigmoid() if normaliser == "sigmoid" else logits.softmax(0)
     torch.testing.assert_close(model.attention_weights(context)[0], gate, **CLOSE)
     wanted = (gate * (own.value(rows) @ features.T)).sum(0) / 8**0.5

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from xrec.models.history import Positions
 from xrec.models.recommender import Capabilities, Context, FitData
 from xrec.models.update import Update
 
@@ -61,6 +62,7 @@ class Component(Submodule, ABC):
     presence @ contributions, so that one table serves every masked copy.
     uses_features: it needs the item encoder's features.
     in_mixture: how it enters a score that is a mixture (see `xrec.models.composed`); evidence is 0 where there is none.
+    positions: it has `score_positions`, and can be trained on sequences.
     sees_targets: why it cannot be trained on whole profiles, whose targets are items of the history; empty: it can.
     """
 
@@ -68,6 +70,7 @@ class Component(Submodule, ABC):
     linear: bool = False
     uses_features: bool = False
     in_mixture: InMixture = "logit"
+    positions: bool = False
     sees_targets: str = ""
 
     @abstractmethod
@@ -75,6 +78,15 @@ class Component(Submodule, ABC):
         """[B, M, T], or what broadcasts to it. presence [B, M, L] (None: the whole history, M = 1); targets [B, T]
         (None: the whole catalogue). Fractional presence is legal, and so is an empty history; masked must equal
         removed. In training `context.generator` is there, and `context.users`."""
+
+    def score_positions(self, context: Context, positions: Positions, targets: Tensor) -> Tensor:
+        """[N, T], or what broadcasts to it: scores of shared targets [T] at the moments of N history items, from the
+        older ones alone, for `positions`.
+
+        Raises:
+            TypeError: it has none.
+        """
+        raise TypeError(f"{type(self).__name__} does not score positions of a sequence")
 
     def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
         """Summands [B, L, T] of the whole history's score, for `capabilities.additive`.

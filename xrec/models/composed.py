@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from xrec.errors import SettingError
 from xrec.models.component import Component, InMixture, Submodule
-from xrec.models.history import History
+from xrec.models.history import History, Positions
 from xrec.models.item_encoder.item_encoder import ItemEncoder
 from xrec.models.item_statistics import ItemStatistics
 from xrec.models.recommender import Capabilities, Context, FitData, Recommender
@@ -235,6 +235,19 @@ class Composed(Recommender):
                     f"training.examples=profile: model.components.{name} cannot be trained on whole profiles: "
                     f"{component.sees_targets}; leave it out, or use training=windows or training=next_item"
                 )
+
+    def check_sequences(self) -> None:
+        if self._mixes():
+            raise SettingError("training.examples=sequence: model.combination=mixture scores no positions; use sum")
+        for name, component in self._active():
+            if not component.positions:
+                raise SettingError(
+                    f"training.examples=sequence: model.components.{name} does not score positions of a sequence; "
+                    "leave it out (model/attention=self_attention alone does), or use training=next_item"
+                )
+
+    def score_positions(self, context: Context, positions: Positions, targets: Tensor) -> Tensor:
+        return _sum(component.score_positions(context, positions, targets) for _, component in self._active())
 
     def shared_tables(self, generator: torch.Generator) -> dict[str, Tensor]:
         uses_features = any(component.uses_features for _, component in self._active())

@@ -81,6 +81,14 @@ class History:
         return replace(self, **{name: getattr(self, name)[:, chosen] for name in CHANNELS})
 
 
+@dataclass(frozen=True)
+class Positions:
+    """N items of histories, rows and columns [N], whose moments are asked about: what is older than they."""
+
+    rows: Tensor
+    columns: Tensor
+
+
 CHANNELS = ("item", "age", "first_age", "strength", "n_periods", "kind", "positive", "decayed", "presence")
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xrec.errors import SettingError
-from xrec.models.history import History
+from xrec.models.history import History, Positions
 from xrec.models.update import Update
 from xrec.types import Cache, Dataset, Progress
 
@@ -116,6 +116,15 @@ class Recommender(nn.Module, ABC):
 
     def check_profiles(self) -> None:
         """Raises: SettingError, when the model would see its own targets in training on whole profiles."""
+
+    def check_sequences(self) -> None:
+        """Raises: SettingError, when the model has no `score_positions`."""
+        raise SettingError(f"training.examples=sequence: {type(self).__name__} does not score positions of a sequence")
+
+    def score_positions(self, context: Context, positions: Positions, targets: Tensor) -> Tensor:
+        """[N, T] scores of shared targets [T] at the moments of N history items, from the older ones alone; for
+        training on sequences."""
+        raise TypeError(f"{type(self).__name__} does not score positions of a sequence")
 
     def shared_tables(self, generator: torch.Generator) -> dict[str, Tensor]:
         """What all examples of a training step share, with its graph: computed once a step, whatever pieces the step is

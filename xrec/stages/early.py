@@ -80,6 +80,8 @@ def _check_model(run: Run, todo: list[str]) -> None:
         objective(run).check(model)
         if run.config.training.examples == "profile":
             model.check_profiles()
+        if run.config.training.examples == "sequence":
+            model.check_sequences()
 
 
 def _check_split(config: DictConfig) -> None:

@@ -74,7 +74,7 @@ def _split(config: DictConfig, dataset: SplitInteractions) -> Iterator[str]:
 
 def _training(config: DictConfig, dataset: SplitInteractions, facts: Mapping[str, bool]) -> Iterator[str]:
     training, own = config.training, dataset.own_periods
-    unused = ("windows", "horizon") if training.examples == "profile" else ()
+    unused = ("windows", "horizon") if training.examples != "windows" else ()
     left = [name for name in ("windows", "horizon", "monitor") if training[name] is None and name not in unused]
     if "horizon" in left:
         training.horizon = derived_horizon(dataset, own)

@@ -1,10 +1,12 @@
 """What one training example is: `windows`, a user's history before a moment and the items of the next periods; or
-`profiles`, a part of a user's training history and the whole of it (Liang et al., WWW 2018).
+`profiles`, a part of a user's training history and the whole of it (Liang et al., WWW 2018); or `sequences`, every
+position of a training history and what stood before it (Kang and McAuley, ICDM 2018).
 
 Targets are sampled by strata: everything in the history and every positive stand for themselves, and `n_negatives`
 items drawn uniformly stand for all the others (but for cold items, which training must not touch). The estimate of a
 sum over the catalogue is unbiased, and the items that hold most of the probability (a user's own) are never left to
-chance. Without `n_negatives` the whole catalogue stands for itself.
+chance. Without `n_negatives` the whole catalogue stands for itself. Sequences share their targets: see
+`training.shared_targets`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import numpy as np
 import torch
 
 from xrec.errors import SettingError
-from xrec.models.history import History
+from xrec.models.history import History, Positions
+from xrec.training.shared_targets import Negatives, shared_targets
 from xrec.types import Dataset, HistoryTable, Ints, TargetTable, membership
 
 
@@ -26,7 +29,8 @@ class Window:
     """Histories before `moment` and targets of periods moment .. moment + horizon - 1; `users` have both.
 
     profile: the targets are the items of the histories themselves, of which `masked_share` is hidden in training, item
-    by item. hidden_only: what is not hidden is no target and no candidate, as in a ranking of new items.
+    by item. hidden_only: what is not hidden is no target and no candidate, as in a ranking of new items. sequence: the
+    targets are the items of the histories themselves, each from the older ones alone.
     """
 
     moment: int
@@ -36,6 +40,7 @@ class Window:
     profile: bool = False
     masked_share: float = 0.0
     hidden_only: bool = False
+    sequence: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ class Step:
 @dataclass(frozen=True)
 class Batch:
     """The examples of a piece: histories, targets [B, T] (None: the whole catalogue) with labels and log weights (see
-    `losses.reconstruction`), and the users' ids [B]; `profile` as in `Window`."""
+    `losses.reconstruction`), and the users' ids [B]; `profile` as in `Window`. positions: of a sequence's N examples;
+    targets are then shared [T], labels and log weights [N, T]."""
 
     history: History
     users: torch.Tensor
@@ -68,6 +74,7 @@ class Batch:
     labels: torch.Tensor
     log_weight: torch.Tensor
     profile: bool = False
+    positions: Positions | None = None
 
 
 def windows(dataset: Dataset, moments: list[int], horizon: int) -> list[Window]:
@@ -118,6 +125,30 @@ def profiles(dataset: Dataset, masked_share: float, hidden_only: bool = False) -
     return [Window(table.moment, table, targets, users, True, masked_share, hidden_only)]
 
 
+def sequences(dataset: Dataset) -> list[Window]:
+    """Every training user's whole history of the training periods, each of whose items is to be told from the older
+    ones.
+
+    Raises:
+        SettingError: users have items again, so that a history does not hold where they stood before; or no user has
+            items of two periods.
+    """
+    table, targets = dataset.histories(dataset.train_end + 1), dataset.targets(0, dataset.train_end)
+    if (table.n_periods > 1).any():
+        raise SettingError(
+            "training.examples=sequence: users have items again in training, and a history holds an item's last period "
+            "only; use training=windows, or a split without repeats (split.repeats=drop)"
+        )
+    row = np.repeat(np.arange(table.n_users), table.lengths())
+    oldest = np.zeros(table.n_users)
+    np.maximum.at(oldest, row, table.age)
+    later = np.bincount(row, weights=(table.age < oldest[row]) & (table.positive > 0), minlength=table.n_users)
+    users = np.flatnonzero(later > 0)
+    if len(users) == 0:
+        raise SettingError("training.examples=sequence: no user has items of two periods in training")
+    return [Window(table.moment, table, targets, users, sequence=True)]
+
+
 def epoch_steps(
     examples: Sequence[Window], batch_size: int, max_pairs: int, n_negatives: int | None, n_items: int,
     generator: torch.Generator,
@@ -162,12 +193,21 @@ def drawn_negatives(warm: Ints, n_negatives: int | None, generator: torch.Genera
 
 
 def make_batch(
-    piece: Piece, n_items: int, warm: Ints, negatives: Ints | None, generator: torch.Generator, device: torch.device
+    piece: Piece,
+    n_items: int,
+    warm: Ints,
+    negatives: Ints | Negatives | None,
+    generator: torch.Generator,
+    device: torch.device,
 ) -> Batch:
     """Targets of each user: history and positives (weight 1), then the step's negatives (weight: items they stand
     for); or, without negatives, the whole catalogue. `warm`: the items that may be negatives."""
     window, users = piece.window, piece.users
     history = History.from_table(window.table, users, device)
+    if window.sequence:
+        assert isinstance(negatives, Negatives), "sequences draw theirs by NegativeSampler"
+        return _sequence(history, users, negatives, device)
+    assert not isinstance(negatives, Negatives)
     if window.masked_share > 0:
         keep = torch.rand(history.presence.shape, generator=generator, device=device) >= window.masked_share
         history = replace(history, presence=history.presence * keep)
@@ -194,6 +234,20 @@ def make_batch(
         tensor(labels.astype(np.float32)),
         tensor(log_weight.astype(np.float32)),
         window.profile,
+    )
+
+
+def _sequence(history: History, users: Ints, negatives: Negatives, device: torch.device) -> Batch:
+    """Examples are the items of target kinds that are not among the oldest of their history."""
+    oldest = (history.age * history.presence).amax(1, keepdim=True)
+    rows, columns = torch.nonzero((history.age < oldest) & (history.presence * history.positive > 0), as_tuple=True)
+    targets, labels, log_weight = shared_targets(history.item[rows, columns].cpu().numpy(), negatives)
+
+    def tensor(values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values).to(device)
+
+    return Batch(
+        history, tensor(users), tensor(targets), tensor(labels), tensor(log_weight), positions=Positions(rows, columns)
     )
 
 

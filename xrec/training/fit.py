@@ -19,7 +19,7 @@ from xrec.losses.reconstruction import ReconstructionLoss
 from xrec.losses.score_term import ScoreTerm
 from xrec.losses.weights import LossError, Totals, check_terms, wanted_terms
 from xrec.models.adam import FusedAdam, Optimiser
-from xrec.models.recommender import FitData, Recommender
+from xrec.models.recommender import Context, FitData, Recommender
 from xrec.models.update import Update
 from xrec.training.checkpoint import load_checkpoint, save_checkpoint
 from xrec.training.examples import (
@@ -30,9 +30,11 @@ from xrec.training.examples import (
     epoch_steps,
     make_batch,
     profiles,
+    sequences,
     windows,
 )
 from xrec.training.schedules import Constant, Schedule
+from xrec.training.shared_targets import Negatives, NegativeSampler
 from xrec.types import Dataset
 
 log_lines = logging.getLogger(__name__)
@@ -50,18 +52,20 @@ COLLAPSES = {
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """`conf/training`. batch_size: users of a step. n_negatives: None takes the whole catalogue. learning_rate_scale
-    multiplies the rate per parameter group, learning_rate_schedule over the steps."""
+    """`conf/training`. batch_size: users of a step. n_negatives: None takes the whole catalogue. popularity_share: of
+    the negatives of sequences, the others are uniform. learning_rate_scale multiplies the rate per parameter group,
+    learning_rate_schedule over the steps."""
 
     epochs: int
     learning_rate: float
     batch_size: int
     windows: list[int] | None = None
     horizon: int | None = None
-    examples: Literal["windows", "profile"] = "windows"
+    examples: Literal["windows", "profile", "sequence"] = "windows"
     masked_share: float = 0.0
     hidden_only: bool = False
     n_negatives: int | None = 256
+    popularity_share: float = 0.5
     max_pairs: int = 4_000_000
     learning_rate_schedule: Schedule = field(default_factory=Constant)
     learning_rate_scale: Mapping[str, float] = field(default_factory=dict)
@@ -75,6 +79,8 @@ class TrainingSettings:
         """Raises: SettingError, when there is none, or a window reaches past the training."""
         if self.examples == "profile":
             return profiles(dataset, self.masked_share, self.hidden_only)
+        if self.examples == "sequence":
+            return sequences(dataset)
         assert self.windows is not None and self.horizon is not None, "settled before training"
         return windows(dataset, self.windows, self.horizon)
 
@@ -135,6 +141,8 @@ def fit(
     examples = settings.make_examples(data.dataset)
     if settings.examples == "profile":
         model.check_profiles()
+    if settings.examples == "sequence":
+        model.check_sequences()
     _say_who_trains(examples, data.dataset)
     objective.check(model)
     model.fit(data)
@@ -178,9 +186,14 @@ def _say_who_trains(examples: list[Window], dataset: Dataset) -> None:
     trained = len(np.unique(np.concatenate([window.users for window in examples])))
     table = dataset.histories(dataset.train_end + 1)
     could = int((table.lengths() > 1).sum())
-    kind = "whole profiles" if examples[0].profile else f"windows {[window.moment for window in examples]}"
+    whole = examples[0].profile or examples[0].sequence
+    kind = (
+        ("sequences" if examples[0].sequence else "whole profiles")
+        if whole
+        else f"windows {[window.moment for window in examples]}"
+    )
     words = f"training on {kind}: {trained:,} of {could:,} users with two or more items in training are examples"
-    if trained < 0.75 * could and not examples[0].profile:
+    if trained < 0.75 * could and not whole:
         words += "; where periods count a user's own events, training=next_item reaches more"
     log_lines.info(words)
 
@@ -234,6 +247,7 @@ def _epoch(
         examples, settings.batch_size, settings.max_pairs, settings.n_negatives, model.n_items, data.generator
     )
     warm = np.setdiff1d(np.arange(catalogue.n_items), catalogue.cold)
+    draw = _negatives(examples, warm, settings, data)
     description = f"epoch {state.epoch + 1}/{settings.epochs}"
     sums: dict[str, float] = {}
     for number, step in enumerate(data.progress(steps, total=len(steps), description=description)):
@@ -248,9 +262,8 @@ def _epoch(
             loss.backward()
             optimisers[update.name].step()
         optimisers["main"].zero_grad(set_to_none=True)
-        negatives = drawn_negatives(warm, settings.n_negatives, data.generator)
         try:
-            terms = _gradients(model, step, warm, negatives, objective, weights, data)
+            terms = _gradients(model, step, warm, draw(), objective, weights, data)
         except LossError as error:
             raise LossError(
                 f"{error} at step {state.step} (epoch {state.epoch + 1}); last checkpoint is kept"
@@ -265,11 +278,22 @@ def _epoch(
     return {name: total / len(steps) for name, total in sums.items()}
 
 
+def _negatives(
+    examples: list[Window], warm: np.ndarray, settings: TrainingSettings, data: FitData
+) -> Callable[[], np.ndarray | Negatives | None]:
+    """What draws the negatives of a step."""
+    if not examples[0].sequence:
+        return lambda: drawn_negatives(warm, settings.n_negatives, data.generator)
+    count = np.bincount(examples[0].table.item, minlength=data.dataset.catalogue.n_items).astype(np.float64)
+    sampler = NegativeSampler(count, warm, settings.n_negatives or len(warm), settings.popularity_share)
+    return lambda: sampler.draw(data.generator)
+
+
 def _gradients(
     model: Recommender,
     step: Step,
     warm: np.ndarray,
-    negatives: np.ndarray | None,
+    negatives: np.ndarray | Negatives | None,
     objective: Objective,
     weights: Mapping[str, float],
     data: FitData,
@@ -306,6 +330,8 @@ def _user_terms(
 ) -> dict[str, torch.Tensor]:
     """The unweighted terms of users [B] with a weight other than 0."""
     context = model.training_context(batch.history, batch.users, generator, shared, batch.profile)
+    if batch.positions is not None:
+        return _sequence_terms(model, context, batch, objective, wanted)
     whole = model.score(context, None, batch.targets)
     terms: dict[str, torch.Tensor] = {}
     if "reconstruction" in wanted:
@@ -322,6 +348,23 @@ def _user_terms(
         term = objective.score_terms[name]
         terms[name] = term(score, batch.history.presence, batch.labels, batch.log_weight, generator)
     return terms | own
+
+
+def _sequence_terms(
+    model: Recommender, context: Context, batch: Batch, objective: Objective, wanted: set[str]
+) -> dict[str, torch.Tensor]:
+    """Reconstruction summed over a user's positions, and the model's own terms."""
+    assert batch.positions is not None and batch.targets is not None
+    if extra := sorted(wanted & set(objective.score_terms)):
+        raise SettingError(
+            f"loss.weights.{extra[0]}: a term of the score, not for training.examples=sequence; set it to 0"
+        )
+    terms: dict[str, torch.Tensor] = {}
+    if "reconstruction" in wanted:
+        scores = model.score_positions(context, batch.positions, batch.targets)
+        losses = objective.reconstruction(scores, batch.labels, batch.log_weight)
+        terms["reconstruction"] = losses.new_zeros(len(batch.users)).index_add(0, batch.positions.rows, losses)
+    return terms | model.terms(context, wanted)
 
 
 def _set_rates(optimisers: Mapping[str, Optimiser], factor: float) -> None:

@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional
 
 from tests.toys import fitted_composed, histories, toy_composed
-from xrec.models.attention.self_attention import SelfAttention, present_softmax
+from xrec.models.attention.present_softmax import present_softmax
+from xrec.models.attention.self_attention import SelfAttention
 
 
 @pytest.fixture
@@ -24,10 +25,15 @@ def test_a_block_is_torch_s_attention_with_the_absent_masked_out(toy):
     present[:, :, 0] = 1.0
     query, key, value = block.project(block.before(states)).chunk(3, dim=-1)
     heads = [x.squeeze(1).unflatten(-1, (2, 4)).transpose(1, 2) for x in (query, key, value)]
-    mixed = functional.scaled_dot_product_attention(*heads, attn_mask=(present > 0).unsqueeze(2))
+    gap = torch.tensor([5.0, 4, 3, 3, 1, 0])  # ages
+    gap = (gap.unsqueeze(0) - gap.unsqueeze(1)).expand(3, 6, 6)
+    block.gap.weight.normal_()
+    bias = block.gap((2 * (1 + gap.clamp_min(0)).log2()).long()).movedim(-1, 1)
+    bias = bias.masked_fill((gap < 0).unsqueeze(1), -torch.inf).masked_fill(present.unsqueeze(2) == 0, -torch.inf)
+    mixed = functional.scaled_dot_product_attention(*heads, attn_mask=bias)
     added = states.squeeze(1) + block.out(mixed.transpose(1, 2).flatten(-2))
     wanted = added + block.net(block.between(added))
-    torch.testing.assert_close(block(states, present, None).squeeze(1), wanted)
+    torch.testing.assert_close(block(states, present, gap).squeeze(1), wanted)
 
 
 @torch.no_grad()

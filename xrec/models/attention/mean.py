@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from xrec.models.attention.history_attention import AttentionTables, HistoryAttention, against
+from xrec.models.attention.history_attention import AttentionTables, HistoryAttention, against, where_there
 from xrec.models.history import History
 from xrec.types import Catalogue
 
@@ -16,7 +16,6 @@ class Mean(HistoryAttention):
         super().__init__(catalogue, embedding_size)
         self.value = nn.Linear(embedding_size, embedding_size, bias=False)
 
-    def tables(self, history: History, features: Tensor, target_features: Tensor) -> AttentionTables:
-        return AttentionTables(
-            history.presence.unsqueeze(-1), against(self.value(features), target_features), normalised=True
-        )
+    def tables(self, history: History, features: Tensor, target_features: Tensor, targets: Tensor) -> AttentionTables:
+        logits = where_there(features.new_zeros(len(history), 1, features.shape[1], 1), history)
+        return AttentionTables(logits, against(self.value(features).unsqueeze(1), target_features), normalised=True)
