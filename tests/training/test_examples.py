@@ -185,3 +185,22 @@ def test_negatives_are_drawn_from_warm_items_only_and_stand_for_those(toy):
         drawn = set(batch.targets[batch.log_weight > -math.inf].tolist()) - own
         assert not drawn & cold
         np.testing.assert_allclose(batch.log_weight.exp().sum(1).numpy(), len(warm), rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_negatives", [None, 12])
+def test_hidden_only_makes_targets_of_what_is_hidden_and_no_candidates_of_the_rest(toy, n_negatives):
+    (window,), n_items = profiles(toy, 0.4, hidden_only=True), toy.catalogue.n_items
+    batch = batch_of(window, window.users, n_items, np.arange(n_items), n_negatives, generator())
+    for row, user in enumerate(window.users):
+        whole = set(window.targets.row(user).tolist())
+        shown = set(batch.history.item[row][batch.history.presence[row] > 0].tolist())
+        items = range(n_items) if batch.targets is None else batch.targets[row].tolist()
+        real = {
+            item: float(label)
+            for item, label, weight in zip(items, batch.labels[row], batch.log_weight[row], strict=True)
+            if weight > -math.inf
+        }
+        assert shown and not shown & set(real)
+        assert {item for item, label in real.items() if label} == whole - shown
+    with pytest.raises(ValueError, match="hidden_only=true needs a training.masked_share above 0"):
+        profiles(toy, 0.0, hidden_only=True)
