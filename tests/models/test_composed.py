@@ -476,3 +476,11 @@ def test_repeat_features_are_standardised_on_every_pair_of_training_and_no_paddi
     assert (padded.presence == 0).sum() > 0
     features = pair_features(padded)[padded.presence > 0]
     assert torch.equal(repeat.mean, features.mean(0)) and torch.equal(repeat.deviation, features.std(0) + 1e-6)
+
+
+@pytest.mark.parametrize(("attention", "fitted"), [(None, []), ("target", [True])])
+def test_an_item_encoder_that_nobody_uses_is_not_fitted(toy, tmp_path, monkeypatch, attention, fitted):
+    model, calls = toy_composed(toy, user_encoder=False, attention=attention, item_encoder="embedding"), []
+    monkeypatch.setattr(model.item_encoder, "fit", lambda data: calls.append(True))
+    model.fit(fit_data(toy, tmp_path))
+    assert calls == fitted

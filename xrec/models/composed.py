@@ -115,6 +115,9 @@ class Composed(Recommender):
         yield from (component for _, component in self._active())
         yield self.item_encoder
 
+    def _uses_features(self) -> bool:
+        return any(component.uses_features for _, component in self._active())
+
     def _capabilities(self) -> Capabilities:
         own = [component.capabilities for _, component in self._active()]
         return Capabilities(
@@ -125,7 +128,7 @@ class Composed(Recommender):
             layers=any(c.layers for c in own),
             components=True,
             item_features=True,
-            cold_items=self.item_encoder.cold_items and any(c.uses_features for _, c in self._active()),
+            cold_items=self.item_encoder.cold_items and self._uses_features(),
             likelihood=True,
             trainable=True,
         )
@@ -138,7 +141,8 @@ class Composed(Recommender):
     def fit(self, data: FitData) -> None:
         self.attach(data)
         for submodule in self._submodules():
-            submodule.fit(data)
+            if submodule is not self.item_encoder or self._uses_features():
+                submodule.fit(data)
 
     # scoring
 
@@ -250,8 +254,7 @@ class Composed(Recommender):
         return _sum(component.score_positions(context, positions, targets) for _, component in self._active())
 
     def shared_tables(self, generator: torch.Generator) -> dict[str, Tensor]:
-        uses_features = any(component.uses_features for _, component in self._active())
-        return {"features": self.item_encoder.features(generator)} if uses_features else {}
+        return {"features": self.item_encoder.features(generator)} if self._uses_features() else {}
 
     def training_context(
         self,
