@@ -139,6 +139,7 @@ def toy_composed(
     affinity: bool = False,
     neighbours: bool = False,
     combination: Literal["sum", "mixture"] = "sum",
+    gain: float | None = None,
     embedding_size: int = 8,
     seed: int = 0,
     noise: float = 0.3,
@@ -176,6 +177,7 @@ def toy_composed(
             item_encoder=encoders[item_encoder],
             components={name: component for name, component in components.items() if component is not None},
             combination=combination,
+            gain=gain,
         )
         with torch.no_grad():
             for parameter in model.parameters():

@@ -32,6 +32,8 @@ VARIANTS = {
     "mixture": {"combination": "mixture"},
     "mixture of everything": {"combination": "mixture", "affinity": True, "neighbours": True},
     "mixture and attention": {"combination": "mixture", "affinity": True, "user_encoder": False},
+    "gain": {"gain": 0.5},
+    "mixture and gain": {"combination": "mixture", "affinity": True, "gain": 0.5},
 }
 ADDITIVE = {
     "sigmoid": {"user_encoder": False},
@@ -40,6 +42,7 @@ ADDITIVE = {
     "linear": {"user_encoder": False, "attention": None, "repeat": False},
     "repeat": {"user_encoder": False, "attention": None, "linear": False},
     "affinity": {"user_encoder": False, "attention": None, "affinity": True},
+    "gain": {"user_encoder": False, "gain": 0.5},
 }
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -284,6 +287,36 @@ def test_the_log_of_a_mixture_has_finite_gradients_everywhere():
     mixed.sum().backward()
     torch.testing.assert_close(logits.grad, torch.tensor([1.0, 1.0, 1.0, 0.25, 1.0]))
     torch.testing.assert_close(evidence.grad, torch.tensor([0.0, 0.0, 0.0, 0.25, 0.0]))
+
+
+@torch.no_grad()
+def test_a_gain_scales_the_logits_and_nothing_else(toy, tmp_path):
+    model = fitted_composed(toy, tmp_path, gain=0.5)
+    context = model.prepare(histories(toy, [0, 3]))
+    assert sorted(model.gains) == ["attention", "user_encoder"]
+    model.gains["attention"].fill_(-2.0)
+    model.gains["user_encoder"].fill_(3.0)
+    scores, factors = model.component_scores(context), {"attention": -2.0, "user_encoder": 3.0}
+    for name, component in model.components.items():
+        wanted = component.score(context).expand_as(scores[name]) * factors.get(name, 1.0)
+        torch.testing.assert_close(scores[name], wanted, **CLOSE)
+    wanted = -2.0 * model.component("attention").contributions(context)
+    torch.testing.assert_close(model.only("attention").contributions(context), wanted, **CLOSE)
+
+
+def test_components_of_gain_0_are_silent_until_the_gain_moves(toy, tmp_path):
+    model = fitted_composed(toy, tmp_path, combination="mixture", gain=0.0, noise=0.0)
+    model.component("linear").mix.data.fill_(1.0)
+    context = model.prepare(histories(toy, [0, 3]))
+    score = model.score(context)
+    torch.testing.assert_close(score, model.without("attention", "user_encoder").score(context))
+    score[:, :, :3].sum().backward()
+    assert all(float(gain.grad.abs()) > 0 for gain in model.gains.values())
+    attention = model.component("attention")
+    assert all(p.grad is None or not p.grad.any() for p in attention.parameters())
+    groups = model.parameter_groups()
+    assert all(any(gain is p for p in groups["neural"]) for gain in model.gains.values())
+    assert not list(fitted_composed(toy, tmp_path).gains)
 
 
 def test_switching_off_leaves_the_model_itself_alone(toy, tmp_path):

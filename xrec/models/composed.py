@@ -19,7 +19,7 @@ It is not additive over history items, but without logits the odds of a new item
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, TypeVar
 
 import torch
@@ -46,6 +46,8 @@ class Composed(Recommender):
     item_encoder: factory (catalogue, embedding_size) -> ItemEncoder.
     components: factories (catalogue, embedding_size) -> Component by name, in the order they are summed and reported.
     combination: 'sum' of all components, or 'mixture'. A mixture without evidence is a sum.
+    gain: where a learned factor on each logit component starts; None: there is none. At 0 (ReZero, Bachlechner et al.,
+        UAI 2021) attention and user encoder say nothing before training has found them of use.
 
     Raises:
         SettingError: no component, a name that is none, a size below 1, or a combination that is none.
@@ -58,6 +60,7 @@ class Composed(Recommender):
         item_encoder: Callable[..., ItemEncoder],
         components: Mapping[str, Callable[..., Component]],
         combination: Literal["sum", "mixture"] = "sum",
+        gain: float | None = None,
     ) -> None:
         super().__init__()
         if combination not in ("sum", "mixture"):
@@ -81,6 +84,8 @@ class Composed(Recommender):
             self.components[name] = factory(**settings)
         self.item_encoder = item_encoder(**settings) if encoder is None else encoder
         self.switched_off: frozenset[str] = frozenset()
+        logits = [] if gain is None else self._of("logit")
+        self.gains = nn.ParameterDict({name: nn.Parameter(torch.tensor(float(gain or 0.0))) for name in logits})
         self.capabilities = self._capabilities()
         self.term_names = tuple(name for submodule in self._submodules() for name in submodule.term_names)
         self._statistics: ItemStatistics | None = None
@@ -94,6 +99,10 @@ class Composed(Recommender):
 
     def _mixes(self) -> bool:
         return self.combination == "mixture" and any(c.in_mixture == "evidence" for _, c in self._active())
+
+    def _of(self, role: InMixture | None = None) -> list[str]:
+        """The active components of a role in mixtures; None: all."""
+        return [name for name, c in self._active() if role in (None, c.in_mixture)]
 
     def _members(self) -> list[str]:
         """The active components that the summand 'mixture' holds."""
@@ -170,14 +179,19 @@ class Composed(Recommender):
         self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None
     ) -> dict[str, Tensor]:
         shape = self._shape(context, presence, targets)
-        if not self._mixes():
-            return {name: c.score(context, presence, targets).expand(shape) for name, c in self._active()}
-        factors = [(name, c) for name, c in self._active() if c.in_mixture == "factor"]
-        scores = {name: c.score(context, presence, targets).expand(shape) for name, c in factors}
-        return {**scores, MIXTURE: self._mixture(context, presence, targets).expand(shape)}
+        mixes = self._mixes()
+        names = self._of("factor") if mixes else self._of()
+        scores = {name: self._score(name, context, presence, targets).expand(shape) for name in names}
+        return {**scores, MIXTURE: self._mixture(context, presence, targets).expand(shape)} if mixes else scores
+
+    def _score(self, name: str, context: Context, presence: Tensor | None, targets: Tensor | None) -> Tensor:
+        return self._scaled(name, self.component(name).score(context, presence, targets))
+
+    def _scaled(self, name: str, value: Tensor) -> Tensor:
+        return self.gains[name] * value if name in self.gains else value
 
     def _mixture(self, context: Context, presence: Tensor | None, targets: Tensor | None) -> Tensor:
-        logits, evidence = (self._total(context, presence, targets, role) for role in ("logit", "evidence"))
+        logits, evidence = (self._total(context, presence, targets, self._of(role)) for role in ("logit", "evidence"))
         return log_mixture(logits, self.log_weight.exp() * evidence)
 
     def _shape(self, context: Context, presence: Tensor | None, targets: Tensor | None) -> tuple[int, int, int]:
@@ -186,37 +200,34 @@ class Composed(Recommender):
 
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
         if self._mixes():
-            factors = self._total(context, presence, targets, "factor")
+            factors = self._total(context, presence, targets, self._of("factor"))
             whole = factors + self._mixture(context, presence, targets)
         else:
-            whole = self._total(context, presence, targets)
+            whole = self._total(context, presence, targets, self._of())
         return whole.expand(self._shape(context, presence, targets))
 
-    def _total(
-        self, context: Context, presence: Tensor | None, targets: Tensor | None, role: InMixture | None = None
-    ) -> Tensor:
-        """The sum of the components of a role in mixtures (None: of all), [B, M, T] or what broadcasts to it. The whole
-        catalogue for many masked copies: one table of all that is linear in presence, kept in the context."""
-        chosen = [c for _, c in self._active() if role in (None, c.in_mixture)]
+    def _total(self, context: Context, presence: Tensor | None, targets: Tensor | None, names: Sequence[str]) -> Tensor:
+        """The sum of these components, [B, M, T] or what broadcasts to it. The whole catalogue for many masked copies:
+        one table of all that is linear in presence, kept in the context."""
         total = context.history.presence.new_zeros(())
         if presence is None or targets is not None:
-            return _sum([c.score(context, presence, targets) for c in chosen]) if chosen else total
-        present, linear = context.presence(presence), [c for c in chosen if c.linear]
-        for component in chosen:
-            if not component.linear:
-                total = total + component.score(context, present, None)
-            elif component is linear[0]:
-                key = (self.switched_off, role)
-                if key not in context.kept:
-                    context.kept[key] = _sum([c.contributions(context) for c in linear])
-                total = total + present @ context.kept[key]
+            return _sum([self._score(name, context, presence, targets) for name in names]) if names else total
+        present, linear = context.presence(presence), tuple(name for name in names if self.component(name).linear)
+        for name in names:
+            if name not in linear:
+                total = total + self._score(name, context, present, None)
+            elif name == linear[0]:
+                if linear not in context.kept:
+                    tables = [self._scaled(each, self.component(each).contributions(context)) for each in linear]
+                    context.kept[linear] = _sum(tables)
+                total = total + present @ context.kept[linear]
         return total
 
     def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
-        able = [c for _, c in self._active() if c.capabilities.additive]
+        able = [(name, c) for name, c in self._active() if c.capabilities.additive]
         if not able or self._mixes():
             return super().contributions(context, targets)
-        return _sum([c.contributions(context, targets) for c in able])
+        return _sum([self._scaled(name, c.contributions(context, targets)) for name, c in able])
 
     def attention_weights(self, context: Context, targets: Tensor | None = None) -> Tensor:
         able = [c for _, c in self._active() if c.capabilities.attention]
@@ -282,10 +293,13 @@ class Composed(Recommender):
         return [update for submodule in self._submodules() for update in submodule.updates()]
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """By `Submodule.group`: 'wide' (prior, linear, repeat, the mixture's weight), 'neural' (the rest), and what
-        others call theirs."""
+        """By `Submodule.group`: 'wide' (prior, linear, repeat, the mixture's weight), 'neural' (the rest and the gains),
+        and what others call theirs."""
         owned = {id(p) for update in self.updates() for p in update.parameters}
-        groups: dict[str, list[nn.Parameter]] = {"wide": list(self.parameters(recurse=False)), "neural": []}
+        groups: dict[str, list[nn.Parameter]] = {
+            "wide": list(self.parameters(recurse=False)),
+            "neural": list(self.gains.parameters()),
+        }
         for submodule in self._submodules():
             groups.setdefault(submodule.group, []).extend(p for p in submodule.parameters() if id(p) not in owned)
         return groups
