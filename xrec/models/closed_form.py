@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xrec.errors import SettingError
 from xrec.models.cold_map import ColdMap
-from xrec.models.gram import Gram, mirror
+from xrec.models.gram import Gram, weights_of
 from xrec.models.recommender import FitData
 from xrec.types import HistoryTable
 
@@ -65,31 +64,14 @@ def in_user_space(n_users: int, n_items: int) -> bool:
 
 
 def ease_weights(table: HistoryTable, n_items: int, regularization: float) -> Tensor:
-    """B [I, I] float32 of the positive entries, in whichever space is smaller; the inverse is taken in float64."""
+    """B [I, I] float32 of the positive entries, in whichever space is smaller; the inverse is taken in float64, in item
+    space in float32 where that is accurate enough (`weights_of`)."""
     if in_user_space(table.n_users, n_items):
         return Ease.solve(dense_histories(table, n_items), regularization).matrix()
     from scipy import sparse  # here: a table that the cache has needs no solver
-    from scipy.linalg import get_lapack_funcs
 
-    interactions = sparse.csr_matrix(
-        (table.positive.astype(np.float64), table.item, table.indptr), shape=(table.n_users, n_items)
-    )
-    # Fortran order, so that LAPACK works in place: one I x I matrix of float64 is all that is needed
-    gram = (interactions.T @ interactions).toarray(order="F")
-    gram[np.diag_indices(n_items)] += regularization
-    potrf, potri = get_lapack_funcs(("potrf", "potri"), (gram,))
-    factor, failed = potrf(gram, lower=1, overwrite_a=1)
-    inverse, singular = potri(factor, lower=1, overwrite_c=1)
-    if failed or singular:
-        raise SettingError(f"ease: X'X + {regularization} I cannot be inverted; raise the regularization")
-    diagonal = inverse.diagonal().copy()
-    lower = inverse.astype(np.float32, order="C")
-    del gram, factor, inverse
-    mirror(lower)
-    weights = torch.from_numpy(lower)
-    weights.div_(torch.from_numpy(-diagonal.astype(np.float32)))
-    weights.fill_diagonal_(0.0)
-    return weights
+    interactions = sparse.csr_matrix((table.positive, table.item, table.indptr), shape=(table.n_users, n_items))
+    return torch.from_numpy(weights_of((interactions.T @ interactions).toarray(), regularization))
 
 
 _PLAIN = Gram()

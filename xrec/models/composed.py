@@ -293,7 +293,7 @@ class Composed(Recommender):
         return [update for submodule in self._submodules() for update in submodule.updates()]
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """By `Submodule.group`: 'wide' (prior, linear, repeat, the mixture's weight), 'neural' (the rest and the gains),
+        """By `Submodule.group`: 'wide' (prior, linear, repeat, the mixture's weight), 'neural' (the rest, and gains),
         and what others call theirs."""
         owned = {id(p) for update in self.updates() for p in update.parameters}
         groups: dict[str, list[nn.Parameter]] = {
