@@ -25,6 +25,15 @@ SWITCHES = (
 #: what an option cannot do without
 NEEDED = {
     "model/item_encoder=bigan": ("model.item_encoder.pretraining_steps=20",),
+    "loss/adversarial=nonsaturating": ("model/item_encoder=bigan", "model.item_encoder.pretraining_steps=20"),
+    "training=profile": ("model/wide=[prior,linear]",),
+    "training=sequence": (
+        "split=leave_last_out",
+        "split.repeats=drop",
+        "model/wide=[]",
+        "model/user_encoder=none",
+        "model/attention=self_attention",
+    ),
     "model=external": ("model.scores=tests.ease_by_hand.popular",),
     "baselines=[external]": ("baselines.external.scores=tests.ease_by_hand.popular",),
 }
@@ -73,6 +82,8 @@ def applicable(override: str) -> list[str]:
     if override.startswith("model/attention="):  # not all have weights, or summands
         able = {"model/attention=none": "additive", "model/attention=self_attention": "attention"}
         return [f"explainer=[random,leave_one_out,{able.get(override, 'attention,additive')}]"]
+    if override == "training=sequence":  # self-attention has no summands
+        return ["explainer=[random,leave_one_out,attention]"]
     return ["explainer=[random,leave_one_out,attention,additive]"]
 
 
