@@ -39,6 +39,9 @@ def options() -> list[tuple[str, ...]]:
         if path.stem == "external":
             found.append((choice, *EXTERNAL[group]))
             continue
+        if group == "loss/adversarial":
+            found.append((choice, "model/item_encoder=bigan"))
+            continue
         single = group == "model" and path.stem != "composed"
         of_sums = choice == "output=log_probability"  # summands of scores are none of it
         found.append((choice, NO_ATTENTION) if single or of_sums else (choice,))
@@ -58,7 +61,7 @@ BAD = [
         "+model.embeding_size=3",
         ["model.embeding_size: unknown argument", "did you mean 'embedding_size'", "item_encoder"],
     ),
-    ("+model.components.attention.kind=x", ["model.components.attention.kind: unknown argument", "Target takes"]),
+    ("+model.components.attention.kind=x", ["model.components.attention.kind: unknown argument", "MultiHead takes"]),
     ("~model.embedding_size", ["model.embedding_size is missing", "a whole number"]),
     ("++split.validation=high", ["split.validation: got 'high', takes a number or null"]),
     ("model.embedding_size=true", ["model.embedding_size: got true, takes a whole number"]),
