@@ -139,6 +139,26 @@ def test_blocks_over_the_catalogue_change_nothing_and_small_tables_are_kept(mode
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
+@torch.no_grad()
+def test_a_target_that_is_no_key_scores_as_if_it_were_removed(model, toy, monkeypatch):
+    history = histories(toy, [3])
+    place, n_items = 2, toy.catalogue.n_items
+    target = history.item[:, place : place + 1]
+    without = torch.ones(1, 1, history.item.shape[1])
+    without[..., place] = 0.0
+    plain = model.score(model.prepare(history), without)[0, 0]
+    with_it = model.score(model.prepare(history))[0, 0]
+    model.component("attention").exclude_target = True
+    monkeypatch.setattr(history_attention, "_MAX_ENTRIES", history.item.numel() * 2 * 7)  # several blocks of targets
+    found = model.score(model.prepare(history))[0, 0]
+    torch.testing.assert_close(found[target[0]], plain[target[0]], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(model.score(model.prepare(history), None, target)[0, 0], plain[target[0]])
+    assert (found - with_it)[target[0]].abs().min() > 1e-4
+    others = torch.ones(n_items, dtype=torch.bool)
+    others[history.item[0]] = False
+    torch.testing.assert_close(found[others], with_it[others], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("normaliser", NORMALISERS)
 def test_gradients_reach_every_parameter(toy, tmp_path, normaliser):
     model = fitted_composed(
