@@ -53,7 +53,7 @@ def test_a_log_that_comes_split_runs_from_fit_to_report(parts, configured, overr
         assert "best_epoch" in fitted and said == []
     else:
         assert set(ranked["part"]) == {"test"} and not any(name.startswith("validation") for name in reached)
-        assert fitted == ["epochs", "steps"]
+        assert fitted == ["epochs", "steps", "collapsed"]
         assert said == [
             "split given has no validation part: training goes on for all of its 2 epochs and keeps the last weights",
             "split given has no validation part: only test is ranked",
