@@ -96,6 +96,10 @@ class HistoryTable:
         """[n_users] number of distinct items in each history."""
         return np.diff(self.indptr)
 
+    def user(self) -> Ints:
+        """[nnz] whose history each entry is of."""
+        return np.repeat(np.arange(self.n_users), self.lengths())
+
 
 @dataclass(frozen=True)
 class TargetTable:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xrec.models.cold_map import ColdMap
-from xrec.models.gram import Gram, weights_of
+from xrec.models.gram import Gram, co_occurrences, weights_of
 from xrec.models.recommender import FitData
 from xrec.types import HistoryTable
 
@@ -24,7 +24,7 @@ from xrec.types import HistoryTable
 def dense_histories(table: HistoryTable, n_items: int, weights: Tensor | None = None) -> Tensor:
     """[U, I] float32 matrix of the positive entries; `weights` [nnz] per entry (None: ones)."""
     matrix = torch.zeros(table.n_users, n_items)
-    rows = torch.repeat_interleave(torch.arange(table.n_users), torch.from_numpy(table.lengths().copy()))
+    rows = torch.from_numpy(table.user())
     positive = torch.from_numpy(table.positive)
     matrix[rows, torch.from_numpy(table.item)] = positive if weights is None else weights * positive
     return matrix
@@ -68,10 +68,7 @@ def ease_weights(table: HistoryTable, n_items: int, regularization: float) -> Te
     space in float32 where that is accurate enough (`weights_of`)."""
     if in_user_space(table.n_users, n_items):
         return Ease.solve(dense_histories(table, n_items), regularization).matrix()
-    from scipy import sparse  # here: a table that the cache has needs no solver
-
-    interactions = sparse.csr_matrix((table.positive, table.item, table.indptr), shape=(table.n_users, n_items))
-    return torch.from_numpy(weights_of((interactions.T @ interactions).toarray(), regularization))
+    return torch.from_numpy(weights_of(co_occurrences(table, n_items), regularization))
 
 
 _PLAIN = Gram()
@@ -84,6 +81,8 @@ def fitted_weights(
     columns of items without an event by then are its."""
     dataset, catalogue = data.dataset, data.dataset.catalogue
     key = {"data": dataset.fingerprint, "regularization": regularization, "before": moment, **gram.key()}
+    if gram.plain and not in_user_space(catalogue.n_users, catalogue.n_items):
+        key["precision"] = "single"  # earlier versions solved it in float64: tables that they left are others
     if cold_map is not None:
         key |= {"cold": cold_map.key()}
 

@@ -83,10 +83,15 @@ def blocks(n: int) -> Iterator[slice]:
     return (slice(start, min(start + _ROWS, n)) for start in range(0, n, _ROWS))
 
 
-def co_occurrences(table: HistoryTable, n_items: int, decay: float) -> Floats:
+def co_occurrences(table: HistoryTable, n_items: int, decay: float = 1.0) -> Floats:
     """sum over users of decay^|age_i - age_j| [I, I] float32, lower triangle: of positive entries only."""
+    if decay == 1:
+        from scipy import sparse  # here: a table that the cache has needs no scipy
+
+        matrix = sparse.csr_matrix((table.positive, table.item, table.indptr), shape=(table.n_users, n_items))
+        return (matrix.T @ matrix).toarray()
     there = table.positive > 0
-    user = np.repeat(np.arange(table.n_users), table.lengths())[there]
+    user = table.user()[there]
     item, age = table.item[there], table.age[there].astype(np.float64)
     first = np.searchsorted(user, user)  # where each entry's user begins
     before = np.arange(len(user)) - first  # entries of the user before each; they are sorted by item
@@ -109,7 +114,7 @@ def transitions(table: HistoryTable, n_items: int, decay: float) -> sparse.csr_m
     from scipy import sparse
 
     there = table.positive > 0
-    user = np.repeat(np.arange(table.n_users), table.lengths())[there]
+    user = table.user()[there]
     item, age = table.item[there], table.age[there].astype(np.float64)
     order = np.lexsort((-age, user))  # a user's items from the oldest to the latest
     user, item, age = user[order], item[order], age[order]

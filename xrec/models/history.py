@@ -101,6 +101,11 @@ def own_position(history: History, targets: Tensor, n_items: int) -> Tensor:
     return table.scatter_(1, column, place).gather(1, targets)
 
 
+def summed_at_items(item: Tensor, value: Tensor, n_items: int) -> Tensor:
+    """[..., I] the sum of value [..., L] at each item, of history items [..., L] or what broadcasts to it."""
+    return value.new_zeros(*value.shape[:-1], n_items).scatter_add(-1, item.expand_as(value), value)
+
+
 def at_own_item(item: Tensor, value: Tensor, targets: Tensor | None, n_items: int) -> Tensor:
     """[B, L, T] holding value [B, L] where the target is the history item itself, 0 elsewhere."""
     if targets is not None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xrec.types import Dataset
+from xrec.types import Dataset, Ints
 
 #: columns of `Dataset.item_statistics`
 N_STATISTICS = 9
@@ -27,3 +27,10 @@ class ItemStatistics:
             table = (self.dataset.item_statistics(moment) - self.mean) / self.deviation
             self._tables[moment] = torch.from_numpy(table.astype(np.float32)).to(self.device)
         return self._tables[moment]
+
+
+def recent_buyers(dataset: Dataset, moment: int, n_periods: int) -> Ints:
+    """[I] users of each item in the last `n_periods` that are known at `moment`."""
+    until = dataset.others_until(moment)
+    recent = dataset.targets(until - n_periods, until - 1)
+    return np.bincount(recent.item, minlength=dataset.catalogue.n_items)

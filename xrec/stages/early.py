@@ -78,10 +78,7 @@ def _check_model(run: Run, todo: list[str]) -> None:
         raise ConfigError(errors)
     if fits and model.capabilities.trainable:
         objective(run).check(model)
-        if run.config.training.examples == "profile":
-            model.check_profiles()
-        if run.config.training.examples == "sequence":
-            model.check_sequences()
+        training_settings(run.config).check(model)
 
 
 def _check_split(config: DictConfig) -> None:

@@ -139,7 +139,7 @@ def sequences(dataset: Dataset) -> list[Window]:
             "training.examples=sequence: users have items again in training, and a history holds an item's last period "
             "only; use training=windows, or a split without repeats (split.repeats=drop)"
         )
-    row = np.repeat(np.arange(table.n_users), table.lengths())
+    row = table.user()
     oldest = np.zeros(table.n_users)
     np.maximum.at(oldest, row, table.age)
     later = np.bincount(row, weights=(table.age < oldest[row]) & (table.positive > 0), minlength=table.n_users)
@@ -150,9 +150,13 @@ def sequences(dataset: Dataset) -> list[Window]:
 
 
 def epoch_steps(
-    examples: Sequence[Window], batch_size: int, max_pairs: int, n_negatives: int | None, n_items: int,
+    examples: Sequence[Window],
+    batch_size: int,
+    max_pairs: int,
+    n_negatives: int | None,
+    n_items: int,
     generator: torch.Generator,
-) -> list[Step]:  # fmt: skip
+) -> list[Step]:
     """One epoch in random order: every example once, the same number of users (to one) in every step, at most
     `batch_size`. A step's users are of one window, but where one ends. Its pieces hold users of similar history length,
     and at most `max_pairs` (history item, target) pairs, so that memory does not depend on the longest history."""
@@ -213,10 +217,10 @@ def make_batch(
         history = replace(history, presence=history.presence * keep)
     positive = membership(window.targets.indptr, window.targets.item, users, n_items)
     known = positive if window.profile else membership(window.table.indptr, window.table.item, users, n_items)
-    targets, labels, log_weight = _whole(known, positive, warm) if negatives is None else _sampled(
-        known | positive, positive, warm, negatives
-    )  # fmt: skip
-
+    if negatives is None:
+        targets, labels, log_weight = _whole(known, positive, warm)
+    else:
+        targets, labels, log_weight = _sampled(known | positive, positive, warm, negatives)
     if window.hidden_only:
         row, place = np.nonzero(history.presence.cpu().numpy())
         shown = np.zeros_like(positive)

@@ -84,6 +84,13 @@ class TrainingSettings:
         assert self.windows is not None and self.horizon is not None, "settled before training"
         return windows(dataset, self.windows, self.horizon)
 
+    def check(self, model: Recommender) -> None:
+        """Raises: SettingError, when the model cannot be trained on such examples."""
+        if self.examples == "profile":
+            model.check_profiles()
+        if self.examples == "sequence":
+            model.check_sequences()
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -139,11 +146,8 @@ def fit(
         SettingError: the monitored metric is not among the validation metrics.
     """
     examples = settings.make_examples(data.dataset)
-    if settings.examples == "profile":
-        model.check_profiles()
-    if settings.examples == "sequence":
-        model.check_sequences()
-    _say_who_trains(examples, data.dataset)
+    settings.check(model)
+    _say_who_trains(settings, examples, data.dataset)
     objective.check(model)
     model.fit(data)
     optimisers = _optimisers(model, settings)
@@ -181,19 +185,15 @@ def _validated(metrics: dict[str, float], monitor: str, state: _State) -> dict[s
     return metrics
 
 
-def _say_who_trains(examples: list[Window], dataset: Dataset) -> None:
+def _say_who_trains(settings: TrainingSettings, examples: list[Window], dataset: Dataset) -> None:
     """Windows that suit one split can leave most users of another out."""
     trained = len(np.unique(np.concatenate([window.users for window in examples])))
     table = dataset.histories(dataset.train_end + 1)
     could = int((table.lengths() > 1).sum())
-    whole = examples[0].profile or examples[0].sequence
-    kind = (
-        ("sequences" if examples[0].sequence else "whole profiles")
-        if whole
-        else f"windows {[window.moment for window in examples]}"
-    )
+    whole = {"profile": "whole profiles", "sequence": "sequences"}
+    kind = whole.get(settings.examples, f"windows {[window.moment for window in examples]}")
     words = f"training on {kind}: {trained:,} of {could:,} users with two or more items in training are examples"
-    if trained < 0.75 * could and not whole:
+    if trained < 0.75 * could and settings.examples not in whole:
         words += "; where periods count a user's own events, training=next_item reaches more"
     log_lines.info(words)
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xrec.errors import SettingError
 from xrec.models.history import History
 from xrec.models.recommender import Capabilities, Context, FitData, Recommender
+from xrec.models.settings import above_0, at_least
 from xrec.types import Catalogue, HistoryTable
 
 #: numbers of a block of masked copies: items times factors, or factors squared
@@ -41,11 +41,9 @@ class IALS(Recommender):
         n_iterations: int = 15,
     ) -> None:
         super().__init__()
-        for name, value, least in (("n_factors", n_factors, 1), ("n_iterations", n_iterations, 1), ("alpha", alpha, 0)):
-            if value < least:
-                raise SettingError(f"ials: {name} must be at least {least}, got {value}")
-        if regularization <= 0:
-            raise SettingError(f"ials: regularization must be above 0, got {regularization}")
+        at_least(1, "ials", n_factors=n_factors, n_iterations=n_iterations)
+        at_least(0, "ials", alpha=alpha)
+        above_0("ials", regularization=regularization)
         self.n_items = catalogue.n_items
         self.regularization, self.alpha, self.n_iterations = regularization, alpha, n_iterations
         self.factors: Tensor  # Y [I, d]

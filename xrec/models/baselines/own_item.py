@@ -6,7 +6,7 @@ from abc import abstractmethod
 
 from torch import Tensor
 
-from xrec.models.history import History, at_own_item
+from xrec.models.history import History, at_own_item, summed_at_items
 from xrec.models.recommender import AdditiveRecommender, Context
 
 
@@ -24,6 +24,5 @@ class OwnItem(AdditiveRecommender):
         if targets is not None:
             return super().score(context, presence, targets)
         added = context.presence(presence) * self.own(context.history).unsqueeze(1)  # no [B, L, I] table is needed
-        item = context.history.item.unsqueeze(1).expand_as(added)
-        nothing = added.new_zeros(*added.shape[:2], self.n_items)
-        return self.prior(context, None).unsqueeze(-2) + nothing.scatter_add(2, item, added)
+        own = summed_at_items(context.history.item.unsqueeze(1), added, self.n_items)
+        return self.prior(context, None).unsqueeze(-2) + own

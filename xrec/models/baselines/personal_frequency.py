@@ -9,6 +9,7 @@ from torch import Tensor
 from xrec.errors import SettingError
 from xrec.models.baselines.own_item import OwnItem
 from xrec.models.history import History
+from xrec.models.item_statistics import recent_buyers
 from xrec.models.recommender import Context, FitData
 from xrec.types import HALF_LIVES, Catalogue, Dataset
 
@@ -43,9 +44,7 @@ class PersonalFrequency(OwnItem):
         moment = context.history.moment
         if moment not in self._backfill:
             assert self._dataset is not None, "attach comes first"
-            until = self._dataset.others_until(moment)
-            recent = self._dataset.targets(until - self.backfill_periods, until - 1)
-            counts = np.bincount(recent.item, minlength=self.n_items)
+            counts = recent_buyers(self._dataset, moment, self.backfill_periods)
             share = min(1e-6, 0.5 ** (moment / HALF_LIVES[self.channel]) / (self._dataset.catalogue.n_users + 1))
             self._backfill[moment] = torch.from_numpy((share * counts).astype(np.float32)).to(
                 context.history.age.device

@@ -10,8 +10,9 @@ from torch import Tensor
 from xrec.errors import SettingError
 from xrec.models.baselines.own_item import OwnItem
 from xrec.models.history import History
-from xrec.models.item_statistics import N_STATISTICS
+from xrec.models.item_statistics import N_STATISTICS, recent_buyers
 from xrec.models.recommender import Context, FitData
+from xrec.models.settings import above_0, at_least
 from xrec.types import HALF_LIVES, Catalogue, Dataset, Floats, HistoryTable, membership
 
 #: pairs whose labels are looked up together: users of a block
@@ -45,12 +46,8 @@ class RepeatClassifier(OwnItem):
     ) -> None:
         super().__init__()
         whole = {"horizon": horizon, "n_windows": n_windows, "backfill_periods": backfill_periods}
-        for name, value in whole.items():
-            if value < 1:
-                raise SettingError(f"repeat_classifier: {name} must be at least 1, got {value}")
-        for name, number in {"regularization": regularization, "backfill_weight": backfill_weight}.items():
-            if number <= 0:
-                raise SettingError(f"repeat_classifier: {name} must be above 0, got {number}")
+        at_least(1, "repeat_classifier", **whole)
+        above_0("repeat_classifier", regularization=regularization, backfill_weight=backfill_weight)
         self.n_items = catalogue.n_items
         self.horizon, self.n_windows, self.regularization = horizon, n_windows, regularization
         self.backfill_periods, self.backfill_weight = backfill_periods, backfill_weight
@@ -131,9 +128,8 @@ class RepeatClassifier(OwnItem):
         moment = history.moment
         if moment not in self._backfill:
             assert self._dataset is not None, "attach comes first"
-            until = self._dataset.others_until(moment)
-            recent = self._dataset.targets(until - self.backfill_periods, until - 1)
-            share = np.bincount(recent.item, minlength=self.n_items) / max(1, self._dataset.catalogue.n_users)
+            buyers = recent_buyers(self._dataset, moment, self.backfill_periods)
+            share = buyers / max(1, self._dataset.catalogue.n_users)
             backfill = torch.from_numpy((self.backfill_weight * share).astype(np.float32))
             self._backfill[moment] = backfill.to(history.age.device)
         return self._backfill[moment]

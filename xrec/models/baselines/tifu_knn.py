@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xrec.errors import SettingError
-from xrec.models.history import History
+from xrec.models.history import History, summed_at_items
 from xrec.models.recommender import Capabilities, Context, FitData, Recommender
 from xrec.types import HALF_LIVES, Catalogue
 
@@ -54,7 +54,7 @@ class TIFUKNN(Recommender):
         table = data.dataset.histories(data.dataset.train_end + 1)
         there = table.positive > 0
         value = torch.from_numpy(table.decayed[there, self.channel].astype(np.float64))
-        user = torch.from_numpy(np.repeat(np.arange(table.n_users), table.lengths())[there])
+        user = torch.from_numpy(table.user()[there])
         item = torch.from_numpy(table.item[there])
         self.n_neighbours = min(self.n_neighbours, table.n_users)
         length = torch.zeros(table.n_users, dtype=torch.float64).index_add_(0, user, value.log1p().square()).sqrt()
@@ -77,7 +77,7 @@ class TIFUKNN(Recommender):
         pieces = []
         for start in range(0, len(item), _ROWS):
             rows = slice(start, start + _ROWS)
-            own = amount.new_zeros(len(item[rows]), self.n_items).scatter_add_(1, item[rows], amount[rows])
+            own = summed_at_items(item[rows], amount[rows], self.n_items)
             near = (self.vectors @ self.neighbours(own).T).T
             mixed = (self.alpha * own + (1 - self.alpha) * near).float()
             pieces.append(mixed if wanted is None else mixed.gather(1, wanted[rows]))

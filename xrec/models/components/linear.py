@@ -10,7 +10,7 @@ from torch.nn import functional
 from xrec.errors import SettingError
 from xrec.models.closed_form import Ease, dense_histories, fitted_weights, gathered, in_user_space, summed_rows
 from xrec.models.component import Component
-from xrec.models.history import History
+from xrec.models.history import History, summed_at_items
 from xrec.models.recommender import Capabilities, Context, FitData
 from xrec.types import HALF_LIVES, Catalogue, HistoryTable
 
@@ -52,11 +52,12 @@ class Linear(Component):
         self.register_buffer("scale", torch.ones(()))
         self.weights: Tensor
         self._data: FitData | None = None
-        self._windows: dict[int, Tensor] = {}  # by moment: views of users [U, 3, I], or weights [I, I]
+        self._windows: dict[int, Tensor] = {}  # by moment: views of users [U, 3, I]
+        self._before: dict[int, Tensor] = {}  # by moment: weights [I, I]
         self._diagonal: Tensor | None = None
 
     def attach(self, data: FitData) -> None:
-        self._data, self._windows, self._diagonal = data, {}, None
+        self._data, self._windows, self._before, self._diagonal = data, {}, {}, None
         weights = fitted_weights(data, self.regularization, data.dataset.train_end + 1)
         self.register_buffer("weights", weights, persistent=False)
 
@@ -117,7 +118,8 @@ class Linear(Component):
         amounts = self.amounts(history)
         path = summed_rows(self.weights, history.item, amounts) * diagonal
         at_history = v.gather(1, history.item)
-        shift = ((amounts * at_history).sum(1, keepdim=True) - _at_items(history.item, amounts, v)) * v / rest
+        of_itself = summed_at_items(history.item, amounts, v.shape[1]) * v
+        shift = ((amounts * at_history).sum(1, keepdim=True) - of_itself) * v / rest
         found = (path - shift) / (diagonal + v.square() / rest)
         return found if targets is None else found.gather(1, targets)
 
@@ -142,23 +144,23 @@ class Linear(Component):
         row = History.from_table(table, users.cpu().numpy(), users.device)
         bought = row.presence * row.positive
         v = self._diagonal * (
-            _dense(row.item, bought, len(self._diagonal)) - summed_rows(self.weights, row.item, bought)
+            summed_at_items(row.item, bought, len(self._diagonal)) - summed_rows(self.weights, row.item, bought)
         )
         return self._diagonal, v, 1.0 - (bought * v.gather(1, row.item)).sum(1, keepdim=True)
 
     def _weights_before(self, moment: int) -> Tensor:
         """[I, I] fitted before a training window's moment."""
         assert self._data is not None, "attach comes first"
-        return fitted_weights(self._data, self.regularization, moment)
+        if moment not in self._before:
+            self._before[moment] = fitted_weights(self._data, self.regularization, moment)
+        return self._before[moment]
 
     def window_total(self, history: History, users: Tensor, targets: Tensor | None) -> Tensor:
         """[B, T] the path at a training window's moment, from weights fitted before it."""
         assert self._data is not None, "attach comes first"
         moment, catalogue = history.moment, self._data.dataset.catalogue
         if not in_user_space(catalogue.n_users, catalogue.n_items):
-            if moment not in self._windows:
-                self._windows[moment] = fitted_weights(self._data, self.regularization, moment)
-            found = summed_rows(self._windows[moment], history.item, self.amounts(history))
+            found = summed_rows(self._weights_before(moment), history.item, self.amounts(history))
             return found if targets is None else found.gather(1, targets)
         if moment not in self._windows:
             self._windows[moment] = torch.from_numpy(self._window(moment))
@@ -191,16 +193,6 @@ def _decayed(table: HistoryTable, n_items: int, channel: int) -> Tensor:
     return dense_histories(table, n_items, torch.from_numpy(np.log1p(table.decayed[:, channel])))
 
 
-def _dense(item: Tensor, value: Tensor, n_items: int) -> Tensor:
-    """[B, I] value [B, L] at the items [B, L], 0 elsewhere."""
-    return value.new_zeros(len(item), n_items).scatter_add(1, item, value)
-
-
-def _at_items(item: Tensor, value: Tensor, other: Tensor) -> Tensor:
-    """[B, I] the products of value [B, L] at the items and other [B, I]."""
-    return _dense(item, value, other.shape[1]) * other
-
-
 def precision_diagonal(data: FitData, weights: Tensor, regularization: float) -> Tensor:
     """diag(P) [I] of EASE's P = (X'X + lambda I)^-1 with the weights W [I, I] of all training periods: a column of
     (X'X + lambda I) P = I says P_ii = 1 / (lambda + n_i - sum over the item's users of (x W)_i)."""
@@ -209,7 +201,7 @@ def precision_diagonal(data: FitData, weights: Tensor, regularization: float) ->
 
     def build() -> np.ndarray:
         bought = table.positive > 0
-        rows = np.repeat(np.arange(table.n_users), table.lengths())[bought]
+        rows = table.user()[bought]
         items = torch.from_numpy(table.item[bought])
         starts = np.searchsorted(rows, np.arange(table.n_users + 1))
         left = torch.zeros(weights.shape[0], dtype=torch.float64)

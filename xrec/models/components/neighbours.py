@@ -36,7 +36,7 @@ class Pool:
     def of(cls, table: HistoryTable, channel: int, n_items: int, device: torch.device) -> Pool:
         """v_n = log(1 + decayed baskets) of the items with an event that is a target."""
         amount = np.log1p(table.decayed[:, channel].astype(np.float64)) * table.positive
-        user = np.repeat(np.arange(table.n_users), table.lengths())
+        user = table.user()
         norm = np.sqrt(np.bincount(user, weights=amount**2, minlength=table.n_users))
         order = np.lexsort((user, table.item))
         place = torch.from_numpy(np.stack([table.item[order], user[order]]))

@@ -28,6 +28,7 @@ from xrec.models.item_encoder.item_encoder import FreeRows, ItemEncoder
 from xrec.models.item_encoder.joint_discriminator import JointDiscriminator
 from xrec.models.item_encoder.match import coverage, mmd
 from xrec.models.recommender import FitData
+from xrec.models.settings import above_0, at_least
 from xrec.models.update import Update
 from xrec.types import Catalogue
 
@@ -98,11 +99,11 @@ class BiGAN(ItemEncoder):
         free_dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        _check_at_least(1, latent_size=latent_size, hidden_size=hidden_size, batch_size=batch_size, n_critic=n_critic)
-        _check_at_least(0, pretraining_steps=pretraining_steps, reconstruction_weight=reconstruction_weight)
+        at_least(1, "bigan", latent_size=latent_size, hidden_size=hidden_size, batch_size=batch_size, n_critic=n_critic)
+        at_least(0, "bigan", pretraining_steps=pretraining_steps, reconstruction_weight=reconstruction_weight)
         rates = {"encoder": encoder_learning_rate, "generator": generator_learning_rate}
         rates["discriminator"] = discriminator_learning_rate
-        _check_above_0(temperature=temperature, **{f"{name}_learning_rate": rate for name, rate in rates.items()})
+        above_0("bigan", temperature=temperature, **{f"{name}_learning_rate": rate for name, rate in rates.items()})
         if not 0 <= instance_noise < 1:
             raise SettingError(f"bigan: instance_noise must be in [0, 1), got {instance_noise}")
         self.codes = AttributeCodes(catalogue)
@@ -243,8 +244,7 @@ class BiGAN(ItemEncoder):
 
     @torch.no_grad()
     def monitors(self) -> dict[str, float]:
-        """How the game stands, on the same draws every time;
-        what went wrong is 1.
+        """How the game stands, on the same draws every time; what went wrong is 1.
 
         discriminator_accuracy: share of pairs told right, the mean of real and fake ones; .5 when fooled. bigan_mmd:
         squared maximum mean discrepancy between E(x) and the prior (unbiased; 0 when they agree). bigan_coverage: share
@@ -349,15 +349,3 @@ def _minimise(loss: Tensor, optimiser: FusedAdam) -> None:
     optimiser.zero_grad()
     loss.backward(inputs=[p for group in optimiser.param_groups for p in group["params"]])
     optimiser.step()
-
-
-def _check_at_least(least: int, **values: float) -> None:
-    for name, value in values.items():
-        if value < least:
-            raise SettingError(f"bigan: {name} must be at least {least}, got {value}")
-
-
-def _check_above_0(**values: float) -> None:
-    for name, value in values.items():
-        if value <= 0:
-            raise SettingError(f"bigan: {name} must be above 0, got {value}")

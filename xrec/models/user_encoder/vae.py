@@ -11,6 +11,7 @@ from torch.nn import functional
 from xrec.errors import SettingError
 from xrec.losses.variational import kl_divergence, reparameterize
 from xrec.models.history import History
+from xrec.models.settings import at_least
 from xrec.models.user_encoder.user_encoder import Encoded, UserEncoder
 from xrec.types import Catalogue
 
@@ -49,9 +50,7 @@ class VAE(UserEncoder):
         latent_size = embedding_size if latent_size is None else latent_size
         if not 0 <= dropout < 1:
             raise SettingError(f"vae: dropout must be in [0, 1), got {dropout}")
-        for name, size in (("hidden_size", hidden_size), ("latent_size", latent_size)):
-            if size < 1:
-                raise SettingError(f"vae: {name} must be at least 1, got {size}")
+        at_least(1, "vae", hidden_size=hidden_size, latent_size=latent_size)
         if decoder not in ("linear", "tanh"):
             raise SettingError(f"vae: decoder must be 'linear' or 'tanh', got {decoder!r}")
         self.dropout = dropout

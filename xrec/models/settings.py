@@ -1,0 +1,19 @@
+"""Numbers that models are made with, checked; every message names whose it is, the setting and the value it got."""
+
+from __future__ import annotations
+
+from xrec.errors import SettingError
+
+
+def at_least(least: float, owner: str, **values: float) -> None:
+    """Raises: SettingError, when one of the values is below `least`."""
+    for name, value in values.items():
+        if value < least:
+            raise SettingError(f"{owner}: {name} must be at least {least}, got {value}")
+
+
+def above_0(owner: str, **values: float) -> None:
+    """Raises: SettingError, when one of the values is 0 or less."""
+    for name, value in values.items():
+        if value <= 0:
+            raise SettingError(f"{owner}: {name} must be above 0, got {value}")
