@@ -45,6 +45,7 @@ main()
 CONFIG = """
 defaults:
   - _self_
+  - model/item_encoder: []
   - explainer: []
   - baselines: []
   - sweep: null
@@ -101,8 +102,9 @@ class Application:
 
 @pytest.fixture
 def application(tmp_path: Path) -> Application:
-    for group in ("sweep", "explainer", "baselines"):
+    for group in ("sweep", "model/item_encoder", "explainer", "baselines"):
         (tmp_path / "conf" / group).mkdir(parents=True)
+    (tmp_path / "conf/model/item_encoder/bigan.yaml").write_text("{}")
     for explainer in ("random", "attention", "permutation_shap"):
         (tmp_path / f"conf/explainer/{explainer}.yaml").write_text("{}")
     (tmp_path / "app.py").write_text(APPLICATION)
