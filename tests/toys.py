@@ -20,6 +20,7 @@ from xrec.data.schema import RawData
 from xrec.data.split.temporal import TemporalSplit
 from xrec.losses.adversarial import Nonsaturating
 from xrec.losses.reconstruction import Bernoulli
+from xrec.models.attention.additive import Additive
 from xrec.models.attention.mean import Mean
 from xrec.models.attention.multi_head import MultiHead
 from xrec.models.attention.self_attention import SelfAttention
@@ -158,6 +159,7 @@ def toy_composed(
         "target": partial(MultiHead, normaliser=normaliser),
         "multi_head": partial(MultiHead, n_heads=2, normaliser=normaliser),
         "mean": Mean,
+        "additive": partial(Additive, n_heads=2, normaliser=normaliser),
         "self_attention": SelfAttention,
     }
     components = {

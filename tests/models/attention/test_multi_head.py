@@ -70,11 +70,11 @@ def test_a_softmax_head_is_torch_s_attention(toy):
     features = torch.randn(toy.catalogue.n_items, 8)
     tables = attention.tables(history, features[history.item], features, torch.arange(len(features)))
     query, key = (
-        attention._heads(attention.query(features)[None]),
-        attention._heads(attention.key(features[history.item])),
+        attention.heads(attention.query(features)[None]),
+        attention.heads(attention.key(features[history.item])),
     )
     mixed = functional.scaled_dot_product_attention(
-        query, key, attention._heads(attention.value(features[history.item]))
+        query, key, attention.heads(attention.value(features[history.item]))
     )
     wanted = (mixed * features).sum(-1).sum(1)
     torch.testing.assert_close(tables.score()(history.presence.unsqueeze(1))[:, 0], wanted)

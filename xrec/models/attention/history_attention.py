@@ -13,10 +13,13 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from xrec.errors import SettingError
 from xrec.models.attention.present_softmax import PresentMean, present_softmax
 from xrec.models.component import Component, target_features
 from xrec.models.history import History
@@ -31,11 +34,30 @@ _MAX_KEPT = 4 * _MAX_ENTRIES
 
 @dataclass(frozen=True)
 class AttentionTables:
-    """logits, value [B, H, L, T], logits -inf for padding; logits may be [B, H, L, 1] when targets share them."""
+    """logits [B, H, L, T], -inf for padding, or [B, H, L, 1] when targets share them; rows [B, H, L, d], whose inner
+    products with the targets' features [T, d] or [B, T, d] are the values."""
 
     logits: Tensor
-    value: Tensor
+    rows: Tensor
+    target_features: Tensor
     normalised: bool
+
+    @cached_property
+    def value(self) -> Tensor:
+        """[B, H, L, T]"""
+        return against(self.rows, self.target_features)
+
+    def once(self, presence: Tensor) -> Tensor:
+        """The score [B, T] at presence [B, L]: what is read out is summed before it meets the targets, so that there is
+        no table of values."""
+        if self.normalised:
+            gates, rows = self.weights(presence), self.rows
+        else:  # padding and what is masked leave the rows, which are smaller than the gates
+            gates, rows = self.logits.sigmoid(), self.rows * presence[:, None, :, None]
+        read = (gates.transpose(-1, -2) @ rows).sum(1)  # [B, T, d] or [B, 1, d]
+        if read.shape[1] == 1:
+            return (read @ self.target_features.transpose(-1, -2)).squeeze(1)
+        return (read * self.target_features).sum(-1)
 
     def score(self) -> Callable[[Tensor], Tensor]:
         """presence [B, M, L] -> [B, M, T]; 0 for an empty history."""
@@ -69,10 +91,14 @@ class HistoryAttention(Component):
 
     @abstractmethod
     def tables(self, history: History, features: Tensor, target_features: Tensor, targets: Tensor) -> AttentionTables:
-        """Logits and values of a history with item features [B, L, d] for targets, ids [T] or [B, T], with features
+        """Logits and rows of a history with item features [B, L, d] for targets, ids [T] or [B, T], with features
         [T, d] or [B, T, d]."""
 
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
+        if presence is None:
+            own = context.history.presence
+            whole = torch.cat([tables.once(own) for tables in self._tables(context, targets)], dim=-1)
+            return whole.unsqueeze(1) * self.scale
         present, kept = context.presence(presence), context.kept.get(self) if targets is None else None
         scores: list[Callable[[Tensor], Tensor]] = kept if isinstance(kept, list) else []
         if scores:
@@ -115,12 +141,49 @@ class HistoryAttention(Component):
             yield self.tables(context.history, features, block, ids)
 
 
+Normaliser = Literal["sigmoid", "softmax"]
+
+
+class HeadedAttention(HistoryAttention):
+    """Heads whose logits hold - decay_h * log(1 + age_j) + kind bias_h, whatever else, and a normaliser for all.
+
+    Args:
+        n_heads: H. normaliser: 'sigmoid' (unnormalised gates: contributions are deletion effects) or 'softmax', in each
+            head.
+    Raises:
+        SettingError: another normaliser, or no head.
+    """
+
+    def __init__(self, catalogue: Catalogue, embedding_size: int, n_heads: int, normaliser: Normaliser) -> None:
+        super().__init__(catalogue, embedding_size)
+        if normaliser not in ("sigmoid", "softmax"):
+            raise SettingError(
+                f"model.components.attention.normaliser must be 'sigmoid' or 'softmax', got {normaliser!r}"
+            )
+        if n_heads < 1:
+            raise SettingError(f"model.components.attention.n_heads must be at least 1, got {n_heads}")
+        self.n_heads, self.normaliser, self.linear = n_heads, normaliser, normaliser == "sigmoid"
+        self.decay = nn.Parameter(torch.full((n_heads,), 0.5))
+        self.kind_bias = nn.Parameter(torch.zeros(n_heads, len(catalogue.event_kinds)))
+        self.bias = nn.Parameter(torch.full((n_heads,), -1.0))
+
+    def offset(self, history: History) -> Tensor:
+        """[B, H, L, 1] what logits hold whatever the target; -inf for padding."""
+        age = self.decay[:, None] * history.age.log1p().unsqueeze(1)
+        offset = self.kind_bias[:, history.kind].transpose(0, 1) - age + self.bias[:, None]
+        return where_there(offset, history)
+
+    def heads(self, rows: Tensor) -> Tensor:
+        """[B, L, H * s] -> [B, H, L, s]"""
+        return rows.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+
 def against(rows: Tensor, target_features: Tensor) -> Tensor:
     """Inner products of rows [B, H, L, d] with targets [T, d] or [B, T, d]: [B, H, L, T]."""
     targets = target_features.transpose(-1, -2)
     return rows @ (targets if targets.dim() == 2 else targets.unsqueeze(1))
 
 
-def where_there(logits: Tensor, history: History) -> Tensor:
-    """Logits [B, H, L, T], -inf where the history has padding."""
-    return logits.masked_fill((history.presence == 0)[:, None, :, None], -math.inf)
+def where_there(offset: Tensor, history: History) -> Tensor:
+    """[B, H, L, 1] of what logits hold whatever the target [B, H, L]; -inf for padding."""
+    return offset.masked_fill((history.presence == 0)[:, None, :], -math.inf).unsqueeze(-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from xrec.models.attention.history_attention import AttentionTables, HistoryAttention, against, where_there
+from xrec.models.attention.history_attention import AttentionTables, HistoryAttention, where_there
 from xrec.models.history import History
 from xrec.types import Catalogue
 
@@ -17,5 +17,5 @@ class Mean(HistoryAttention):
         self.value = nn.Linear(embedding_size, embedding_size, bias=False)
 
     def tables(self, history: History, features: Tensor, target_features: Tensor, targets: Tensor) -> AttentionTables:
-        logits = where_there(features.new_zeros(len(history), 1, features.shape[1], 1), history)
-        return AttentionTables(logits, against(self.value(features).unsqueeze(1), target_features), normalised=True)
+        logits = where_there(features.new_zeros(len(history), 1, features.shape[1]), history)
+        return AttentionTables(logits, self.value(features).unsqueeze(1), target_features, normalised=True)
