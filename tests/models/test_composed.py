@@ -11,8 +11,8 @@ import torch
 from tests.toys import fit_data, fitted_composed, histories, toy_composed
 from xrec.models.closed_form import Ease
 from xrec.models.components.repeat import pair_features
-from xrec.models.composed import log_mixture
-from xrec.models.history import CHANNELS, History
+from xrec.models.history import CHANNELS, History, summed_at_items
+from xrec.models.log_evidence import LogEvidence, log_mixture
 
 VARIANTS = {
     "sigmoid": {},
@@ -34,6 +34,8 @@ VARIANTS = {
     "mixture": {"combination": "mixture"},
     "mixture of everything": {"combination": "mixture", "affinity": True, "neighbours": True},
     "mixture and attention": {"combination": "mixture", "affinity": True, "user_encoder": False},
+    "product": {"combination": "product", "affinity": True, "user_encoder": False},
+    "product of everything": {"combination": "product", "affinity": True, "neighbours": True, "gain": 0.5},
     "gain": {"gain": 0.5},
     "mixture and gain": {"combination": "mixture", "affinity": True, "gain": 0.5},
 }
@@ -232,20 +234,24 @@ def test_a_mixture_adds_up_odds(toy, tmp_path):
     model.component("affinity").log_weight.sub_(2.0)
     context = model.prepare(histories(toy, [0, 3]))
     parts = {name: c.score(context).double() for name, c in model.components.items()}
+    log = model.logs["mixture"]
     for name in ("linear", "affinity"):
-        parts[name] *= model.log_weight.exp()
+        parts[name] *= log.log_weight.exp()
+    own = summed_at_items(context.history.item, context.history.presence, model.n_items).unsqueeze(1)
+    factor = 1 + log.own * own
+    assert log.own.abs() > 0.1
     inside = (parts["attention"] + parts["user_encoder"]).exp() + (parts["linear"] + parts["affinity"]).clamp_min(0)
     assert ((parts["linear"] + parts["affinity"]) < 0).any()  # both sides of the bound
     assert ((parts["linear"] + parts["affinity"]) > 0).any()
-    wanted = parts["prior"] + parts["repeat"] + inside.log()
+    wanted = parts["prior"] + parts["repeat"] + factor * inside.log()
     torch.testing.assert_close(model.score(context), wanted.float(), **CLOSE)
     assert model.component_names == ("prior", "repeat", "mixture")
-    torch.testing.assert_close(model.only("mixture").score(context), inside.log().float(), **CLOSE)
+    torch.testing.assert_close(model.only("mixture").score(context), (factor * inside.log()).float(), **CLOSE)
     torch.testing.assert_close(
-        model.only("linear").score(context), parts["linear"].clamp_min(0).log1p().float(), **CLOSE
+        model.only("linear").score(context), (factor * parts["linear"].clamp_min(0).log1p()).float(), **CLOSE
     )
     without = inside - (parts["linear"] + parts["affinity"]).clamp_min(0) + parts["affinity"].clamp_min(0)
-    wanted = parts["prior"] + parts["repeat"] + without.log()
+    wanted = parts["prior"] + parts["repeat"] + factor * without.log()
     torch.testing.assert_close(model.without("linear").score(context), wanted.float(), **CLOSE)
 
 
@@ -259,7 +265,7 @@ def test_a_mixture_of_evidence_is_additive_in_the_odds_of_new_items_where_it_is_
     evidence = model.component("linear").contributions(context) + model.component("affinity").contributions(context)
     presence = masks(16, length).float().unsqueeze(0)
     odds = (model.score(context, presence) - model.score(context, torch.zeros(1, 1, length))).exp()
-    wanted = 1 + model.log_weight.exp() * (presence @ evidence)
+    wanted = 1 + model.logs["mixture"].log_weight.exp() * (presence @ evidence)
     new = torch.ones(model.n_items, dtype=torch.bool).index_fill_(0, context.history.item[0], False)
     above = (wanted >= 1) & new
     assert above.sum() > 50 and (~above & new).sum() == (wanted[..., new] < 1).sum()
@@ -280,6 +286,54 @@ def test_a_mixture_says_what_it_cannot_do(toy, tmp_path):
     assert model.without("linear", "affinity").component_names == ("prior", "repeat")
     with pytest.raises(ValueError, match="no component 'mixtures'"):
         model.without("mixtures")
+
+
+@torch.no_grad()
+def test_a_product_has_a_log_of_each_component_s_evidence(toy, tmp_path):
+    model = fitted_composed(toy, tmp_path, combination="product", affinity=True, user_encoder=False)
+    context = model.prepare(histories(toy, [3]))
+    presence = masks(5, context.history.item.shape[1]).float().unsqueeze(0)
+    own = summed_at_items(context.history.item.unsqueeze(1), presence, model.n_items)
+    parts = model.component_scores(context, presence)
+    assert tuple(parts) == model.component_names == ("prior", "linear", "repeat", "affinity", "attention")
+    for name in ("linear", "affinity"):
+        log, evidence = model.logs[name], model.component(name).score(context, presence)
+        assert log.own.abs() > 0.05 and (evidence < 0).any() == (name == "linear")
+        wanted = (log.exponent + log.own * own) * (log.log_weight.exp() * evidence.clamp_min(0)).log1p()
+        torch.testing.assert_close(parts[name], wanted, **CLOSE)
+    for name in ("prior", "repeat", "attention"):
+        plain = model.component(name).score(context, presence).expand(1, 5, -1)
+        torch.testing.assert_close(parts[name], plain, **CLOSE)
+    torch.testing.assert_close(model.score(context, presence), sum(parts.values()), **CLOSE)
+    assert not model.capabilities.additive
+    with pytest.raises(TypeError, match="no additive parts"):
+        model.contributions(context)
+    assert model.without("linear", "affinity").capabilities.additive
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("combination", ["mixture", "product"])
+def test_weights_of_logs_start_at_the_scale_of_the_evidence(toy, tmp_path, combination):
+    model = fitted_composed(toy, tmp_path, combination=combination, affinity=True, attention=None, noise=0.0)
+    table = toy.histories(toy.train_end + 1)
+    users = np.flatnonzero(table.lengths() > 1)  # fewer than are drawn: all of them
+    context = model.prepare(History.from_table(table, users))
+    for name, log in model.logs.items():
+        members = ["linear", "affinity"] if name == "mixture" else [name]
+        evidence = sum(model.component(member).score(context) for member in members)
+        assert float(log.log_weight.exp() * evidence.std()) == pytest.approx(7.0, rel=1e-4)
+        assert float(log.own) == 0 and (log.exponent is None) == (name == "mixture")
+    log = LogEvidence(3)
+    log.start(torch.zeros(2, 3))
+    assert float(log.log_weight) == 3.0  # no evidence: as it was
+
+
+def test_gradients_reach_every_number_of_the_logs(toy, tmp_path):
+    for combination in ("mixture", "product"):
+        model = fitted_composed(toy, tmp_path, combination=combination, affinity=True, attention=None)
+        model.score(model.prepare(histories(toy, [3])))[0, 0, :5].exp().sum().backward()
+        for name, parameter in model.logs.named_parameters():
+            assert parameter.grad is not None and parameter.grad != 0, name
 
 
 def test_the_log_of_a_mixture_has_finite_gradients_everywhere():
@@ -456,7 +510,7 @@ def test_capabilities_follow_the_parts(toy):
     ("changes", "message"),
     [
         ({"embedding_size": 0}, "embedding_size must be at least 1, got 0"),
-        ({"combination": "mean"}, "model.combination must be 'sum' or 'mixture', got 'mean'"),
+        ({"combination": "mean"}, "model.combination must be 'sum', 'mixture' or 'product', got 'mean'"),
         ({"normaliser": "sotfmax"}, "must be 'sigmoid' or 'softmax', got 'sotfmax'"),
     ],
 )

@@ -5,15 +5,17 @@
 f_i from the item encoder, z_u from a user encoder, g an attention's gates, W the linear path's weights. With a softmax
 gate the attention's summands are not deletion effects; a user encoder has none.
 
-As a mixture, scores are log odds, and what components know of an item is added up as odds:
+What components know of an item can be added up as evidence on the scale of odds instead. `Component.in_mixture` says
+which is which: the prior and the repeat features are factors, attention and user encoder logits, and the linear path,
+the affinities and the neighbours evidence. With p_i the presence of item i itself in the history:
 
-    score(u, i) = factors(u, i) + log(exp(logits(u, i)) + w max(0, evidence(u, i)))
+    mixture: score(u, i) = factors(u, i) + (1 + b p_i) log(exp(logits(u, i)) + w max(0, evidence(u, i)))
+    product: score(u, i) = factors(u, i) + logits(u, i) + sum_c (a_c + b_c p_i) log(1 + w_c max(0, evidence_c(u, i)))
 
-w is learned. `Component.in_mixture` says which is which: the prior and the repeat features are factors, attention and
-user encoder logits, and the linear path, the affinities and the neighbours evidence. The log is then one summand, named
-'mixture'.
-It is not additive over history items, but without logits the odds of a new item are: odds(history) / odds(nothing)
-= 1 + w sum_j evidence_ji, exactly, as long as the sum is not below 0 and the evidence is additive (neighbours are not).
+with learned a, b and w. The mixture's log is one summand, named 'mixture'; a product has one for each component, as the
+sum has. Neither is additive over history items. In a mixture without logits the odds of a new item are:
+odds(history) / odds(nothing) = 1 + w sum_j evidence_ji, exactly, as long as the sum is not below 0 and the evidence is
+additive (neighbours are not). In a product that holds for each component's odds to the power 1 / a_c, not for all.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ from xrec.models.component import Component, InMixture, Submodule
 from xrec.models.history import History, Positions
 from xrec.models.item_encoder.item_encoder import ItemEncoder
 from xrec.models.item_statistics import ItemStatistics
+from xrec.models.log_evidence import LogEvidence
 from xrec.models.recommender import Capabilities, Context, FitData, Recommender
+from xrec.models.samples import drawn_histories
 from xrec.models.update import Update
 from xrec.types import Catalogue
 from xrec.words import did_you_mean, listed
@@ -38,6 +42,10 @@ from xrec.words import did_you_mean, listed
 Value = TypeVar("Value")
 #: the summand that holds the logits and the evidence of a mixture
 MIXTURE = "mixture"
+#: of the evidence of each component of a product, at the start
+_EXPONENT = 0.2
+#: users that their weights start by
+_START_USERS = 256
 
 
 class Composed(Recommender):
@@ -45,7 +53,7 @@ class Composed(Recommender):
     embedding_size: d, shared by the item features and whatever scores with them.
     item_encoder: factory (catalogue, embedding_size) -> ItemEncoder.
     components: factories (catalogue, embedding_size) -> Component by name, in the order they are summed and reported.
-    combination: 'sum' of all components, or 'mixture'. A mixture without evidence is a sum.
+    combination: 'sum' of all components, 'mixture' or 'product'. Without evidence all are a sum.
     gain: where a learned factor on each logit component starts; None: there is none. At 0 (ReZero, Bachlechner et al.,
         UAI 2021) attention and user encoder say nothing before training has found them of use.
 
@@ -59,15 +67,13 @@ class Composed(Recommender):
         embedding_size: int,
         item_encoder: Callable[..., ItemEncoder],
         components: Mapping[str, Callable[..., Component]],
-        combination: Literal["sum", "mixture"] = "sum",
+        combination: Literal["sum", "mixture", "product"] = "sum",
         gain: float | None = None,
     ) -> None:
         super().__init__()
-        if combination not in ("sum", "mixture"):
-            raise SettingError(f"model.combination must be 'sum' or 'mixture', got {combination!r}")
+        if combination not in ("sum", "mixture", "product"):
+            raise SettingError(f"model.combination must be 'sum', 'mixture' or 'product', got {combination!r}")
         self.combination = combination
-        if combination == "mixture":
-            self.log_weight = nn.Parameter(torch.tensor(3.0))  # of the evidence: shares, which are small beside 1
         if embedding_size < 1:
             raise SettingError(f"model.embedding_size must be at least 1, got {embedding_size}")
         if not components:
@@ -84,6 +90,12 @@ class Composed(Recommender):
             self.components[name] = factory(**settings)
         self.item_encoder = item_encoder(**settings) if encoder is None else encoder
         self.switched_off: frozenset[str] = frozenset()
+        logs: dict[str, LogEvidence] = {}
+        if combination == "mixture":
+            logs[MIXTURE] = LogEvidence(self.n_items)
+        elif combination == "product":
+            logs = {name: LogEvidence(self.n_items, exponent=_EXPONENT) for name in self._of("evidence")}
+        self.logs = nn.ModuleDict(logs)
         logits = [] if gain is None else self._of("logit")
         self.gains = nn.ParameterDict({name: nn.Parameter(torch.tensor(float(gain or 0.0))) for name in logits})
         self.capabilities = self._capabilities()
@@ -98,7 +110,11 @@ class Composed(Recommender):
         return (*(name for name, c in self._active() if c.in_mixture == "factor"), MIXTURE)
 
     def _mixes(self) -> bool:
-        return self.combination == "mixture" and any(c.in_mixture == "evidence" for _, c in self._active())
+        return self.combination == "mixture" and bool(self._of("evidence"))
+
+    def _logged(self) -> list[str]:
+        """The components that enter a product as logs."""
+        return self._of("evidence") if self.combination == "product" else []
 
     def _of(self, role: InMixture | None = None) -> list[str]:
         """The active components of a role in mixtures; None: all."""
@@ -133,7 +149,7 @@ class Composed(Recommender):
             attention=any(c.attention for c in own),
             gradients=all(c.gradients for c in own),
             fractional_presence=all(c.fractional_presence for c in own),
-            additive=any(c.additive for c in own) and not self._mixes(),
+            additive=any(c.additive for c in own) and not (self._mixes() or self._logged()),
             layers=any(c.layers for c in own),
             components=True,
             item_features=True,
@@ -152,6 +168,16 @@ class Composed(Recommender):
         for submodule in self._submodules():
             if submodule is not self.item_encoder or self._uses_features():
                 submodule.fit(data)
+        if self.logs:
+            self._start_logs(data)
+
+    @torch.no_grad()
+    def _start_logs(self, data: FitData) -> None:
+        """Every log by what its components say of some training users."""
+        context = self.prepare(drawn_histories(data, _START_USERS))
+        for name, log in self.logs.items():
+            assert isinstance(log, LogEvidence)
+            log.start(self._total(context, None, None, self._of("evidence") if name == MIXTURE else [name]))
 
     # scoring
 
@@ -179,10 +205,14 @@ class Composed(Recommender):
         self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None
     ) -> dict[str, Tensor]:
         shape = self._shape(context, presence, targets)
-        mixes = self._mixes()
-        names = self._of("factor") if mixes else self._of()
-        scores = {name: self._score(name, context, presence, targets).expand(shape) for name in names}
-        return {**scores, MIXTURE: self._mixture(context, presence, targets).expand(shape)} if mixes else scores
+        names = self._of("factor") if self._mixes() else self._of()
+        scores = {name: self._summand(name, context, presence, targets).expand(shape) for name in names}
+        if self._mixes():
+            scores[MIXTURE] = self._log(MIXTURE, context, presence, targets).expand(shape)
+        return scores
+
+    def _summand(self, name: str, context: Context, presence: Tensor | None, targets: Tensor | None) -> Tensor:
+        return (self._log if name in self._logged() else self._score)(name, context, presence, targets)
 
     def _score(self, name: str, context: Context, presence: Tensor | None, targets: Tensor | None) -> Tensor:
         return self._scaled(name, self.component(name).score(context, presence, targets))
@@ -190,20 +220,28 @@ class Composed(Recommender):
     def _scaled(self, name: str, value: Tensor) -> Tensor:
         return self.gains[name] * value if name in self.gains else value
 
-    def _mixture(self, context: Context, presence: Tensor | None, targets: Tensor | None) -> Tensor:
+    def _log(self, name: str, context: Context, presence: Tensor | None, targets: Tensor | None) -> Tensor:
+        """The mixture, or what a component's evidence is in a product."""
+        log = self.logs[name]
+        if name != MIXTURE:
+            evidence = self._total(context, presence, targets, [name])
+            return log(evidence, evidence.new_zeros(()), context, presence, targets)
         logits, evidence = (self._total(context, presence, targets, self._of(role)) for role in ("logit", "evidence"))
-        return log_mixture(logits, self.log_weight.exp() * evidence)
+        return log(evidence, logits, context, presence, targets)
 
     def _shape(self, context: Context, presence: Tensor | None, targets: Tensor | None) -> tuple[int, int, int]:
         n_copies = 1 if presence is None else presence.shape[1]
         return len(context.history), n_copies, self.n_items if targets is None else targets.shape[1]
 
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
-        if self._mixes():
-            factors = self._total(context, presence, targets, self._of("factor"))
-            whole = factors + self._mixture(context, presence, targets)
-        else:
-            whole = self._total(context, presence, targets, self._of())
+        logs = [MIXTURE] if self._mixes() else self._logged()
+        plain = self._of("factor") if self._mixes() else [name for name in self._of() if name not in logs]
+        whole = _sum(
+            [
+                self._total(context, presence, targets, plain),
+                *(self._log(name, context, presence, targets) for name in logs),
+            ]
+        )
         return whole.expand(self._shape(context, presence, targets))
 
     def _total(self, context: Context, presence: Tensor | None, targets: Tensor | None, names: Sequence[str]) -> Tensor:
@@ -225,7 +263,7 @@ class Composed(Recommender):
 
     def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
         able = [(name, c) for name, c in self._active() if c.capabilities.additive]
-        if not able or self._mixes():
+        if not self.capabilities.additive:
             return super().contributions(context, targets)
         return _sum([self._scaled(name, c.contributions(context, targets)) for name, c in able])
 
@@ -293,11 +331,11 @@ class Composed(Recommender):
         return [update for submodule in self._submodules() for update in submodule.updates()]
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """By `Submodule.group`: 'wide' (prior, linear, repeat, the mixture's weight), 'neural' (the rest, and gains),
+        """By `Submodule.group`: 'wide' (prior, linear, repeat, weights of logs), 'neural' (the rest, and gains),
         and what others call theirs."""
         owned = {id(p) for update in self.updates() for p in update.parameters}
         groups: dict[str, list[nn.Parameter]] = {
-            "wide": list(self.parameters(recurse=False)),
+            "wide": list(self.logs.parameters()),
             "neural": list(self.gains.parameters()),
         }
         for submodule in self._submodules():
@@ -330,13 +368,6 @@ class Composed(Recommender):
             hint = did_you_mean(name, known)
             raise SettingError(f"composed: no component {name!r}{hint}; components are {listed(known)}")
         return [name]
-
-
-def log_mixture(logits: Tensor, evidence: Tensor) -> Tensor:
-    """log(exp(logits) + max(0, evidence)), with finite gradients; what is not above 0 is no evidence."""
-    some = evidence > 0
-    log = torch.where(some, evidence, 1.0).log()
-    return torch.where(some, torch.logaddexp(logits, log), logits)
 
 
 def _merged(mappings: Iterable[Mapping[str, Value]]) -> dict[str, Value]:

@@ -85,11 +85,31 @@ def test_a_training_window_knows_users_as_they_were_before_it(toy, make):
     found = make().score(Context(history, users=history.user))[:, 0]
     own = vectors(toy, moment)
     wanted = np.stack([brute_force(own[user], own, user) for user in range(len(own))])
-    np.testing.assert_allclose(found.numpy(), wanted, rtol=2e-4, atol=1e-5)
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-3, atol=1e-5)  # half precision
     past = toy.time < moment
     names = ("user", "item", "time", "strength", "kind")
     cut = replace(toy, **{name: getattr(toy, name)[past] for name in names}, fingerprint="cut")
     assert torch.equal(make(cut).score(Context(history, users=history.user))[:, 0], found)
+
+
+def test_a_training_window_keeps_the_scores_of_whole_histories(toy, make, monkeypatch):
+    component, users, targets = make(), torch.tensor([3, 8, 5]), torch.tensor([[1, 2, 2], [0, 5, 9], [3, 3, 20]])
+    history = History.from_table(toy.histories(6), users.numpy())
+    live = component.score(Context(history))
+    context = Context(history, users=users)
+    kept = component.score(context)
+    torch.testing.assert_close(kept, live, rtol=1e-3, atol=1e-6)  # half precision
+    assert not torch.equal(kept, live) and live.std() > 0.01
+    wanted = kept.gather(2, targets.unsqueeze(1))
+    torch.testing.assert_close(component.score(context, None, targets), wanted)
+    kept.sum().backward()
+    torch.testing.assert_close(component.weight.grad, kept.sum() / 1.5)
+    # what is masked, hidden in a profile, or too large to be kept, is computed
+    masked = torch.ones(3, 1, history.item.shape[1])
+    assert torch.equal(component.score(context, masked), live)
+    assert torch.equal(component.score(Context(history, users=users, profile=True)), live)
+    monkeypatch.setattr(neighbours, "_WINDOW", 40 * 30 - 1)
+    assert torch.equal(component.score(context), live)
 
 
 @torch.no_grad()

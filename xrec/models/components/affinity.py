@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,12 +12,17 @@ from torch import Tensor, nn
 from xrec.errors import SettingError
 from xrec.models.component import Component
 from xrec.models.history import History
-from xrec.models.recommender import Capabilities, Context
+from xrec.models.recommender import Capabilities, Context, FitData
+from xrec.models.samples import drawn_histories
 from xrec.types import HALF_LIVES, Catalogue
 from xrec.words import did_you_mean, listed
 
 #: fields of more levels are left out unless they are asked for by name: a table of them is items x levels
 MAX_LEVELS = 1000
+#: log of the standard deviation of what a field says, at the start
+_START = -3.0
+#: users that it is measured on
+_FIT_USERS = 256
 
 
 class Affinity(Component):
@@ -24,8 +30,8 @@ class Affinity(Component):
 
     s_f(j, i) = sum over levels l of w_jl w_il is the share of field f that items j and i have in common (1 for the same
     single value; "(missing)" is nothing to have in common); r_j = log(1 + baskets decayed at `half_life`), 0 for items
-    without an event of a kind that is to be predicted. The weights a_f, above 0, are learned as their logs: their
-    scale differs by field, since broad levels have much in common.
+    without an event of a kind that is to be predicted. The weights a_f, above 0, are learned as their logs. Broad
+    levels have much in common: weights start where what fields say of training users has the same standard deviation.
 
     Args:
         fields: names of categorical item fields; None: all of at most 1,000 levels.
@@ -62,7 +68,7 @@ class Affinity(Component):
             raise SettingError("affinity: no categorical item field; leave affinity out of model/wide")
         self.fields = tuple(chosen)
         self.channel = HALF_LIVES.index(half_life)
-        self.log_weight = nn.Parameter(torch.full((len(chosen),), -5.0))
+        self.log_weight = nn.Parameter(torch.full((len(chosen),), _START))
         sizes = [len(able[name].levels) for name in chosen]
         codes = [able[name].codes.astype(np.int64) + sum(sizes[:place]) for place, name in enumerate(chosen)]
         # level 0 is "(missing)"
@@ -75,6 +81,16 @@ class Affinity(Component):
         self.register_buffer("levels", torch.from_numpy(np.concatenate(codes, axis=1)), persistent=False)
         self.register_buffer("shares", torch.from_numpy(np.concatenate(shares, axis=1)), persistent=False)
         self.register_buffer("field", torch.tensor(field), persistent=False)
+
+    @torch.no_grad()
+    def fit(self, data: FitData) -> None:
+        context = Context(drawn_histories(data, _FIT_USERS))
+        start = torch.zeros_like(self.log_weight)
+        for place in range(len(start)):
+            self.log_weight.fill_(-math.inf)[place] = 0.0
+            deviation = self.score(context).std()
+            start[place] = _START - (deviation.log() if deviation > 0 else 0.0)
+        self.log_weight.copy_(start)
 
     def amounts(self, history: History) -> Tensor:
         """r [B, L]; 0 for padding."""

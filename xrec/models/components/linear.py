@@ -12,6 +12,7 @@ from xrec.models.closed_form import Ease, dense_histories, fitted_weights, gathe
 from xrec.models.component import Component
 from xrec.models.history import History, summed_at_items
 from xrec.models.recommender import Capabilities, Context, FitData
+from xrec.models.samples import drawn_users
 from xrec.types import HALF_LIVES, Catalogue, HistoryTable
 
 #: users that the start of the mix is fitted on
@@ -64,11 +65,9 @@ class Linear(Component):
     def fit(self, data: FitData) -> None:
         """Start the mix at the scale that suits a softmax likelihood best, next to the items' popularity."""
         table = data.dataset.histories(data.dataset.train_end + 1)
-        able = np.flatnonzero(table.lengths() > 1)
-        if len(able) == 0:
+        users = drawn_users(data, _FIT_USERS)
+        if len(users) == 0:
             return
-        drawn = torch.randperm(len(able), generator=data.generator)[:_FIT_USERS].numpy()
-        users = able[drawn]
         targets = torch.from_numpy(table.known(users, data.dataset.catalogue.n_items)).to(data.device)
         popularity = np.bincount(table.item, weights=table.positive, minlength=targets.shape[1])
         with torch.no_grad():

@@ -17,6 +17,12 @@ from xrec.types import HALF_LIVES, Catalogue, HistoryTable
 
 #: floats of a dense table of history items (or targets) by users; more is computed piece by piece
 BLOCK = 2**25
+#: scores of all users for all items that are kept for a training window, at most
+_WINDOW = 2**27
+#: factor of what is kept in half precision, whose steps are relative only above 6e-5
+_SCALE = 1024.0
+#: users whose scores are computed together
+_BLOCK_USERS = 64
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,10 @@ class Neighbours(Component):
         self.weight = nn.Parameter(torch.ones(()))
         self._data: FitData | None = None
         self._pools: dict[int, Pool] = {}  # by moment
+        self._windows: dict[int, Tensor] = {}  # by moment: scores of users [U, I]
 
     def attach(self, data: FitData) -> None:
-        self._data, self._pools = data, {}
+        self._data, self._pools, self._windows = data, {}, {}
 
     def pool(self, moment: int) -> Pool:
         """The users as they were before `moment`, or as training ended."""
@@ -127,7 +134,40 @@ class Neighbours(Component):
         return history.decayed[..., self.channel].log1p() * history.positive * history.presence
 
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
-        history, pool = context.history, self.pool(context.history.moment)
+        if context.users is not None and presence is None and self._keeps(context):
+            return self.weight * self._kept(context.history.moment, context.users, targets).unsqueeze(1)
+        return self.weight * self._means(context.history, presence, targets)
+
+    def _keeps(self, context: Context) -> bool:
+        """Whether it is a training window that is the same for all users, with few enough scores to be kept."""
+        assert self._data is not None, "attach comes first"
+        dataset = self._data.dataset
+        return not context.profile and not dataset.own_periods and dataset.catalogue.n_users * self.n_items <= _WINDOW
+
+    @torch.no_grad()
+    def _kept(self, moment: int, users: Tensor, targets: Tensor | None) -> Tensor:
+        """[B, T] of `_means` for whole histories at a training window's moment, [U, I] in half precision on disk."""
+        assert self._data is not None, "attach comes first"
+        dataset = self._data.dataset
+
+        def build() -> np.ndarray:
+            table, found = dataset.histories(moment), []
+            for block in torch.arange(table.n_users).split(_BLOCK_USERS):
+                history = History.from_table(table, block.numpy(), users.device)
+                found.append((self._means(history, None, None)[:, 0] * _SCALE).half().cpu().numpy())
+            return np.concatenate(found)
+
+        if moment not in self._windows:
+            key = {"data": dataset.fingerprint, "half_life": HALF_LIVES[self.channel], "k": self.n_neighbours}
+            table = self._data.cache.array("neighbours-window", {**key, "window": moment}, build)
+            self._windows[moment] = torch.from_numpy(table)
+        rows = self._windows[moment]
+        chosen = rows[users.cpu()] if targets is None else rows[users.unsqueeze(-1).cpu(), targets.cpu()]
+        return chosen.to(users.device).float() / _SCALE
+
+    def _means(self, history: History, presence: Tensor | None, targets: Tensor | None) -> Tensor:
+        """[B, M, T] the score with a weight of 1."""
+        pool = self.pool(history.moment)
         vectors = self.amounts(history).unsqueeze(1)
         vectors = vectors if presence is None else vectors * presence  # [B, M, L]
         n_histories, n_copies, length = vectors.shape
@@ -142,7 +182,7 @@ class Neighbours(Component):
                 for part in vectors[rows].split(copies, dim=1)
             ]
             pieces.append(torch.cat(found, dim=1))
-        return self.weight * torch.cat(pieces)
+        return torch.cat(pieces)
 
     def _summed(self, pool: Pool, items: Tensor, vectors: Tensor, own: Tensor | None, targets: Tensor | None) -> Tensor:
         """[B, M, T] the neighbours' mean for vectors [B, M, L] of items [B, L]; own [B]: rows of the pool left out."""
