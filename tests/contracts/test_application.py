@@ -17,15 +17,14 @@ import pytest
 import yaml
 
 from tests.rundirs import put_on_record
-from tests.small_journey import SMALL
+from tests.small_journey import SHORT, SMALL
 from xrec.rundir.saved import SavedRun
 
 ROOT = Path(__file__).resolve().parents[2]
-EXPLAINERS = "explainer=[random,leave_one_out,permutation_shap]"
 
 
 def command(journey: Path, cache: Path, *overrides: str) -> list[str]:
-    base = [f"data.source.path={journey}", f"paths.cache={cache}", *SMALL, EXPLAINERS]
+    base = [f"data.source.path={journey}", f"paths.cache={cache}", *SMALL, *SHORT]
     flags = [o for o in overrides if o.startswith("-")]  # argparse wants them before the overrides
     return [
         sys.executable,

@@ -41,9 +41,16 @@ RUNS = (
      "model/attention=self_attention", "explainer=[random,leave_one_out,attention]"),
     ("model.combination=mixture", "model.components.attention.normaliser=softmax", "model/wide=[prior,repeat]",
      "explainer=[random,leave_one_out,attention,integrated_gradients]"),
-    ("model=external", "model.scores=tests.ease_by_hand.popular", SCORES),  # nothing is asked of it but scores
-    ("model=tifu_knn", SCORES),
-    ("model=ials", "explainer=[random,leave_one_out,integrated_gradients,permutation_shap]"),  # no summands
+    # models and measures meet in test_pairwise.py: one measure each is enough here
+    ("model=external", "model.scores=tests.ease_by_hand.popular", SCORES, "fidelity=[removal]"),
+    ("model=tifu_knn", SCORES, "fidelity=[removal]"),
+    ("model=ials", "explainer=[random,leave_one_out,integrated_gradients,permutation_shap]", "fidelity=[removal]"),
+    ("model=content_knn", "fidelity=[score]"),
+    ("model=ease", "fidelity=[eraser]"),
+    ("model=item_knn", "fidelity=[removal]"),
+    ("model=personal_frequency", "fidelity=[axiomatic]"),
+    ("model=popularity", "fidelity=[removal]"),
+    ("model=repeat_classifier", "fidelity=[removal]"),
 )  # fmt: skip
 NEEDS_SWEEP = ("sweep", "experiment", "hydra")
 
