@@ -21,8 +21,8 @@ from tests.small_journey import SHORT, SMALL
 from xrec.rundir.saved import SavedRun
 
 ROOT = Path(__file__).resolve().parents[2]
-#: of the overlay's explainers the two that its removal gain is of
-SWEEP = ("sweep=lambda_weights", "explainer=[random,permutation_shap]")
+#: with what its removal gain is of: the explainer, the reference, and scores
+SWEEP = ("sweep=lambda_weights", "explainer=[random,permutation_shap]", "fidelity=[score]")
 
 
 def command(journey: Path, cache: Path, *overrides: str) -> list[str]:
