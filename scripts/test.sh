@@ -5,6 +5,7 @@ set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 export WANDB_MODE=offline WANDB_ERROR_REPORTING=false
+unset PYTHONDONTWRITEBYTECODE # a hundred processes import xrec
 export PYRIGHT_PYTHON_IGNORE_WARNINGS=1 # it would ask the network whether there is a newer one
 bin=.venv/bin
 
@@ -26,7 +27,8 @@ step "ruff check" "$bin/ruff" check
 step "ruff format" "$bin/ruff" format --check
 step "import contracts" "$bin/lint-imports"
 step "pyright" "$bin/pyright"
-step "pytest" "$bin/python" -m pytest -n 2 ${pytest_arguments[@]+"${pytest_arguments[@]}"}
+# Tests that share a fixture stay with one process, until the other one has none left.
+step "pytest" "$bin/python" -m pytest -n 2 --dist worksteal ${pytest_arguments[@]+"${pytest_arguments[@]}"}
 
 if [ "${#failed[@]}" -gt 0 ]; then
   printf 'failed: %s\n' "${failed[@]}" >&2

@@ -23,6 +23,9 @@ SMALL = [
     "tracking=none",
     "threads=1",
 ]
+#: What a run explains and measures where neither is what is tested. It takes half the time: the import of shap and the
+#: drawings of scores are most of a small run. tests/contracts/test_own_log.py does everything, and does it again.
+SHORT = ("explainer=[random,leave_one_out]", "fidelity=[removal]")
 
 
 def write_small_journey(folder: Path, n_users: int = 40, n_items: int = 30, seed: int = 0) -> Path:

@@ -17,15 +17,16 @@ import pytest
 import yaml
 
 from tests.rundirs import put_on_record
-from tests.small_journey import SMALL
+from tests.small_journey import SHORT, SMALL
 from xrec.rundir.saved import SavedRun
 
 ROOT = Path(__file__).resolve().parents[2]
-EXPLAINERS = "explainer=[random,leave_one_out,permutation_shap]"
+#: with what its removal gain is of: the explainer, the reference, and scores
+SWEEP = ("sweep=lambda_weights", "explainer=[random,permutation_shap]", "fidelity=[score]")
 
 
 def command(journey: Path, cache: Path, *overrides: str) -> list[str]:
-    base = [f"data.source.path={journey}", f"paths.cache={cache}", *SMALL, EXPLAINERS]
+    base = [f"data.source.path={journey}", f"paths.cache={cache}", *SMALL, *SHORT]
     flags = [o for o in overrides if o.startswith("-")]  # argparse wants them before the overrides
     return [
         sys.executable,
@@ -171,7 +172,7 @@ def test_sweep_killed_half_way_ends_with_its_total(journey: Path, tmp_path: Path
     study = tmp_path / "runs" / "lambda_weights"
     overrides = [
         "-m",
-        "sweep=lambda_weights",
+        *SWEEP,
         "hydra.sweeper.n_trials=12",
         f"paths.runs={tmp_path / 'runs'}",
         "training.epochs=1",
@@ -219,7 +220,7 @@ runpy.run_path({run!r}, run_name="__main__")
 
 
 def test_a_study_records_a_mistake_by_its_own_name(journey: Path, tmp_path: Path) -> None:
-    study = ["-m", "sweep=lambda_weights", "hydra.sweeper.n_trials=1", f"paths.runs={tmp_path / 'runs'}"]
+    study = ["-m", *SWEEP, "hydra.sweeper.n_trials=1", f"paths.runs={tmp_path / 'runs'}"]
     done = execute(command(journey, tmp_path / "cache", *study, "split=user_holdout", "split.fold=0"), tmp_path)
     assert "trial 0 failed: DataError: split.fold: got 0, which needs split.n_folds" in done.stdout + done.stderr
     assert (tmp_path / "runs/lambda_weights/0/error.txt").is_file()

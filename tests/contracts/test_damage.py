@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from scripts import figures
 from tests.contracts.damaged import FILES, WAYS, damage
+from tests.small_journey import SHORT
 from xrec import pipeline
 from xrec.config.validate import validate_job
 from xrec.errors import UserError
@@ -21,8 +22,6 @@ from xrec.rundir.compare import IDENTICAL, compare
 from xrec.rundir.saved import SavedRun
 from xrec.rundir.table import canonical_hash
 
-#: two explainers suffice to have a reference and something that is compared with it
-EXPLAINERS = "explainer=[random,leave_one_out]"
 #: nothing reads these once their stage is done
 UNREAD = ("checkpoint/last/state.json", "checkpoint/last/state.safetensors", "checkpoint/best/state.safetensors")
 PAIRS = [(name, way) for name in FILES for way in WAYS]
@@ -44,7 +43,7 @@ def finished(configured: Callable[..., DictConfig], tmp_path_factory: pytest.Tem
     """A run, another one of another seed, and what `figures.py` makes of the first."""
     folder = tmp_path_factory.mktemp("finished")
     for name, seed in (("run", 0), ("other", 1)):
-        pipeline.run(configured(EXPLAINERS, f"seed={seed}"), folder / name)
+        pipeline.run(configured(*SHORT, f"seed={seed}"), folder / name)
     assert figures.main([str(folder / "run"), "--out", str(folder / "figures")]) == 0
     return {name: folder / name for name in ("run", "other", "figures")}
 
@@ -117,7 +116,7 @@ def test_comparing_reads_the_files(name, way, damaged, finished) -> None:
 def test_from_run(name, way, damaged, finished, configured, tmp_path) -> None:
     run, second = damaged(name, way), tmp_path / "second"
     try:
-        config = configured(EXPLAINERS, "stages=[fidelity]", f"from_run={run}")
+        config = configured(*SHORT, "stages=[fidelity]", f"from_run={run}")
         validate_job(config)
         pipeline.run(config, second)
     except UserError as error:

@@ -14,29 +14,44 @@ from xrec import pipeline
 from xrec.config.validate import validate_job
 from xrec.rundir.saved import SavedRun
 
-SWITCHES = (
-    "model/wide=[prior,repeat]",
-    "schedule@loss.schedules.kl=cyclic",
-    "schedule@training.learning_rate_schedule=cosine",
-    "model.components.attention.normaliser=softmax",
-    "model.combination=mixture",
-    "cases.part=validation",
-)
-#: what an option cannot do without
-NEEDED = {
-    "model/item_encoder=bigan": ("model.item_encoder.pretraining_steps=20",),
-    "loss/adversarial=nonsaturating": ("model/item_encoder=bigan", "model.item_encoder.pretraining_steps=20"),
-    "training=profile": ("model/wide=[prior,linear]",),
-    "training=sequence": (
-        "split=leave_last_out",
-        "split.repeats=drop",
-        "model/wide=[]",
-        "model/user_encoder=none",
-        "model/attention=self_attention",
-    ),
-    "model=external": ("model.scores=tests.ease_by_hand.popular",),
-    "baselines=[external]": ("baselines.external.scores=tests.ease_by_hand.popular",),
-}
+#: What a whole run is made of: options that can work together, most of them beside others than the defaults. An option
+#: that none of these names has a run of its own.
+SCORES = "explainer=[random,popularity,leave_one_out,permutation_shap]"
+EVERY = f"explainer=[{','.join(path.stem for path in sorted((CONF / 'explainer').glob('*.yaml')))}]"
+RUNS = (
+    ("model=composed", "model/wide=[auto]", "cases.part=validation", EVERY),
+    ("model/attention=mean", "model/wide=[affinity]", "model/item_encoder=attributes", "masker=popularity",
+     "split=random", "fidelity=[removal]", "loss/terms=[content]", "baselines=[external]",
+     "baselines.external.scores=tests.ease_by_hand.popular", "explainer=[random,leave_one_out,attention,additive]"),
+    ("model/attention=multi_head", "model/wide=[linear]", "model/item_encoder=bigan", "loss/adversarial=nonsaturating",
+     "model.item_encoder.pretraining_steps=20", "output=margin", "players=field", "split=cold_item", "fidelity=[score]",
+     "explainer=[random,leave_one_out,attention,additive]"),
+    ("model/attention=none", "model/wide=[linear,neighbours]", "model/item_encoder=embedding",
+     "loss/reconstruction=bernoulli", "output=list", "split=leave_last_out", "fidelity=[eraser]",
+     "explainer=[random,leave_one_out,additive]"),
+    ("model/attention=self_attention", "model/wide=[prior]", "model/item_encoder=embedding_attributes",
+     "masker=sampled_user", "players=period", "split=user_holdout", "fidelity=[axiomatic]",
+     "explainer=[random,leave_one_out,attention]"),
+    ("model/user_encoder=none", "model/wide=[repeat]", "training=next_item",
+     "output=log_probability", "explainer=[random,leave_one_out,attention,integrated_gradients]"),
+    ("training=profile", "model/wide=[prior,linear]", "schedule@loss.schedules.kl=cyclic",
+     "schedule@training.learning_rate_schedule=cosine", "tracking=wandb", "split=temporal", "explainer=[additive]",
+     "baselines=[content_knn,ease,ials,item_knn,personal_frequency,popularity,repeat_classifier,tifu_knn]"),
+    ("training=sequence", "split=leave_last_out", "split.repeats=drop", "model/wide=[]", "model/user_encoder=none",
+     "model/attention=self_attention", "explainer=[random,leave_one_out,attention]"),
+    ("model.combination=mixture", "model.components.attention.normaliser=softmax", "model/wide=[prior,repeat]",
+     "explainer=[random,leave_one_out,attention,integrated_gradients]"),
+    # models and measures meet in test_pairwise.py: one measure each is enough here
+    ("model=external", "model.scores=tests.ease_by_hand.popular", SCORES, "fidelity=[removal]"),
+    ("model=tifu_knn", SCORES, "fidelity=[removal]"),
+    ("model=ials", "explainer=[random,leave_one_out,integrated_gradients,permutation_shap]", "fidelity=[removal]"),
+    ("model=content_knn", "fidelity=[score]"),
+    ("model=ease", "fidelity=[eraser]"),
+    ("model=item_knn", "fidelity=[removal]"),
+    ("model=personal_frequency", "fidelity=[axiomatic]"),
+    ("model=popularity", "fidelity=[removal]"),
+    ("model=repeat_classifier", "fidelity=[removal]"),
+)  # fmt: skip
 NEEDS_SWEEP = ("sweep", "experiment", "hydra")
 
 
@@ -69,28 +84,19 @@ def options() -> list[str]:
     return [override for override in found if override not in chosen_anyway()]
 
 
-def applicable(override: str) -> list[str]:
-    """Few explainers, but every one of them for the models that stand alone."""
-    if override in ("model=external", "model=tifu_knn"):  # nothing is asked of them but scores
-        return ["explainer=[random,popularity,leave_one_out,permutation_shap]"]
-    if override == "model=ials":  # no summands
-        return ["explainer=[random,leave_one_out,integrated_gradients,permutation_shap]"]
-    if override.startswith(("explainer=", "model=")):
-        return []
-    if override in ("output=log_probability", "model.combination=mixture"):  # summands of scores are none of it
-        return ["explainer=[random,leave_one_out,attention,integrated_gradients]"]
-    if override.startswith("model/attention="):  # not all have weights, or summands
-        able = {"model/attention=none": "additive", "model/attention=self_attention": "attention"}
-        return [f"explainer=[random,leave_one_out,{able.get(override, 'attention,additive')}]"]
-    if override == "training=sequence":  # self-attention has no summands
-        return ["explainer=[random,leave_one_out,attention]"]
-    return ["explainer=[random,leave_one_out,attention,additive]"]
+def chosen(run: tuple[str, ...]) -> set[str]:
+    """`group=option` of every option that a run names, lists taken apart."""
+    named = [override.split("=", 1) for override in run]
+    return {f"{key}={option}" for key, options in named for option in options.strip("[]").split(",")}
 
 
-@pytest.mark.parametrize("override", [*options(), *SWITCHES])
-def test_option_runs_from_fit_to_report(override, configured, tmp_path: Path, monkeypatch) -> None:
+ALONE = [(o,) for o in options() if not chosen((o,)) <= set().union(*map(chosen, RUNS))]
+
+
+@pytest.mark.parametrize("overrides", [*RUNS, *ALONE], ids=" ".join)
+def test_options_run_from_fit_to_report(overrides, configured, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("XREC_ALLOWED_TARGETS", "tests.ease_by_hand")
-    config = configured(override, *NEEDED.get(override, ()), *applicable(override))
+    config = configured(*overrides)
     validate_job(config)
     reached = pipeline.run(config, tmp_path / "run")
     results = read_results(tmp_path / "run")

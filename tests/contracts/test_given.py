@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.small_journey import SHORT
 from xrec import pipeline
 from xrec.config.validate import validate_job
 from xrec.errors import RunError
@@ -32,7 +33,7 @@ WITHOUT = "data.source.parts={train: train.csv, test: test.csv}"
 WITH = "data.source.parts={train: train.csv, validation: valid.csv, test: test.csv}"
 FEW = [
     "model/item_encoder=embedding",
-    "explainer=[random,leave_one_out,permutation_shap]",
+    *SHORT,
     "training.windows=[-4,-9]",
     "training.horizon=2",
 ]

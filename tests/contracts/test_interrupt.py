@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.test_application import ROOT, command, environment, execute
+from tests.contracts.test_application import ROOT, SWEEP, command, environment, execute
 
 SCRIPT = """
 import runpy, sys
@@ -26,7 +26,7 @@ sys.argv[0] = {application!r}
 runpy.run_path({application!r}, run_name="__main__")
 """
 LATER = "the later jobs of this multirun have not begun"
-SWEEP = ("-m", "sweep=lambda_weights", "explainer=[random,permutation_shap]", "hydra.sweeper.n_trials=1")
+STUDY = ("-m", *SWEEP, "hydra.sweeper.n_trials=1")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ SWEEP = ("-m", "sweep=lambda_weights", "explainer=[random,permutation_shap]", "h
             True,
             f"interrupted; {LATER}; go on with: python experiments/run.py resume={{runs}}/many/0",
         ),
-        (SWEEP, True, "interrupted; the same command goes on with the study"),
+        (STUDY, True, "interrupted; the same command goes on with the study"),
     ],
 )
 def test_one_line_says_how_to_go_on(

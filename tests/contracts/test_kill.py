@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from tests.small_journey import SHORT
 from xrec import pipeline
 from xrec.rundir.compare import IDENTICAL, compare
 from xrec.rundir.saved import SavedRun
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def undisturbed(configured: Callable[..., DictConfig], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     """The folder of config and run, and how many files the run puts in place."""
     folder = tmp_path_factory.mktemp("kill")
-    config = configured("explainer=[random,leave_one_out]")
+    config = configured(*SHORT)
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
     pipeline.run(config, folder / "warm")  # fills the cache, so that every run below counts the same files
     with pytest.MonkeyPatch.context() as patch:

@@ -131,7 +131,7 @@ OPTIONS = {
                 return -game.players.least(game.history.age).numpy()
         ''',
         ("explainer/recency.yaml", "# @package explainer.recency\n_target_: mine.recency.Recency\n"),
-        ("explainer=[random,recency,permutation_shap]",),
+        ("explainer=[random,recency,leave_one_out]",),
         (r"Controls</th>((?!rowgroup).)*<th scope=\"row\">recency</th>",),
         _recency,
     ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
@@ -76,12 +77,19 @@ for with_likelihood in MODELS[:2]:
 ABLE["composed"] |= {"attention"}
 
 
+@cache
+def part_of(group: str, option: str) -> Any:
+    """To ask what it is like; what is fitted is made anew."""
+    return instantiate(OPTIONS[group][option])
+
+
+@cache
 def lacking(combination: Combination) -> list[tuple[str, str]]:
     """(option that is refused, capability that it lacks)."""
     able = set(ABLE[combination.model])
     found = []
     for group in ("masker", "output", "explainer"):
-        part = combination.make(group)
+        part = part_of(group, getattr(combination, group))
         found += [(getattr(combination, group), need) for need in part.requires if need not in able]
         if group == "output" and not part.linear:
             able -= {"additive", "components"}
@@ -92,8 +100,9 @@ def parts(group: str) -> list[Any]:
     return [instantiate(node) for node in OPTIONS[group].values()]
 
 
-def pairs(combination: Combination) -> set[tuple[str, str]]:
-    return set(itertools.combinations((f"{g}={o}" for g, o in combination._asdict().items()), 2))
+@cache
+def pairs(combination: Combination) -> frozenset[tuple[str, str]]:
+    return frozenset(itertools.combinations((f"{g}={o}" for g, o in combination._asdict().items()), 2))
 
 
 def everything() -> Iterator[Combination]:

@@ -10,7 +10,7 @@ same in every row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import polars as pl
@@ -98,18 +98,28 @@ def _ordered(rows: pl.DataFrame, *first: str) -> pl.DataFrame:
     return rows.sort(*keys, nulls_last=True)
 
 
-def paired_differences(rows: pl.DataFrame, column: str, first: str, second: str, unit: list[str]) -> pl.DataFrame:
+def paired_differences(
+    rows: pl.DataFrame, column: str, first: str | None, second: str, unit: list[str], keys: Sequence[str] = ()
+) -> pl.DataFrame:
     """Per-user means of `first - second`, two values of `column` ('model' or 'explainer'), over the units both have.
 
-    `unit` names what is paired: ['user'] for rankings, the case's columns for explanations. Returns user, difference,
-    sorted by user; empty when nothing pairs.
+    `unit` names what is paired: ['user'] for rankings, the case's columns for explanations; only within equal `keys`.
+    `first` None: every other value against `second`. Returns keys, column, user, difference, sorted by them; empty when
+    nothing pairs.
     """
     rows = rows.filter(pl.col("user").is_not_null())
-    chosen = [_ordered(rows.filter(pl.col(column) == name), *unit) for name in (first, second)]
-    sides = [side.group_by(unit, maintain_order=True).agg(pl.col("value").mean()) for side in chosen]
-    pairs = sides[0].join(sides[1], on=unit, how="inner", nulls_equal=True, suffix="_second", maintain_order="left")
+    chosen = (pl.col(column) != second if first is None else pl.col(column) == first, pl.col(column) == second)
+    sides = [
+        _ordered(rows.filter(of), *keys, column, *unit)
+        .group_by(*keys, column, *unit, maintain_order=True)
+        .agg(pl.col("value").mean())
+        for of in chosen
+    ]
+    on = [*keys, *unit]
+    pairs = sides[0].join(sides[1].drop(column), on=on, nulls_equal=True, suffix="_second", maintain_order="left")
     pairs = pairs.with_columns((pl.col("value") - pl.col("value_second")).alias("difference"))
-    return pairs.group_by("user", maintain_order=True).agg(pl.col("difference").mean()).sort("user")
+    by = [*keys, column, "user"]
+    return pairs.group_by(by, maintain_order=True).agg(pl.col("difference").mean()).sort(by)
 
 
 def mark_best(cells: list[dict[str, Any]], blocks: set[str] | None = None) -> list[dict[str, Any]]:

@@ -183,23 +183,20 @@ def left_out_words(rows: pl.DataFrame) -> str:
 
 def _tests(measured: pl.DataFrame, reference: str | None) -> dict[tuple[Any, ...], tuple[float, float]]:
     """(explainer, *column) -> (mean paired difference to the reference, Holm-corrected p)."""
+    # The gain is a difference to the reference by definition, so the reference has no rows of it.
+    gained = measured.filter(pl.col("metric") == "removal_gain").unique([*COLUMN, *CASE], maintain_order=True)
+    chance = gained.with_columns(pl.lit(reference, pl.String).alias("explainer"), pl.lit(0.0).alias("value"))
+    pairs = paired_differences(pl.concat([measured, chance]), "explainer", None, reference or "", CASE, COLUMN)
     answers = {}
-    for key, column in measured.partition_by(COLUMN, as_dict=True, maintain_order=True).items():
-        names = sorted(set(column["explainer"].to_list()) - {reference})
-        pairs = {name: _against(column, name, reference) for name in names}
-        pairs = {name: frame for name, frame in pairs.items() if frame.height}
-        corrected = holm([wilcoxon_p(frame["difference"].to_numpy()) for frame in pairs.values()])
-        for (name, frame), p in zip(pairs.items(), corrected, strict=True):
-            answers[(name, *key)] = (float(frame["difference"].to_numpy().mean()), float(p))
+    for key, column in pairs.partition_by(COLUMN, as_dict=True).items():
+        found = {
+            name: frame["difference"].to_numpy()
+            for (name,), frame in column.partition_by("explainer", as_dict=True).items()
+        }
+        corrected = holm([wilcoxon_p(differences) for differences in found.values()])
+        for (name, differences), p in zip(found.items(), corrected, strict=True):
+            answers[(name, *key)] = (float(differences.mean()), float(p))
     return answers
-
-
-def _against(column: pl.DataFrame, explainer: str, reference: str | None) -> pl.DataFrame:
-    if reference is not None and column["metric"][0] == "removal_gain":
-        # The gain is a difference to the reference by definition, so the reference has no rows of it.
-        chance = column.with_columns(pl.lit(reference).alias("explainer"), pl.lit(0.0).alias("value"))
-        column = pl.concat([column, chance.unique(CASE, maintain_order=True)])
-    return paired_differences(column, "explainer", explainer, reference or "", CASE)
 
 
 def _metric_cells(
