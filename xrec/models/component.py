@@ -59,7 +59,8 @@ class Component(Submodule, ABC):
     items just before the history's moment. What a component keeps there for later calls begins with its own name.
 
     capabilities: `attention`, `additive` and `layers` mean the methods below. linear: the score is exactly
-    presence @ contributions, so that one table serves every masked copy.
+    presence @ contributions, so that one table serves every masked copy. sparse: its `score` of masked copies
+    costs less than a product with such a table.
     uses_features: it needs the item encoder's features.
     in_mixture: how it enters a score that is a mixture (see `xrec.models.composed`); evidence is 0 where there is none.
     positions: it has `score_positions`, and can be trained on sequences.
@@ -68,6 +69,7 @@ class Component(Submodule, ABC):
 
     capabilities: Capabilities = Capabilities(gradients=True, fractional_presence=True)
     linear: bool = False
+    sparse: bool = False
     uses_features: bool = False
     in_mixture: InMixture = "logit"
     positions: bool = False

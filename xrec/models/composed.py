@@ -246,13 +246,14 @@ class Composed(Recommender):
 
     def _total(self, context: Context, presence: Tensor | None, targets: Tensor | None, names: Sequence[str]) -> Tensor:
         """The sum of these components, [B, M, T] or what broadcasts to it. The whole catalogue for many masked copies:
-        one table of all that is linear in presence, kept in the context."""
+        one table of all that is linear in presence, kept in the context, unless none of it needs one."""
         total = context.history.presence.new_zeros(())
         if presence is None or targets is not None:
             return _sum([self._score(name, context, presence, targets) for name in names]) if names else total
         present, linear = context.presence(presence), tuple(name for name in names if self.component(name).linear)
+        merges = any(not self.component(name).sparse for name in linear)
         for name in names:
-            if name not in linear:
+            if not merges or name not in linear:
                 total = total + self._score(name, context, present, None)
             elif name == linear[0]:
                 if linear not in context.kept:

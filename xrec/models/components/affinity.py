@@ -43,6 +43,7 @@ class Affinity(Component):
 
     capabilities = Capabilities(gradients=True, fractional_presence=True, additive=True)
     linear = True
+    sparse = True
     group = "wide"
     in_mixture = "evidence"
 

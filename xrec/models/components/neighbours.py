@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix, diags
 from torch import Tensor, nn
 
 from xrec.errors import SettingError
 from xrec.models.component import Component
 from xrec.models.history import History
 from xrec.models.recommender import Capabilities, Context, FitData
-from xrec.types import HALF_LIVES, Catalogue, HistoryTable
+from xrec.types import HALF_LIVES, Catalogue, Floats, HistoryTable
 
 #: floats of a dense table of history items (or targets) by users; more is computed piece by piece
 BLOCK = 2**25
@@ -22,7 +24,7 @@ _WINDOW = 2**27
 #: factor of what is kept in half precision, whose steps are relative only above 6e-5
 _SCALE = 1024.0
 #: users whose scores are computed together
-_BLOCK_USERS = 64
+_BLOCK_USERS = 512
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,27 @@ class Pool:
         if self.dense is not None:
             return weights @ self.dense.T
         return torch.sparse.mm(self.matrix, weights.T).T
+
+
+def of_whole_histories(table: HistoryTable, channel: int, n_items: int, k: int) -> Floats:
+    """[U, I] for all users of a table at once: 1 / k sum over the k nearest others n of s_n v_n (see `Neighbours`), by
+    sparse products."""
+    amount = np.log1p(table.decayed[:, channel]) * table.positive
+    vectors = csr_matrix((amount, table.item, table.indptr), shape=(table.n_users, n_items))
+    squared = np.asarray(vectors.multiply(vectors).sum(1)).ravel()
+    units = diags(1 / np.sqrt(np.maximum(squared, 1e-24))) @ vectors
+    k, found = min(k, table.n_users), np.zeros((table.n_users, n_items), dtype=np.float32)
+    for first in range(0, table.n_users, _BLOCK_USERS):
+        users = np.arange(first, min(first + _BLOCK_USERS, table.n_users))
+        products: Any = vectors[users] @ units.T
+        similar = products.toarray() / np.sqrt(squared[users, None] + 1)
+        similar[np.arange(len(users)), users] = 0.0
+        if k < table.n_users:
+            least = np.partition(similar, -k, axis=1)[:, -k, None]
+            similar[similar < least] = 0.0
+        summed: Any = csr_matrix(similar) @ vectors
+        found[users] = summed.toarray() / k
+    return found
 
 
 class Neighbours(Component):
@@ -151,11 +174,8 @@ class Neighbours(Component):
         dataset = self._data.dataset
 
         def build() -> np.ndarray:
-            table, found = dataset.histories(moment), []
-            for block in torch.arange(table.n_users).split(_BLOCK_USERS):
-                history = History.from_table(table, block.numpy(), users.device)
-                found.append((self._means(history, None, None)[:, 0] * _SCALE).half().cpu().numpy())
-            return np.concatenate(found)
+            means = of_whole_histories(dataset.histories(moment), self.channel, self.n_items, self.n_neighbours)
+            return (means * _SCALE).astype(np.float16)
 
         if moment not in self._windows:
             key = {"data": dataset.fingerprint, "half_life": HALF_LIVES[self.channel], "k": self.n_neighbours}

@@ -33,6 +33,7 @@ class Repeat(Component):
 
     capabilities = Capabilities(gradients=True, fractional_presence=True, additive=True)
     linear = True
+    sparse = True
     group = "wide"
     in_mixture = "factor"
     sees_targets = "every target of a profile is an item of the history, which is all that it looks at"
