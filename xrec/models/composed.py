@@ -10,9 +10,10 @@ which is which: the prior and the repeat features are factors, attention and use
 the affinities and the neighbours evidence. With p_i the presence of item i itself in the history:
 
     mixture: score(u, i) = factors(u, i) + (1 + b p_i) log(exp(logits(u, i)) + w max(0, evidence(u, i)))
-    product: score(u, i) = factors(u, i) + logits(u, i) + sum_c (a_c + b_c p_i) log(1 + w_c max(0, evidence_c(u, i)))
+    product: score(u, i) = factors(u, i) + logits(u, i)
+                           + sum_c (a_c + b_c p_i) log((1 + w_c max(0, evidence_c(u, i))) / m_c)
 
-with learned a, b and w. The mixture's log is one summand, named 'mixture'; a product has one for each component, as the
+with learned a, b and w, and the usual odds m_c, which rank nothing. The mixture's log is one summand, named 'mixture'; a product has one for each component, as the
 sum has. Neither is additive over history items. In a mixture without logits the odds of a new item are:
 odds(history) / odds(nothing) = 1 + w sum_j evidence_ji, exactly, as long as the sum is not below 0 and the evidence is
 additive (neighbours are not). In a product that holds for each component's odds to the power 1 / a_c, not for all.

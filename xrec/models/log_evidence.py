@@ -1,4 +1,4 @@
-"""Evidence for an item, sums that are 0 where nothing speaks for it, on the scale of log odds."""
+"""Evidence for an item (sums that are 0 where nothing speaks for it) on the scale of log odds."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ _START = 7.0
 
 
 class LogEvidence(nn.Module):
-    """(a + b p_i) log(exp(logit_i) + w max(0, evidence_i)), p_i the presence of target i itself in the history.
+    """(a + b p_i) (log(exp(logit_i) + w max(0, evidence_i)) - c), p_i the presence of target i itself in the history.
 
     b is there because what speaks for an item that was bought before is mostly that it was: with one exponent for both,
     the items bought before, which are likely by far, decide what evidence means for the others. w starts where the
-    evidence of training users has a standard deviation of 7, and b at 0.
+    evidence of training users has a standard deviation of 7, and b at 0. c is the mean of the log then, so that an
+    exponent can be learned without shifting all scores, and 0 without exponent; it ranks nothing.
 
     Args:
         exponent: where a starts; None: it is 1, so that the odds of new items are additive where the evidence is.
@@ -30,18 +31,22 @@ class LogEvidence(nn.Module):
         self.log_weight = nn.Parameter(torch.tensor(3.0))
         self.exponent = None if exponent is None else nn.Parameter(torch.tensor(float(exponent)))
         self.own = nn.Parameter(torch.zeros(()))
+        self.center: Tensor
+        self.register_buffer("center", torch.zeros(()))
 
     def start(self, evidence: Tensor) -> None:
-        """w by the evidence [n, I] of some users."""
+        """w and c by the evidence [n, I] of some users."""
         deviation = float(evidence.std())
         if deviation > 0:
             self.log_weight.data.fill_(_START / deviation).log_()
+            if self.exponent is not None:
+                self.center.copy_(log_mixture(torch.zeros_like(evidence), evidence * (_START / deviation)).mean())
 
     def forward(
         self, evidence: Tensor, logits: Tensor, context: Context, presence: Tensor | None, targets: Tensor | None
     ) -> Tensor:
         """[B, M, T] of evidence [B, M, T] and logits that broadcast to it."""
-        value = log_mixture(logits, self.log_weight.exp() * evidence)
+        value = log_mixture(logits, self.log_weight.exp() * evidence) - self.center
         scaled = value if self.exponent is None else self.exponent * value
         history, present = context.history, context.presence(presence)  # [B, M, L]
         if targets is None:
