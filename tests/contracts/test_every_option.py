@@ -20,12 +20,14 @@ SWITCHES = (
     "schedule@training.learning_rate_schedule=cosine",
     "model.components.attention.normaliser=softmax",
     "model.combination=mixture",
+    "model.combination=probabilities",
     "cases.part=validation",
 )
 #: what an option cannot do without
 NEEDED = {
     "model/item_encoder=bigan": ("model.item_encoder.pretraining_steps=20",),
     "loss/adversarial=nonsaturating": ("model/item_encoder=bigan", "model.item_encoder.pretraining_steps=20"),
+    "model.combination=probabilities": ("model/wide=[prior,ease]",),
     "training=profile": ("model/wide=[prior,linear]",),
     "training=sequence": (
         "split=leave_last_out",
@@ -77,7 +79,9 @@ def applicable(override: str) -> list[str]:
         return ["explainer=[random,leave_one_out,integrated_gradients,permutation_shap]"]
     if override.startswith(("explainer=", "model=")):
         return []
-    if override in ("output=log_probability", "model.combination=mixture"):  # summands of scores are none of it
+    if override == "output=log_probability" or override.startswith(
+        "model.combination="
+    ):  # summands of scores are none of it
         return ["explainer=[random,leave_one_out,attention,integrated_gradients]"]
     if override.startswith("model/attention="):  # not all have weights, or summands
         able = {"model/attention=none": "additive", "model/attention=self_attention": "attention"}
