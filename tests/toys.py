@@ -24,7 +24,9 @@ from xrec.models.attention.additive import Additive
 from xrec.models.attention.mean import Mean
 from xrec.models.attention.multi_head import MultiHead
 from xrec.models.attention.self_attention import SelfAttention
+from xrec.models.baselines.ease import EASE
 from xrec.models.components.affinity import Affinity
+from xrec.models.components.fixed import Fixed
 from xrec.models.components.linear import Linear
 from xrec.models.components.neighbours import Neighbours
 from xrec.models.components.prior import Prior
@@ -139,8 +141,10 @@ def toy_composed(
     repeat: bool = True,
     affinity: bool = False,
     neighbours: bool = False,
-    combination: Literal["sum", "mixture"] = "sum",
+    ease: bool = False,
+    combination: Literal["sum", "mixture", "probabilities"] = "sum",
     gain: float | None = None,
+    flattening: float = 1.0,
     embedding_size: int = 8,
     seed: int = 0,
     noise: float = 0.3,
@@ -162,12 +166,14 @@ def toy_composed(
         "additive": partial(Additive, n_heads=2, normaliser=normaliser),
         "self_attention": SelfAttention,
     }
+    fixed = partial(Fixed, model=partial(EASE, regularization=5.0, history_decay=0.8), weight=2.0)
     components = {
         "prior": Prior,
         "linear": partial(Linear, regularization=5.0) if linear else None,
         "repeat": Repeat if repeat else None,
         "affinity": Affinity if affinity else None,
         "neighbours": partial(Neighbours, n_neighbours=5) if neighbours else None,
+        "ease": fixed if ease else None,
         "attention": attentions[attention] if attention else None,
         "user_encoder": partial(VAE, hidden_size=8, dropout=0.2) if user_encoder else None,
     }
@@ -180,6 +186,7 @@ def toy_composed(
             components={name: component for name, component in components.items() if component is not None},
             combination=combination,
             gain=gain,
+            flattening=flattening,
         )
         with torch.no_grad():
             for parameter in model.parameters():

@@ -39,7 +39,7 @@ from xrec.stages.fit import fit_model, load_model
 from xrec.stages.inherit import check_source, given_overrides, inherit, inherit_settings, refuse_other_data
 from xrec.stages.rank import rank
 from xrec.stages.report import objectives, report, show
-from xrec.stages.run import Done, Run
+from xrec.stages.run import Done, Run, release_memory
 from xrec.stages.settle import settle
 
 log = logging.getLogger(__name__)
@@ -109,20 +109,22 @@ def _stages(current: Run) -> dict[str, float]:
     measuring = [s for s in todo if s.name in WORK]
     with threadpool_limits(int(config.threads)):
         if measuring:
-            model = _model(current, fit=measuring[0].name == "fit")
-            for stage in measuring:
-                _do(current, stage, partial(WORK[stage.name], current, model))
-        store.environment(results_sha256=canonical_hash(store.results()))
+            _measure(current, measuring)
+            release_memory()  # of the model: the table of results takes its place
         tables = RunTables(SavedRun(store.directory))
+        store.environment(results_sha256=canonical_hash(tables.results.frame))
         for stage in todo[len(measuring) :]:  # the report
             _do(current, stage, partial(report, current, tables))
         show(tables)
     return objectives(config, tables.results.frame)
 
 
-def _model(current: Run, *, fit: bool) -> Recommender:
-    """The model of this run: a new one, to be fitted, or the one that is saved."""
-    return build_model(current, current.config.model, copies=TRAINING_COPIES) if fit else load_model(current)
+def _measure(current: Run, stages: Sequence[Stage]) -> None:
+    """Do the stages that need the model: a new one, to be fitted, or the one that is saved."""
+    fits = stages[0].name == "fit"
+    model = build_model(current, current.config.model, copies=TRAINING_COPIES) if fits else load_model(current)
+    for stage in stages:
+        _do(current, stage, partial(WORK[stage.name], current, model))
 
 
 def _do(current: Run, stage: Stage, do: Callable[[], Done]) -> None:

@@ -41,6 +41,10 @@ RUNS = (
      "model/attention=self_attention", "explainer=[random,leave_one_out,attention]"),
     ("model.combination=mixture", "model.components.attention.normaliser=softmax", "model/wide=[prior,repeat]",
      "explainer=[random,leave_one_out,attention,integrated_gradients]"),
+    ("model.combination=probabilities", "model/wide=[prior,ease]",
+     "explainer=[random,leave_one_out,attention,integrated_gradients]"),
+    ("model.combination=product", "model/attention=additive", "model/wide=[linear,repeat]",
+     "explainer=[random,leave_one_out,attention,integrated_gradients]"),
     # models and measures meet in test_pairwise.py: one measure each is enough here
     ("model=external", "model.scores=tests.ease_by_hand.popular", SCORES, "fidelity=[removal]"),
     ("model=tifu_knn", SCORES, "fidelity=[removal]"),

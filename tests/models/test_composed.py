@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from tests.toys import fit_data, fitted_composed, histories, toy_composed
+from xrec.models import composed
+from xrec.models.baselines.ease import EASE
 from xrec.models.closed_form import Ease
+from xrec.models.components.fixed import Fixed
 from xrec.models.components.repeat import pair_features
+from xrec.models.composed import Composed
 from xrec.models.history import CHANNELS, History, summed_at_items
+from xrec.models.item_encoder.embedding import Embedding
 from xrec.models.log_evidence import LogEvidence, log_mixture
 
 VARIANTS = {
@@ -38,6 +44,25 @@ VARIANTS = {
     "product of everything": {"combination": "product", "affinity": True, "neighbours": True, "gain": 0.5},
     "gain": {"gain": 0.5},
     "mixture and gain": {"combination": "mixture", "affinity": True, "gain": 0.5},
+    "fixed": {"ease": True},
+    "fixed in a mixture": {"ease": True, "combination": "mixture"},
+    "probabilities": {"ease": True, "combination": "probabilities", "linear": False, "flattening": 1.5},
+    "probabilities, self-attention": {
+        "ease": True,
+        "combination": "probabilities",
+        "linear": False,
+        "repeat": False,
+        "user_encoder": False,
+        "attention": "self_attention",
+        "flattening": 0.7,
+    },
+    "probabilities without logits": {
+        "ease": True,
+        "combination": "probabilities",
+        "linear": False,
+        "user_encoder": False,
+        "attention": None,
+    },
 }
 ADDITIVE = {
     "sigmoid": {"user_encoder": False},
@@ -48,6 +73,7 @@ ADDITIVE = {
     "repeat": {"user_encoder": False, "attention": None, "linear": False},
     "affinity": {"user_encoder": False, "attention": None, "affinity": True},
     "gain": {"user_encoder": False, "gain": 0.5},
+    "fixed": {"user_encoder": False, "ease": True},
 }
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -111,6 +137,17 @@ def test_parts_sum_to_the_score(model, toy):
 
 
 @torch.no_grad()
+def test_an_ablation_is_the_score_without_the_component(model, toy):
+    context = model.prepare(histories(toy, [0, 3]))
+    scores = model.ablations(context)
+    if len(model.components) > 1:
+        assert set(scores) >= {None, *(n for n, c in model.components.items() if c.in_mixture != "factor")}
+    for name, found in scores.items():
+        view = model if name is None else model.without(name)
+        torch.testing.assert_close(found, view.score(context), **CLOSE)
+
+
+@torch.no_grad()
 def test_no_part_is_silent(model, toy):
     for name, part in model.component_scores(model.prepare(histories(toy, [0, 3]))).items():
         assert part.std() > 1e-3, name
@@ -122,14 +159,20 @@ def test_an_empty_history_gives_the_prior(model, toy):
     context = model.prepare(history)
     parts = model.component_scores(context, torch.zeros(2, 1, history.item.shape[1]))
     for name, part in parts.items():
-        if name not in ("prior", "user_encoder", "mixture"):
+        if name in model.logs and name != "mixture":
+            torch.testing.assert_close(part, part[..., :1].expand_as(part))  # the usual odds, of every item
+        elif name not in ("prior", "user_encoder", "mixture"):
             assert (part == 0).all(), name
     encoded = parts.get("user_encoder", parts.get("mixture", torch.zeros(1)))
     if "mixture" in parts:  # without evidence it is the logits, which only a user encoder has any of here
         names = ["user_encoder"] if "user_encoder" in model.components else []
         logits = model.only(*names).score(context, torch.zeros(2, 1, history.item.shape[1]))
+        if model.combination == "probabilities":
+            logits = (logits / model.flattening).log_softmax(-1)
         torch.testing.assert_close(encoded, logits, **CLOSE)
-    prior = parts["prior"] + encoded
+    prior = (
+        parts["prior"] + encoded + sum(part for name, part in parts.items() if name in model.logs and name != "mixture")
+    )
     torch.testing.assert_close(model.score(context, torch.zeros(2, 1, history.item.shape[1])), prior, **CLOSE)
     torch.testing.assert_close(prior[0], prior[1], **CLOSE)
 
@@ -275,6 +318,47 @@ def test_a_mixture_of_evidence_is_additive_in_the_odds_of_new_items_where_it_is_
     )
 
 
+@torch.no_grad()
+def test_as_probabilities_shares_of_the_catalogue_are_added_up(toy, tmp_path, monkeypatch):
+    model = fitted_composed(toy, tmp_path, **VARIANTS["probabilities"])
+    context = model.prepare(histories(toy, [0, 3]))
+    presence = masks(12, context.history.item.shape[1]).float().reshape(2, 6, -1)
+    parts = {name: c.score(context, presence).double() for name, c in model.components.items()}
+    assert (parts["ease"] < 0).any() and (parts["ease"] > 0).any()
+    share = ((parts["attention"] + parts["user_encoder"]) / 1.5).softmax(-1)
+    wanted = parts["prior"] + parts["repeat"] + (share + parts["ease"].clamp_min(0)).log()
+    torch.testing.assert_close(model.score(context, presence), wanted.float(), **CLOSE)
+    assert model.component_names == ("prior", "repeat", "mixture")
+    monkeypatch.setattr(composed, "_MAX_SCORES", 2 * 2 * model.n_items)  # two copies at once
+    targets = torch.tensor([[1, 2, 7], [0, 5, 5]])
+    some = wanted.gather(2, targets.unsqueeze(1).expand(-1, 6, -1)).float()
+    torch.testing.assert_close(model.score(context, presence, targets), some, **CLOSE)
+
+
+@torch.no_grad()
+def test_training_leaves_out_what_is_fixed(toy, tmp_path):
+    history, users, targets = histories(toy, [0, 3]), torch.tensor([0, 3]), torch.tensor([[1, 2, 7], [0, 5, 5]])
+    for variant in ("fixed", "fixed in a mixture", "probabilities"):
+        model = fitted_composed(toy, tmp_path, **VARIANTS[variant])
+        scores = []
+        for view in (model, model.without("ease")):
+            context = view.training_context(history, users, torch.Generator().manual_seed(0), profile=True)
+            scores.append(view.score(context, None, targets))
+        assert torch.equal(*scores), variant
+        assert not torch.allclose(*(v.score(v.prepare(history)) for v in (model, model.without("ease")))), variant
+
+
+def test_what_has_nothing_to_learn_or_learns_in_the_wrong_place_is_refused(toy):
+    with pytest.raises(ValueError, match="nothing of ease is trained"):
+        Composed(toy.catalogue, 8, Embedding, {"ease": partial(Fixed, model=EASE)})
+    with pytest.raises(ValueError, match="probabilities: takes evidence that is fitted apart.*components.linear is"):
+        toy_composed(toy, combination="probabilities")
+    with pytest.raises(ValueError, match="weight must be above 0, got 0"):
+        Fixed(toy.catalogue, 8, EASE, weight=0.0)
+    with pytest.raises(ValueError, match="flattening must be above 0, got -1"):
+        toy_composed(toy, flattening=-1.0)
+
+
 def test_a_mixture_says_what_it_cannot_do(toy, tmp_path):
     model = fitted_composed(toy, tmp_path, **EVIDENCE)
     assert not model.capabilities.additive and model.capabilities.components and model.capabilities.gradients
@@ -299,7 +383,7 @@ def test_a_product_has_a_log_of_each_component_s_evidence(toy, tmp_path):
     for name in ("linear", "affinity"):
         log, evidence = model.logs[name], model.component(name).score(context, presence)
         assert log.own.abs() > 0.05 and (evidence < 0).any() == (name == "linear")
-        wanted = (log.exponent + log.own * own) * (log.log_weight.exp() * evidence.clamp_min(0)).log1p()
+        wanted = (log.exponent + log.own * own) * ((log.log_weight.exp() * evidence.clamp_min(0)).log1p() - log.center)
         torch.testing.assert_close(parts[name], wanted, **CLOSE)
     for name in ("prior", "repeat", "attention"):
         plain = model.component(name).score(context, presence).expand(1, 5, -1)
@@ -323,6 +407,8 @@ def test_weights_of_logs_start_at_the_scale_of_the_evidence(toy, tmp_path, combi
         evidence = sum(model.component(member).score(context) for member in members)
         assert float(log.log_weight.exp() * evidence.std()) == pytest.approx(7.0, rel=1e-4)
         assert float(log.own) == 0 and (log.exponent is None) == (name == "mixture")
+        usual = (log.log_weight.exp() * evidence.clamp_min(0)).log1p().mean() if name != "mixture" else torch.zeros(())
+        torch.testing.assert_close(log.center, usual, rtol=1e-4, atol=1e-5)
     log = LogEvidence(3)
     log.start(torch.zeros(2, 3))
     assert float(log.log_weight) == 3.0  # no evidence: as it was
@@ -510,7 +596,10 @@ def test_capabilities_follow_the_parts(toy):
     ("changes", "message"),
     [
         ({"embedding_size": 0}, "embedding_size must be at least 1, got 0"),
-        ({"combination": "mean"}, "model.combination must be 'sum', 'mixture' or 'product', got 'mean'"),
+        (
+            {"combination": "mixtur"},
+            "model.combination must be one of sum, .*; got 'mixtur'; did you mean",
+        ),
         ({"normaliser": "sotfmax"}, "must be 'sigmoid' or 'softmax', got 'sotfmax'"),
     ],
 )

@@ -12,6 +12,8 @@ import torch
 from tests.toys import events_frame, fit_data, histories, toy_dataset, train
 from xrec.losses.reconstruction import Multinomial
 from xrec.models.attention.self_attention import SelfAttention
+from xrec.models.baselines.ease import EASE
+from xrec.models.components.fixed import Fixed
 from xrec.models.components.prior import Prior
 from xrec.models.composed import Composed
 from xrec.models.history import CHANNELS, History, Positions
@@ -37,11 +39,11 @@ def circle(tmp_path_factory):
     return toy_dataset(tmp_path_factory.mktemp("circle"), events=events_frame(chains()), n_items=12, core=(0, 0))
 
 
-def sasrec(dataset, prior: bool = False, seed: int = 0) -> Composed:
+def sasrec(dataset, wide: dict | None = None, seed: int = 0, **options) -> Composed:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        components = {"attention": partial(SelfAttention, temperature=0.07, dropout=0.1, decay=4.0)}
-        return Composed(dataset.catalogue, 16, Embedding, {"prior": Prior} | components if prior else components).eval()
+        attention = partial(SelfAttention, temperature=0.07, dropout=0.1, decay=4.0)
+        return Composed(dataset.catalogue, 16, Embedding, {**(wide or {}), "attention": attention}, **options).eval()
 
 
 def prefix(history: History, row: int, column: int) -> History:
@@ -122,8 +124,31 @@ def test_gradients_reach_all_that_is_used(circle, tmp_path):
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.parametrize("combination", ["sum", "mixture", "probabilities"])
+def test_beside_what_is_fixed_the_rest_is_trained_as_if_alone(circle, tmp_path, combination):
+    beside = sasrec(circle, {"ease": partial(Fixed, model=EASE)}, combination=combination)
+    models = {"alone": sasrec(circle), "beside": beside}
+    for name, model in models.items():
+        train(circle, tmp_path / name, model=model, weights=WEIGHTS, reconstruction=Multinomial(), examples="sequence")
+    for name, parameter in models["alone"].named_parameters():
+        assert torch.equal(parameter, beside.get_parameter(name)), name
+    start = sasrec(circle).item_encoder.features()
+    assert not torch.allclose(beside.item_encoder.features(), start)
+
+
+def test_a_gain_scales_positions_too(circle, tmp_path):
+    history, targets = histories(circle, [0, 7]), torch.arange(12)
+    rows, columns = torch.nonzero(history.age == 1, as_tuple=True)
+    scores = []
+    for gain in (1.0, 3.0):
+        model = sasrec(circle, gain=gain)
+        model.fit(fit_data(circle, tmp_path))
+        scores.append(model.score_positions(model.prepare(history), Positions(rows, columns), targets))
+    torch.testing.assert_close(scores[1], 3 * scores[0])
+
+
 def test_what_cannot_be_trained_on_sequences_is_refused(circle, toy, tmp_path):
     with pytest.raises(ValueError, match="users have items again"):
         sequences(toy)
     with pytest.raises(ValueError, match="model.components.prior does not score positions"):
-        train(circle, tmp_path, model=sasrec(circle, prior=True), examples="sequence")
+        train(circle, tmp_path, model=sasrec(circle, {"prior": Prior}), examples="sequence")

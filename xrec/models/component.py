@@ -65,6 +65,7 @@ class Component(Submodule, ABC):
     in_mixture: how it enters a score that is a mixture (see `xrec.models.composed`); evidence is 0 where there is none.
     positions: it has `score_positions`, and can be trained on sequences.
     sees_targets: why it cannot be trained on whole profiles, whose targets are items of the history; empty: it can.
+    fixed: nothing of it is learned, and it has seen the targets: training leaves it out.
     """
 
     capabilities: Capabilities = Capabilities(gradients=True, fractional_presence=True)
@@ -74,6 +75,7 @@ class Component(Submodule, ABC):
     in_mixture: InMixture = "logit"
     positions: bool = False
     sees_targets: str = ""
+    fixed: bool = False
 
     @abstractmethod
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:

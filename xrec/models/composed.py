@@ -13,17 +13,26 @@ the affinities and the neighbours evidence. With p_i the presence of item i itse
     product: score(u, i) = factors(u, i) + logits(u, i)
                            + sum_c (a_c + b_c p_i) log((1 + w_c max(0, evidence_c(u, i))) / m_c)
 
-with learned a, b and w, and the usual odds m_c, which rank nothing. The mixture's log is one summand, named 'mixture'; a product has one for each component, as the
-sum has. Neither is additive over history items. In a mixture without logits the odds of a new item are:
-odds(history) / odds(nothing) = 1 + w sum_j evidence_ji, exactly, as long as the sum is not below 0 and the evidence is
-additive (neighbours are not). In a product that holds for each component's odds to the power 1 / a_c, not for all.
+with learned a, b and w, and the usual odds m_c, which rank nothing. The mixture's log is one summand, named 'mixture';
+a product has one for each component, as the sum has. Neither is additive over history items. In a mixture without
+logits the odds of a new item are: odds(history) / odds(nothing) = 1 + w sum_j evidence_ji, exactly, as long as the sum
+is not below 0 and the evidence is additive (neighbours are not). In a product that holds for each component's odds to
+the power 1 / a_c, not for all.
+
+As probabilities, what is added up are shares of the catalogue: a softmax of logits says nothing about odds, and its
+logits are known up to a number of the user's, so that they are normalised first:
+
+    score(u, i) = factors(u, i) + log(softmax_i(logits(u, .) / flattening) + max(0, evidence(u, i)))
+
+The evidence is fitted apart (`Component.fixed`), and so is the rest: training leaves out what is fixed.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +42,7 @@ from xrec.models.component import Component, InMixture, Submodule
 from xrec.models.history import History, Positions
 from xrec.models.item_encoder.item_encoder import ItemEncoder
 from xrec.models.item_statistics import ItemStatistics
-from xrec.models.log_evidence import LogEvidence
+from xrec.models.log_evidence import LogEvidence, log_mixture
 from xrec.models.recommender import Capabilities, Context, FitData, Recommender
 from xrec.models.samples import drawn_histories
 from xrec.models.update import Update
@@ -43,10 +52,14 @@ from xrec.words import did_you_mean, listed
 Value = TypeVar("Value")
 #: the summand that holds the logits and the evidence of a mixture
 MIXTURE = "mixture"
+Combination = Literal["sum", "mixture", "product", "probabilities"]
+COMBINATIONS: tuple[str, ...] = get_args(Combination)
 #: of the evidence of each component of a product, at the start
 _EXPONENT = 0.2
-#: users that their weights start by
+#: users that the weights of logs start by
 _START_USERS = 256
+#: scores of masked copies that are normalised together: what bounds memory
+_MAX_SCORES = 2**24
 
 
 class Composed(Recommender):
@@ -54,12 +67,14 @@ class Composed(Recommender):
     embedding_size: d, shared by the item features and whatever scores with them.
     item_encoder: factory (catalogue, embedding_size) -> ItemEncoder.
     components: factories (catalogue, embedding_size) -> Component by name, in the order they are summed and reported.
-    combination: 'sum' of all components, 'mixture' or 'product'. Without evidence all are a sum.
+    combination: 'sum' of all components, 'mixture', 'product' or 'probabilities'. Without evidence all are a sum.
+    flattening: of the softmax of logits, in 'probabilities' only: what was trained alone is too sure of itself.
     gain: where a learned factor on each logit component starts; None: there is none. At 0 (ReZero, Bachlechner et al.,
         UAI 2021) attention and user encoder say nothing before training has found them of use.
 
     Raises:
-        SettingError: no component, a name that is none, a size below 1, or a combination that is none.
+        SettingError: no component, a name that is none, a size below 1, a flattening that is not above 0, a combination
+            that is none or takes other evidence, or nothing to train.
     """
 
     def __init__(
@@ -68,13 +83,17 @@ class Composed(Recommender):
         embedding_size: int,
         item_encoder: Callable[..., ItemEncoder],
         components: Mapping[str, Callable[..., Component]],
-        combination: Literal["sum", "mixture", "product"] = "sum",
+        combination: Combination = "sum",
         gain: float | None = None,
+        flattening: float = 1.0,
     ) -> None:
         super().__init__()
-        if combination not in ("sum", "mixture", "product"):
-            raise SettingError(f"model.combination must be 'sum', 'mixture' or 'product', got {combination!r}")
-        self.combination = combination
+        if combination not in COMBINATIONS:
+            hint = did_you_mean(combination, COMBINATIONS)
+            raise SettingError(f"model.combination must be one of {listed(COMBINATIONS)}; got {combination!r}{hint}")
+        if flattening <= 0:
+            raise SettingError(f"model.flattening must be above 0, got {flattening}")
+        self.combination, self.flattening = combination, flattening
         if embedding_size < 1:
             raise SettingError(f"model.embedding_size must be at least 1, got {embedding_size}")
         if not components:
@@ -82,6 +101,7 @@ class Composed(Recommender):
         self.n_items = catalogue.n_items
         settings = {"catalogue": catalogue, "embedding_size": embedding_size}
         self.components = nn.ModuleDict()
+        self.switched_off: frozenset[str] = frozenset()
         encoder: ItemEncoder | None = None
         for name, factory in components.items():
             if not name.isidentifier() or hasattr(nn.ModuleDict, name) or name == MIXTURE:  # its own methods
@@ -89,8 +109,8 @@ class Composed(Recommender):
             if encoder is None and getattr(getattr(factory, "func", factory), "uses_features", False):
                 encoder = item_encoder(**settings)  # just before the first that uses it: what is drawn at random first
             self.components[name] = factory(**settings)
+        self._check_fixed()
         self.item_encoder = item_encoder(**settings) if encoder is None else encoder
-        self.switched_off: frozenset[str] = frozenset()
         logs: dict[str, LogEvidence] = {}
         if combination == "mixture":
             logs[MIXTURE] = LogEvidence(self.n_items)
@@ -104,6 +124,22 @@ class Composed(Recommender):
         self._statistics: ItemStatistics | None = None
         self._features: tuple[object, Tensor] | None = None
 
+    def _check_fixed(self) -> None:
+        fixed = self._fixed()
+        if len(fixed) == len(self.components):
+            raise SettingError(
+                f"model.components: nothing of {listed(fixed)} is trained; add a component that is, or choose a model "
+                "that stands alone, such as model=ease"
+            )
+        if self.combination == "probabilities" and (learned := [n for n in self._of("evidence") if n not in fixed]):
+            raise SettingError(
+                f"model.combination=probabilities: takes evidence that is fitted apart, such as model/wide=[ease], "
+                f"and model.components.{learned[0]} is trained; leave it out, or use model.combination=mixture"
+            )
+
+    def _fixed(self) -> list[str]:
+        return [name for name, component in self._active() if component.fixed]
+
     @property
     def component_names(self) -> tuple[str, ...]:
         if not self._mixes():
@@ -111,7 +147,7 @@ class Composed(Recommender):
         return (*(name for name, c in self._active() if c.in_mixture == "factor"), MIXTURE)
 
     def _mixes(self) -> bool:
-        return self.combination == "mixture" and bool(self._of("evidence"))
+        return self.combination in ("mixture", "probabilities") and bool(self._of("evidence"))
 
     def _logged(self) -> list[str]:
         """The components that enter a product as logs."""
@@ -222,19 +258,67 @@ class Composed(Recommender):
         return self.gains[name] * value if name in self.gains else value
 
     def _log(self, name: str, context: Context, presence: Tensor | None, targets: Tensor | None) -> Tensor:
-        """The mixture, or what a component's evidence is in a product."""
-        log = self.logs[name]
+        """What a component's evidence is in a product, or the mixture."""
         if name != MIXTURE:
             evidence = self._total(context, presence, targets, [name])
-            return log(evidence, evidence.new_zeros(()), context, presence, targets)
+            return self.logs[name](evidence, evidence.new_zeros(()), context, presence, targets)
         logits, evidence = (self._total(context, presence, targets, self._of(role)) for role in ("logit", "evidence"))
-        return log(evidence, logits, context, presence, targets)
+        if self.combination == "probabilities" and targets is not None:
+            return log_mixture(logits / self.flattening - self._log_sum(context, presence), evidence)
+        return self._mixed(logits, evidence, context, presence, targets)
+
+    def _mixed(
+        self,
+        logits: Tensor,
+        evidence: Tensor,
+        context: Context,
+        presence: Tensor | None = None,
+        targets: Tensor | None = None,
+    ) -> Tensor:
+        """The log of a mixture, of the whole catalogue where logits are to be normalised."""
+        if self.combination == "mixture":
+            return self.logs[MIXTURE](evidence, logits, context, presence, targets)
+        logits = logits.expand(*logits.shape[:-1], self.n_items) if logits.ndim else logits.expand(self.n_items)
+        return log_mixture((logits / self.flattening).log_softmax(-1), evidence)
+
+    def _log_sum(self, context: Context, presence: Tensor | None) -> Tensor:
+        """[B, M, 1] what normalises logits: they are needed of the whole catalogue, so that copies come in pieces."""
+        names = self._of("logit")
+        if not names:
+            return context.history.presence.new_tensor(math.log(self.n_items))
+        size = max(1, _MAX_SCORES // (len(context.history) * self.n_items))
+        pieces = [None] if presence is None else presence.split(size, dim=1)
+        sums = []
+        for piece in pieces:
+            logits = self._total(context, piece, None, names).expand(self._shape(context, piece, None))
+            sums.append((logits / self.flattening).logsumexp(-1, keepdim=True))
+        return torch.cat(sums, dim=1)
+
+    def ablations(self, context: Context) -> dict[str | None, Tensor]:
+        if not self._mixes():
+            return super().ablations(context)
+        scores = {name: self._score(name, context, None, None) for name in self._of()}
+        views = {None: self} | {name: self.without(name) for name in scores if len(scores) > 1}
+        shape = self._shape(context, None, None)
+        return {name: view._combined(scores, context).expand(shape) for name, view in views.items()}
+
+    def _combined(self, scores: Mapping[str, Tensor], context: Context) -> Tensor:
+        """The score of whole histories from those of all components."""
+        zero = next(iter(scores.values())).new_zeros(())
+        if not self._mixes():
+            return sum((scores[name] for name in self._of()), zero)
+        factors, logits, evidence = (
+            sum((scores[name] for name in self._of(role)), zero) for role in ("factor", "logit", "evidence")
+        )
+        return factors + self._mixed(logits, evidence, context)
 
     def _shape(self, context: Context, presence: Tensor | None, targets: Tensor | None) -> tuple[int, int, int]:
         n_copies = 1 if presence is None else presence.shape[1]
         return len(context.history), n_copies, self.n_items if targets is None else targets.shape[1]
 
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
+        if context.users is not None and (fixed := self._fixed()):  # in training
+            return self.without(*fixed).score(context, presence, targets)
         logs = [MIXTURE] if self._mixes() else self._logged()
         plain = self._of("factor") if self._mixes() else [name for name in self._of() if name not in logs]
         whole = _sum(
@@ -292,17 +376,16 @@ class Composed(Recommender):
                 )
 
     def check_sequences(self) -> None:
-        if self._mixes():
-            raise SettingError("training.examples=sequence: model.combination=mixture scores no positions; use sum")
         for name, component in self._active():
-            if not component.positions:
+            if not (component.positions or component.fixed):
                 raise SettingError(
                     f"training.examples=sequence: model.components.{name} does not score positions of a sequence; "
                     "leave it out (model/attention=self_attention alone does), or use training=next_item"
                 )
 
     def score_positions(self, context: Context, positions: Positions, targets: Tensor) -> Tensor:
-        return _sum(component.score_positions(context, positions, targets) for _, component in self._active())
+        scoring = [(name, component) for name, component in self._active() if not component.fixed]
+        return _sum(self._scaled(name, c.score_positions(context, positions, targets)) for name, c in scoring)
 
     def shared_tables(self, generator: torch.Generator) -> dict[str, Tensor]:
         return {"features": self.item_encoder.features(generator)} if self._uses_features() else {}

@@ -182,6 +182,13 @@ class Recommender(nn.Module, ABC):
         """Summands of `score` by component, each [B, M, T]; none where the model is no sum."""
         return {}
 
+    def ablations(self, context: Context) -> dict[str | None, Tensor]:
+        """Scores [B, 1, I] of whole histories by the component that is left out, for models with
+        `capabilities.components`; None: of the whole model."""
+        parts = self.component_scores(context)
+        whole = torch.stack(list(parts.values())).sum(0)
+        return {None: whole, **{name: whole - part for name, part in parts.items()}}
+
     def only(self, *components: str) -> Recommender:
         """A view of this model (same weights) whose score is that of some of its components.
 

@@ -51,7 +51,6 @@ class RunDirectory:
         self.directory = Path(directory)
         self._resume = resume
         self._record = Record()
-        self._frames: dict[str, pl.DataFrame] = {}
         self._stale: set[str] = set()
         self._documents: tuple[str, ...] = ()
 
@@ -200,23 +199,24 @@ class RunDirectory:
         names = [table, described, *(name for name in files if self.path(name).is_file())]
         self._record.stages.pop(stage, None)
         self._record.stages[stage] = {name: file_digest(self.path(name)) for name in names}
-        self._frames[stage] = frame
+        del frame
         self._write_results()
 
     def _write_results(self) -> None:
         """results.parquet, the rows of all finished stages; then the record, which says so."""
         with whole_file(self.path(RESULTS)) as temporary:
-            self.results().write_parquet(temporary)
+            self._stage_tables().sink_parquet(temporary)
         self._record.results = {s: self._record.stages[s][f"{STAGE_TABLES}/{s}.parquet"] for s in self.done()}
         self._record.results_sha256 = file_digest(self.path(RESULTS))
         self._save_record()
 
     def results(self) -> pl.DataFrame:
-        """The rows of all finished stages; each stage's file is read once."""
-        for stage in self.done():
-            if stage not in self._frames:
-                self._frames[stage] = pl.read_parquet(self.path(f"{STAGE_TABLES}/{stage}.parquet"))
-        return pl.concat([empty(), *(self._frames[stage] for stage in self.done())])
+        """The rows of all finished stages."""
+        return self._stage_tables().collect()
+
+    def _stage_tables(self) -> pl.LazyFrame:
+        tables = [pl.scan_parquet(self.path(f"{STAGE_TABLES}/{stage}.parquet")) for stage in self.done()]
+        return pl.concat([empty().lazy(), *tables])
 
     def adopt(self, source: Path, stages: Sequence[str]) -> None:
         """Take finished stages over from another run, with their files and rows.

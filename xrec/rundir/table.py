@@ -44,6 +44,10 @@ SCHEMA: dict[str, type[pl.DataType]] = {
 }
 
 
+#: rows that are hashed together
+_PIECE = 2**16
+
+
 class ResultError(UserError):
     """A number that does not belong into a results table."""
 
@@ -86,13 +90,16 @@ class Rows:
         self._added.append((given, values))
 
     def frame(self) -> pl.DataFrame:
-        """All rows, in the order they were added; made at once, since half a million rows come in small pieces."""
-        columns: dict[str, list[Any]] = {name: [] for name in SCHEMA}
+        """All rows, in the order they were added; column by column, since half a million rows come in small pieces, and
+        lists of all columns at once would be larger than the frame."""
+        return pl.DataFrame([pl.Series(name, self._column(name), dtype) for name, dtype in SCHEMA.items()])
+
+    def _column(self, name: str) -> list[Any]:
+        column: list[Any] = []
         for given, values in self._added:
-            for name in SCHEMA:
-                value = values.tolist() if name == "value" else given.get(name)
-                columns[name].extend(value if isinstance(value, list) else [value] * len(values))
-        return pl.DataFrame(columns, schema=SCHEMA)
+            value = values.tolist() if name == "value" else given.get(name)
+            column.extend(value if isinstance(value, list) else [value] * len(values))
+        return column
 
 
 @dataclass(frozen=True)
@@ -126,17 +133,36 @@ def empty() -> pl.DataFrame:
 
 
 def canonical_hash(frame: pl.DataFrame) -> str:
-    """sha256 over every row but those of stage `cost`, sorted by all columns, values as float64 bytes."""
-    kept = frame.filter(pl.col("stage") != "cost").select(list(SCHEMA)).sort(list(SCHEMA), nulls_last=False)
-    digest = hashlib.sha256()
+    """sha256 over every row but those of stage `cost`, sorted by all columns, values as float64 bytes.
+
+    Beside the frame there are a few numbers a row, never a second frame.
+    """
+    order, digest = _sorted_rows(frame), hashlib.sha256()
+    pieces = [order[start : start + _PIECE] for start in range(0, len(order), _PIECE)]
     for name in SCHEMA:
-        column = kept[name]
+        column = frame[name]
         if column.dtype == pl.String:
-            digest.update("\x1f".join("\x00" if v is None else v for v in column.to_list()).encode())
+            for number, rows in enumerate(pieces):
+                words = "\x1f".join("\x00" if v is None else v for v in column.gather(rows).to_list())
+                digest.update((words if number == 0 else f"\x1f{words}").encode())
         else:
-            digest.update(column.is_null().to_numpy().tobytes())
-            digest.update(column.cast(pl.Float64).fill_null(0).to_numpy().tobytes())
+            for rows in pieces:
+                digest.update(column.gather(rows).is_null().to_numpy().tobytes())
+            for rows in pieces:
+                digest.update(column.gather(rows).cast(pl.Float64).fill_null(0).to_numpy().tobytes())
     return digest.hexdigest()
+
+
+def _sorted_rows(frame: pl.DataFrame) -> np.ndarray:
+    """Numbers of the rows of other stages than `cost`, sorted by all columns, null first."""
+    rows = np.flatnonzero((frame["stage"] != "cost").fill_null(False).to_numpy())
+    place = np.zeros(len(rows), dtype=np.int64)  # of a row among them by the columns so far, counted without gaps
+    for name in SCHEMA:
+        column = frame[name].gather(rows)
+        if column.n_unique() > 1:
+            level = column.rank("dense").fill_null(0).to_numpy().astype(np.int64)
+            place = np.unique(place * (int(level.max()) + 1) + level, return_inverse=True)[1]
+    return rows[np.argsort(place, kind="stable")]
 
 
 def summary(frame: pl.DataFrame, **where: Any) -> float:

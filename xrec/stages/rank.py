@@ -91,10 +91,7 @@ def _scores(name: str, model: Recommender, history: History, *, ablate: bool) ->
     context = model.prepare(history)
     if not (ablate and model.capabilities.components):
         return {(name, None): checked_scores(model, context)[:, 0]}
-    parts = {part: values[:, 0] for part, values in model.component_scores(context).items()}
-    whole = torch.stack(list(parts.values())).sum(0)
-    left_out: dict[Ranked, Tensor] = {(name, part): whole - values for part, values in parts.items()}
-    return {(name, None): whole, **left_out}
+    return {(name, left_out): scores[:, 0] for left_out, scores in model.ablations(context).items()}
 
 
 def _add(run: Run, rows: Rows, ranking: Ranking, **columns: str | None) -> None:

@@ -65,7 +65,7 @@ class Linear(Component):
     def fit(self, data: FitData) -> None:
         """Start the mix at the scale that suits a softmax likelihood best, next to the items' popularity."""
         table = data.dataset.histories(data.dataset.train_end + 1)
-        users = drawn_users(data, _FIT_USERS)
+        users = drawn_users(data, _FIT_USERS, data.generator)
         if len(users) == 0:
             return
         targets = torch.from_numpy(table.known(users, data.dataset.catalogue.n_items)).to(data.device)
