@@ -260,8 +260,7 @@ class Composed(Recommender):
     def _log(self, name: str, context: Context, presence: Tensor | None, targets: Tensor | None) -> Tensor:
         """What a component's evidence is in a product, or the mixture."""
         if name != MIXTURE:
-            evidence = self._total(context, presence, targets, [name])
-            return self.logs[name](evidence, evidence.new_zeros(()), context, presence, targets)
+            return self.logs[name](self._total(context, presence, targets, [name]), None, context, presence, targets)
         logits, evidence = (self._total(context, presence, targets, self._of(role)) for role in ("logit", "evidence"))
         if self.combination == "probabilities" and targets is not None:
             return log_mixture(logits / self.flattening - self._log_sum(context, presence), evidence)

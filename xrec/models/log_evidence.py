@@ -40,13 +40,14 @@ class LogEvidence(nn.Module):
         if deviation > 0:
             self.log_weight.data.fill_(_START / deviation).log_()
             if self.exponent is not None:
-                self.center.copy_(log_mixture(torch.zeros_like(evidence), evidence * (_START / deviation)).mean())
+                self.center.copy_((evidence.clamp_min(0.0) * (_START / deviation)).log1p().mean())
 
     def forward(
-        self, evidence: Tensor, logits: Tensor, context: Context, presence: Tensor | None, targets: Tensor | None
+        self, evidence: Tensor, logits: Tensor | None, context: Context, presence: Tensor | None, targets: Tensor | None
     ) -> Tensor:
-        """[B, M, T] of evidence [B, M, T] and logits that broadcast to it."""
-        value = log_mixture(logits, self.log_weight.exp() * evidence) - self.center
+        """[B, M, T] of evidence [B, M, T] and logits that broadcast to it (None: 0)."""
+        weighted = self.log_weight.exp() * evidence
+        value = (weighted.clamp_min(0.0).log1p() if logits is None else log_mixture(logits, weighted)) - self.center
         scaled = value if self.exponent is None else self.exponent * value
         history, present = context.history, context.presence(presence)  # [B, M, L]
         if targets is None:

@@ -61,6 +61,13 @@ class AttentionTables:
 
     def score(self) -> Callable[[Tensor], Tensor]:
         """presence [B, M, L] -> [B, M, T]; 0 for an empty history."""
+        if self.logits.shape[-1] == 1:  # what is read out is the same for every target
+            targets = self.target_features.transpose(-1, -2)
+            if self.normalised:
+                read = PresentMean(self.logits, self.rows)
+                return lambda presence: read(presence.unsqueeze(1)).sum(1) @ targets
+            rows = (self.logits.sigmoid() * self.rows).sum(1)
+            return lambda presence: presence @ rows @ targets
         if self.normalised:
             mean = PresentMean(self.logits, self.value)
             return lambda presence: mean(presence.unsqueeze(1)).sum(1)
