@@ -1,16 +1,16 @@
-"""Mean NDCG@10 of new test items over the users of all folds, and paired differences with 95 % intervals.
+"""Mean NDCG@10 of test items over the users of all folds, and paired differences with 95 % intervals.
 
     python experiments/published_levels/compare.py NAME=RUN,RUN,... [NAME=REFERENCE.json,...] [NAME=RUN,...:MODEL]
 
 Each argument holds one result per fold (several seeds of a fold are averaged per user): run directories, of which the
 model's rows are read (or those of a baseline, `:ease`), or files written by a plain reference. The first is compared
-with each of the others.
+with each of the others. Targets are the new ones; with `--group all`, all.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -20,19 +20,21 @@ import polars as pl
 Users = dict[str, list[float]]
 
 
-def read(text: str) -> tuple[str, dict[str, float]]:
+def read(text: str, group: str) -> tuple[str, dict[str, float]]:
     name, _, given = text.partition("=")
     paths, _, model = given.partition(":")
     found: Users = defaultdict(list)
     for path in map(Path, paths.split(",")):
-        for user, value in (json.loads(path.read_text()) if path.suffix == ".json" else of_run(path, model)).items():
+        for user, value in (
+            json.loads(path.read_text()) if path.suffix == ".json" else of_run(path, model, group)
+        ).items():
             found[user].append(value)
     return name, {user: float(np.mean(values)) for user, values in found.items()}
 
 
-def of_run(run: Path, model: str) -> dict[str, float]:
+def of_run(run: Path, model: str, group: str) -> dict[str, float]:
     rows = pl.read_parquet(run / "results.parquet").filter(
-        pl.col("stage") == "rank", pl.col("part") == "test", pl.col("group") == "new", pl.col("metric") == "ndcg",
+        pl.col("stage") == "rank", pl.col("part") == "test", pl.col("group") == group, pl.col("metric") == "ndcg",
         pl.col("k") == 10, pl.col("user").is_not_null(), pl.col("component").is_null(),
     )  # fmt: skip
     rows = rows.filter(pl.col("model") == (model or rows["model"][0]))
@@ -47,7 +49,11 @@ def interval(values: np.ndarray) -> str:
 
 
 def main() -> None:
-    (first, own), *others = map(read, sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--group", choices=("new", "all"), default="new")
+    parser.add_argument("result", nargs="+", metavar="NAME=RUN,RUN,...")
+    asked = parser.parse_args()
+    (first, own), *others = (read(text, asked.group) for text in asked.result)
     print(f"{first:24s} {np.mean(list(own.values())):.4f}  ({len(own)} users)")
     for name, values in others:
         shared = sorted(own.keys() & values.keys())
