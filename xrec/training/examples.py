@@ -77,7 +77,7 @@ class Batch:
     positions: Positions | None = None
 
 
-def windows(dataset: Dataset, moments: list[int], horizon: int) -> list[Window]:
+def windows(dataset: Dataset, moments: list[int], horizon: int, hidden_only: bool = False) -> list[Window]:
     """Training windows. A negative moment is counted back from the end of training: -4 is the moment from which 4
     training periods are left.
 
@@ -102,7 +102,7 @@ def windows(dataset: Dataset, moments: list[int], horizon: int) -> list[Window]:
                 f"training.windows: no user has both a history before {moment} and events in the {horizon} "
                 "periods from it"
             )
-        result.append(Window(moment, table, targets, users))
+        result.append(Window(moment, table, targets, users, hidden_only=hidden_only))
     return result
 
 
