@@ -29,8 +29,9 @@ class Window:
     """Histories before `moment` and targets of periods moment .. moment + horizon - 1; `users` have both.
 
     profile: the targets are the items of the histories themselves, of which `masked_share` is hidden in training, item
-    by item. hidden_only: what is not hidden is no target and no candidate, as in a ranking of new items. sequence: the
-    targets are the items of the histories themselves, each from the older ones alone.
+    by item. hidden_only: what the model is shown (of a window: the history) is no target and no candidate, as in a
+    ranking of new items. sequence: the targets are the items of the histories themselves, each from the older ones
+    alone.
     """
 
     moment: int

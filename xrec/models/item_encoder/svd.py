@@ -1,4 +1,4 @@
-"""Features that start as PureSVD's (Cremonesi et al., RecSys 2010): items that the same users have are alike at once."""
+"""Features that start as PureSVD's (Cremonesi et al., RecSys 2010): items of the same users are alike at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SVD(ItemEncoder):
         power: of n_i; 0: plain PureSVD.
         trained: False keeps the start.
     Raises:
-        SettingError: a deviation of 0 or less.
+        SettingError: a deviation of 0 or less, or a negative power.
     """
 
     def __init__(
@@ -40,6 +40,8 @@ class SVD(ItemEncoder):
         super().__init__()
         if deviation <= 0:
             raise SettingError(f"svd: deviation must be above 0, got {deviation}")
+        if power < 0:
+            raise SettingError(f"svd: power must be 0 or more, got {power}")
         self.deviation, self.power, self.catalogue = deviation, power, catalogue
         self.table = torch.nn.Embedding(catalogue.n_items, embedding_size)
         self.table.weight.requires_grad_(trained)
