@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tests.toys import fit_data, toy_composed, train
-from xrec.models.item_encoder.svd import SVD, singular_vectors
+from xrec.models.item_encoder.svd import SVD
+from xrec.models.singular import singular_vectors
 
 
 def scaled(toy, power: float) -> np.ndarray:

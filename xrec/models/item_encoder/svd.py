@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from xrec.errors import SettingError
 from xrec.models.item_encoder.item_encoder import ItemEncoder, forget_cold
 from xrec.models.recommender import FitData
-from xrec.types import Catalogue, Floats, HistoryTable
+from xrec.models.singular import start_as_factors
+from xrec.types import Catalogue
 
 
 class SVD(ItemEncoder):
@@ -47,37 +45,8 @@ class SVD(ItemEncoder):
         self.table.weight.requires_grad_(trained)
 
     def fit(self, data: FitData) -> None:
-        n_items, size = self.table.weight.shape
-        axes = singular_vectors(data.dataset.histories(data.dataset.train_end + 1), n_items, size, self.power)
-        axes *= self.deviation * np.sqrt(n_items * size / max(1e-12, float(np.square(axes, dtype=np.float64).sum())))
-        with torch.no_grad():
-            self.table.weight.copy_(torch.from_numpy(axes))
+        start_as_factors(self.table, data.dataset, self.deviation, self.power)
         forget_cold(self.table, self.catalogue)
 
     def features(self, generator: torch.Generator | None = None) -> Tensor:
         return self.table.weight
-
-
-def singular_vectors(table: HistoryTable, n_items: int, size: int, power: float) -> Floats:
-    """The first `size` right singular vectors [I, size] of the histories with columns over n_i^power; the largest entry
-    of each is positive, and those beyond the rank are 0."""
-    from scipy import sparse
-    from scipy.sparse.linalg import svds
-
-    there = table.positive > 0
-    user, item = table.user()[there], table.item[there]
-    count = np.bincount(item, minlength=n_items).astype(np.float64)
-    x = sparse.csr_matrix((count[item] ** -power, (user, item)), shape=(table.n_users, n_items))
-    least = min(x.shape)
-    if size < least // 2:
-        start = np.random.default_rng(0).normal(size=least)
-        found: Any = svds(x, k=size, v0=start)
-        scales, axes = found[1][::-1], found[2][::-1]
-    else:
-        _, scales, axes = np.linalg.svd(x.toarray(), full_matrices=False)
-        scales, axes = scales[:size], axes[:size]
-    axes = axes[scales > 1e-6 * scales.max(initial=1e-12)]
-    largest = axes[np.arange(len(axes)), np.abs(axes).argmax(1)]
-    result = np.zeros((n_items, size), dtype=np.float32)
-    result[:, : len(axes)] = (axes * np.sign(largest)[:, None]).T
-    return result
