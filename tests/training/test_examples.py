@@ -204,3 +204,23 @@ def test_hidden_only_makes_targets_of_what_is_hidden_and_no_candidates_of_the_re
         assert {item for item, label in real.items() if label} == whole - shown
     with pytest.raises(ValueError, match="hidden_only=true needs a training.masked_share above 0"):
         profiles(toy, 0.0, hidden_only=True)
+
+
+@pytest.mark.parametrize("n_negatives", [None, 12])
+def test_hidden_only_windows_have_new_targets_and_new_candidates(toy, n_negatives):
+    (window,), n_items = windows(toy, [6], 2, hidden_only=True), toy.catalogue.n_items
+    batch = batch_of(window, window.users, n_items, np.arange(n_items), n_negatives, generator())
+    repeats = 0
+    for row, user in enumerate(window.users):
+        start, end = window.table.indptr[user : user + 2]
+        known, positive = set(window.table.item[start:end].tolist()), set(window.targets.row(user).tolist())
+        items = range(n_items) if batch.targets is None else batch.targets[row].tolist()
+        real = {
+            item: float(label)
+            for item, label, weight in zip(items, batch.labels[row], batch.log_weight[row], strict=True)
+            if weight > -math.inf
+        }
+        assert not known & set(real)
+        assert {item for item, label in real.items() if label} == positive - known
+        repeats += len(positive & known)
+    assert repeats

@@ -29,8 +29,9 @@ class Window:
     """Histories before `moment` and targets of periods moment .. moment + horizon - 1; `users` have both.
 
     profile: the targets are the items of the histories themselves, of which `masked_share` is hidden in training, item
-    by item. hidden_only: what is not hidden is no target and no candidate, as in a ranking of new items. sequence: the
-    targets are the items of the histories themselves, each from the older ones alone.
+    by item. hidden_only: what the model is shown (of a window: the history) is no target and no candidate, as in a
+    ranking of new items. sequence: the targets are the items of the histories themselves, each from the older ones
+    alone.
     """
 
     moment: int
@@ -77,7 +78,7 @@ class Batch:
     positions: Positions | None = None
 
 
-def windows(dataset: Dataset, moments: list[int], horizon: int) -> list[Window]:
+def windows(dataset: Dataset, moments: list[int], horizon: int, hidden_only: bool = False) -> list[Window]:
     """Training windows. A negative moment is counted back from the end of training: -4 is the moment from which 4
     training periods are left.
 
@@ -102,7 +103,7 @@ def windows(dataset: Dataset, moments: list[int], horizon: int) -> list[Window]:
                 f"training.windows: no user has both a history before {moment} and events in the {horizon} "
                 "periods from it"
             )
-        result.append(Window(moment, table, targets, users))
+        result.append(Window(moment, table, targets, users, hidden_only=hidden_only))
     return result
 
 

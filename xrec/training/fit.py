@@ -82,7 +82,7 @@ class TrainingSettings:
         if self.examples == "sequence":
             return sequences(dataset)
         assert self.windows is not None and self.horizon is not None, "settled before training"
-        return windows(dataset, self.windows, self.horizon)
+        return windows(dataset, self.windows, self.horizon, self.hidden_only)
 
     def check(self, model: Recommender) -> None:
         """Raises: SettingError, when the model cannot be trained on such examples."""

@@ -95,6 +95,22 @@ def test_contributions_sum_and_with_sigmoid_are_deletion_effects(model, toy):
         torch.testing.assert_close(weights.sum(1), torch.ones_like(whole).unsqueeze(0))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("normaliser", NORMALISERS)
+def test_identity_maps_start_as_an_item_to_item_model_of_the_features(toy, normaliser):
+    torch.manual_seed(0)
+    attention, history = MultiHead(toy.catalogue, 8, 2, normaliser, maps="identity"), histories(toy, [3])
+    features = torch.randn(toy.catalogue.n_items, 8)
+    own, everything = features[history.item], torch.arange(len(features))
+    blocks = torch.stack([own[..., :4] @ features[:, :4].T, own[..., 4:] @ features[:, 4:].T], 1) / 2
+    logits = blocks - 0.5 * history.age.log1p()[:, None, :, None] - 1
+    tables = attention.tables(history, own, features, everything)
+    torch.testing.assert_close(tables.logits, logits)
+    torch.testing.assert_close(tables.value, (own @ features.T).unsqueeze(1).expand(-1, 2, -1, -1))
+    with pytest.raises(ValueError, match="attention.maps must be 'random' or 'identity', got 'unit'"):
+        MultiHead(toy.catalogue, 8, maps="unit")
+
+
 @given(scale=st.floats(0.1, 200), seed=st.integers(0, 100))
 def test_masked_is_removed_at_any_spread(scale, seed, toy):
     generator = torch.Generator().manual_seed(seed)

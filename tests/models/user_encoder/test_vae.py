@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
+from torch.nn import functional
 
 from tests.toy_games import plain_history
+from tests.toys import fit_data, histories
+from xrec.models.singular import singular_vectors
 from xrec.models.user_encoder.vae import VAE
 from xrec.types import Catalogue
 
@@ -126,3 +130,38 @@ def test_a_hidden_layer_of_one_is_the_smallest() -> None:
     assert VAE(items(3), 2, hidden_size=1).rows.embedding_dim == 1
     with pytest.raises(ValueError, match="vae: hidden_size must be at least 1, got 0"):
         VAE(items(3), 2, hidden_size=0)
+
+
+def test_the_start_svd_encodes_as_puresvd_where_tanh_is_straight(toy, tmp_path) -> None:
+    model, history = VAE(toy.catalogue, 6, hidden_size=6, start="svd"), histories(toy, [3, 5])
+    model.fit(fit_data(toy, tmp_path))
+    with torch.no_grad():
+        model.rows.weight.mul_(1e-3)
+        user = model.encode(history, history.presence.unsqueeze(1)).user[:, 0]
+    axes = torch.from_numpy(singular_vectors(toy.histories(toy.train_end + 1), toy.catalogue.n_items, 6, 0.25))
+    summed = (axes[history.item] * history.presence.unsqueeze(-1)).sum(1)
+    torch.testing.assert_close(functional.normalize(user), functional.normalize(summed), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"hidden_size": 8}, {"latent_size": 8}, {"decoder": "tanh"}, {"start": "warm"}], ids=str
+)
+def test_a_start_that_cannot_be_is_refused(toy, settings) -> None:
+    with pytest.raises(ValueError, match="vae: start"):
+        VAE(toy.catalogue, 6, **{"hidden_size": 6, "start": "svd", **settings})
+
+
+def test_an_item_counts_the_less_the_older_it_is_and_masked_is_removed() -> None:
+    model, history = vae(dropout=0.0), plain_history([[0, 1, 2]])
+    model.decay = 0.5
+    history = replace(history, age=torch.tensor([[3.0, 8.0, 15.0]]))
+    presence = torch.tensor([[[1.0, 1.0, 1.0], [0.0, 1.0, 0.5]]])
+    weight = presence[0] * torch.tensor([1 / 2, 1 / 3, 1 / 4])
+    wanted = (weight / (1 + weight.square().sum(1, keepdim=True)).sqrt() + 0.1).tanh()
+    torch.testing.assert_close(model.encode(history, presence).user[0], wanted)
+    removed = history.without(torch.tensor([False, True, True]))
+    torch.testing.assert_close(
+        model.encode(removed, torch.ones(1, 1, 2)).user, model.encode(history, torch.tensor([[[0.0, 1.0, 1.0]]])).user
+    )
+    with pytest.raises(ValueError, match="vae: decay must be 0 or more"):
+        VAE(items(3), 3, decay=-1.0)

@@ -4,7 +4,9 @@ history items, heads as in Vaswani et al. (NeurIPS 2017)."""
 from __future__ import annotations
 
 import math
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from xrec.errors import SettingError
@@ -21,8 +23,10 @@ class MultiHead(HeadedAttention):
         exclude_target: the target itself is no key (as in FISM and NAIS, He et al., TKDE 2018): what training on whole
             profiles needs, where a model that may look the target up in the history learns nothing else.
         normaliser: 'sigmoid' (unnormalised gates: contributions are deletion effects) or 'softmax', in each head.
+        maps: where the query, key and value maps start. 'random', or 'identity': heads compare blocks of the features,
+            and values are inner products of features, so that the attention starts as an item-to-item model of them.
     Raises:
-        SettingError: another normaliser, or heads that do not divide the embedding.
+        SettingError: another normaliser or start, or heads that do not divide the embedding.
     """
 
     def __init__(
@@ -32,8 +36,11 @@ class MultiHead(HeadedAttention):
         n_heads: int = 1,
         normaliser: Normaliser = "sigmoid",
         exclude_target: bool = False,
+        maps: Literal["random", "identity"] = "random",
     ) -> None:
         super().__init__(catalogue, embedding_size, n_heads, normaliser)
+        if maps not in ("random", "identity"):
+            raise SettingError(f"model.components.attention.maps must be 'random' or 'identity', got {maps!r}")
         if embedding_size % n_heads:
             raise SettingError(
                 f"model.components.attention.n_heads must be at least 1 and divide "
@@ -43,6 +50,10 @@ class MultiHead(HeadedAttention):
         self.query = nn.Linear(embedding_size, embedding_size, bias=False)
         self.key = nn.Linear(embedding_size, embedding_size, bias=False)
         self.value = nn.Linear(embedding_size, n_heads * embedding_size, bias=False)
+        if maps == "identity":
+            for layer in (self.query, self.key, self.value):
+                with torch.no_grad():
+                    layer.weight.copy_(torch.eye(embedding_size).repeat(layer.out_features // embedding_size, 1))
 
     def tables(self, history: History, features: Tensor, target_features: Tensor, targets: Tensor) -> AttentionTables:
         # the query maps are folded into the keys: one product with the targets instead of two

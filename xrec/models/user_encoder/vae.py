@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -11,16 +12,22 @@ from torch.nn import functional
 from xrec.errors import SettingError
 from xrec.losses.variational import kl_divergence, reparameterize
 from xrec.models.history import History
+from xrec.models.recommender import FitData
 from xrec.models.settings import at_least
+from xrec.models.singular import start_as_factors
 from xrec.models.user_encoder.user_encoder import Encoded, UserEncoder
 from xrec.types import Catalogue
+
+#: of the start 'svd': root mean square of the first layer (tanh then bends little but the first factor, popularity),
+#: power of the items' counts, scale of mu, and the posterior's deviation
+_START_DEVIATION, _START_POWER, _START_SCALE, _START_POSTERIOR = 0.03, 0.25, 5.0, 0.2
 
 
 class VAE(UserEncoder):
     """x / |x| -> dropout -> tanh -> (mu, logvar); z ~ N(mu, exp(logvar)) in training, z = mu when scoring; z -> user.
 
     The first layer is a weighted sum over the history's rows, never a dense multi-hot. |x| is the root of 1 + sum of
-    presence^2: the L2 norm of Mult-VAE, made smooth at the empty history so that gradients exist there. It is taken
+    squares: the L2 norm of Mult-VAE, made smooth at the empty history so that gradients exist there. It is taken
     before the dropout, whose survivors are scaled by 1 / (1 - dropout), so that the layer's input is the same on
     average in training and when scoring.
 
@@ -31,8 +38,13 @@ class VAE(UserEncoder):
         decoder: 'linear' (user = z, or a linear map of it where sizes differ: with the items' features the last layer
             of a one-layer decoder) or 'tanh' (a hidden layer between, tanh on its outputs; with
             `item_encoder=embedding`, `wide=[prior]` and an embedding size of 600 the decoder of the paper).
+        start: 'random', or 'svd': the first layer starts as the items' factors with columns over n_i^.25
+            (`xrec.models.singular`), mu as a multiple of the identity, and the posterior narrow. Beside
+            `item_encoder=svd` the encoder and the decoder together start as PureSVD, but for the tanh.
+        decay: x holds (1 + age)^-decay of an item; 0: 1, as in the paper.
     Raises:
-        SettingError: a size below 1, a dropout outside [0, 1), another decoder.
+        SettingError: a size below 1, a dropout outside [0, 1), a negative decay, another decoder or start, or the start
+            'svd' where sizes differ or the decoder has a layer of its own.
     """
 
     term_names = ("kl",)
@@ -45,6 +57,8 @@ class VAE(UserEncoder):
         dropout: float = 0.5,
         latent_size: int | None = None,
         decoder: Literal["linear", "tanh"] = "linear",
+        start: Literal["random", "svd"] = "random",
+        decay: float = 0.0,
     ) -> None:
         super().__init__(catalogue, embedding_size)
         latent_size = embedding_size if latent_size is None else latent_size
@@ -53,7 +67,16 @@ class VAE(UserEncoder):
         at_least(1, "vae", hidden_size=hidden_size, latent_size=latent_size)
         if decoder not in ("linear", "tanh"):
             raise SettingError(f"vae: decoder must be 'linear' or 'tanh', got {decoder!r}")
-        self.dropout = dropout
+        if start not in ("random", "svd"):
+            raise SettingError(f"vae: start must be 'random' or 'svd', got {start!r}")
+        if start == "svd" and (decoder != "linear" or not hidden_size == latent_size == embedding_size):
+            raise SettingError(
+                "vae: start='svd' takes decoder='linear' and one size for all: "
+                f"model.embedding_size={embedding_size}, hidden_size={hidden_size}, latent_size={latent_size}"
+            )
+        if decay < 0:
+            raise SettingError(f"vae: decay must be 0 or more, got {decay}")
+        self.dropout, self.start, self.decay = dropout, start, decay
         self.rows = nn.Embedding(catalogue.n_items, hidden_size)
         self.bias = nn.Parameter(torch.zeros(hidden_size))
         self.mu = nn.Linear(hidden_size, latent_size)
@@ -69,8 +92,16 @@ class VAE(UserEncoder):
                 nn.init.xavier_normal_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
+    def fit(self, data: FitData) -> None:
+        if self.start == "svd":
+            start_as_factors(self.rows, data.dataset, _START_DEVIATION, _START_POWER)
+            with torch.no_grad():
+                nn.init.eye_(self.mu.weight).mul_(_START_SCALE)
+                self.logvar.bias.fill_(2 * math.log(_START_POSTERIOR))
+
     def encode(self, history: History, presence: Tensor, generator: torch.Generator | None = None) -> Encoded:
-        inputs = presence * (presence.square().sum(-1, keepdim=True) + 1.0).rsqrt()
+        inputs = presence * (1.0 + history.age).pow(-self.decay).unsqueeze(1) if self.decay else presence
+        inputs = inputs * (inputs.square().sum(-1, keepdim=True) + 1.0).rsqrt()
         if generator is not None and self.dropout > 0:
             keep = torch.rand(inputs.shape, generator=generator, device=inputs.device) >= self.dropout
             inputs = inputs * keep / (1.0 - self.dropout)

@@ -1,0 +1,44 @@
+"""Item factors of the training histories (PureSVD, Cremonesi et al., RecSys 2010), for tables to start from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from xrec.types import Dataset, Floats, HistoryTable
+
+
+@torch.no_grad()
+def start_as_factors(table: nn.Embedding, dataset: Dataset, deviation: float, power: float) -> None:
+    """Overwrite a table of items with `singular_vectors`, scaled to a root mean square of `deviation`."""
+    axes = singular_vectors(dataset.histories(dataset.train_end + 1), table.num_embeddings, table.embedding_dim, power)
+    mean_square = float(np.square(axes, dtype=np.float64).mean())
+    table.weight.copy_(torch.from_numpy(axes * np.float32(deviation / np.sqrt(max(1e-12, mean_square)))))
+
+
+def singular_vectors(table: HistoryTable, n_items: int, size: int, power: float) -> Floats:
+    """The first `size` right singular vectors [I, size] of the histories with columns over n_i^power; the largest entry
+    of each is positive, and those beyond the rank are 0."""
+    from scipy import sparse
+    from scipy.sparse.linalg import svds
+
+    there = table.positive > 0
+    user, item = table.user()[there], table.item[there]
+    count = np.bincount(item, minlength=n_items).astype(np.float64)
+    x = sparse.csr_matrix((count[item] ** -power, (user, item)), shape=(table.n_users, n_items))
+    least = min(table.n_users, n_items)
+    if size < least // 2:
+        start = np.random.default_rng(0).normal(size=least)
+        found: Any = svds(x, k=size, v0=start)
+        scales, axes = found[1][::-1], found[2][::-1]
+    else:
+        _, scales, axes = np.linalg.svd(x.toarray(), full_matrices=False)
+        scales, axes = scales[:size], axes[:size]
+    axes = axes[scales > 1e-6 * scales.max(initial=1e-12)]
+    largest = axes[np.arange(len(axes)), np.abs(axes).argmax(1)]
+    result = np.zeros((n_items, size), dtype=np.float32)
+    result[:, : len(axes)] = (axes * np.sign(largest)[:, None]).T
+    return result
