@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import csr_matrix, diags
 from torch import Tensor, nn
 
 from xrec.errors import SettingError
@@ -86,6 +85,8 @@ class Pool:
 def of_whole_histories(table: HistoryTable, channel: int, n_items: int, k: int) -> Floats:
     """[U, I] for all users of a table at once: 1 / k sum over the k nearest others n of s_n v_n (see `Neighbours`), by
     sparse products."""
+    from scipy.sparse import csr_matrix, diags  # takes a while to import
+
     amount = np.log1p(table.decayed[:, channel]) * table.positive
     vectors = csr_matrix((amount, table.item, table.indptr), shape=(table.n_users, n_items))
     squared = np.asarray(vectors.multiply(vectors).sum(1)).ravel()
