@@ -40,12 +40,12 @@ def test_histories_tables_and_files(
     spy(tables, "ranking_table", lambda *_: "ranking")
     spy(pl, "read_parquet", lambda path: ("read", Path(path).name) if "shards" not in str(path) else "shards")
     spy(pl.DataFrame, "write_parquet", lambda _, path: ("write", Path(path).name.split(".")[1]))
-    spy(pl.LazyFrame, "sink_parquet", lambda _, path: ("write", Path(path).name.split(".")[1]))
+    spy(pl.LazyFrame, "sink_parquet", lambda _, path: ("sink", Path(path).name.split(".")[1]))  # of a write, too
     pipeline.run(configured(*SHORT), tmp_path / "run")
     assert {key: n for key, n in seen.items() if key[0] == "history"} == {("history", m): 1 for m in (28, 34, 44, 48)}
     assert seen["ranking"] == 1
     assert seen["read", "results.parquet"] == 1
-    assert seen["write", "results"] == 5  # after every stage, so that a killed run has what is done
+    assert seen["sink", "results"] == 5  # after every stage, so that a killed run has what is done
     assert all(seen["write", stage] == 1 for stage in ("fit", "rank", "explain", "fidelity", "report"))
     assert seen["write", "attributions"] == seen["write", "explanations"] == 1
 
