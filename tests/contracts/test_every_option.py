@@ -45,7 +45,7 @@ RUNS = (
      "explainer=[random,leave_one_out,attention,integrated_gradients]"),
     ("model.combination=product", "model/attention=additive", "model/wide=[linear,repeat]",
      "explainer=[random,leave_one_out,attention,integrated_gradients]"),
-    # models and measures meet in test_pairwise.py: one measure each is enough here
+    # one measure each; test_pairwise.py takes composed, ease, personal_frequency, popularity and external through all
     ("model=external", "model.scores=tests.ease_by_hand.popular", SCORES, "fidelity=[removal]"),
     ("model=tifu_knn", SCORES, "fidelity=[removal]"),
     ("model=ials", "explainer=[random,leave_one_out,integrated_gradients,permutation_shap]", "fidelity=[removal]"),

@@ -143,14 +143,16 @@ class Composed(Recommender):
     @property
     def component_names(self) -> tuple[str, ...]:
         if not self._mixes():
-            return tuple(name for name, _ in self._active())
-        return (*(name for name, c in self._active() if c.in_mixture == "factor"), MIXTURE)
+            return tuple(self._of())
+        return (*self._of("factor"), MIXTURE)
 
     def _mixes(self) -> bool:
         return self.combination in ("mixture", "probabilities") and bool(self._of("evidence"))
 
-    def _logged(self) -> list[str]:
-        """The components that enter a product as logs."""
+    def _logs(self) -> list[str]:
+        """The summands that are logs: the mixture, or a product's components of evidence."""
+        if self._mixes():
+            return [MIXTURE]
         return self._of("evidence") if self.combination == "product" else []
 
     def _of(self, role: InMixture | None = None) -> list[str]:
@@ -186,7 +188,7 @@ class Composed(Recommender):
             attention=any(c.attention for c in own),
             gradients=all(c.gradients for c in own),
             fractional_presence=all(c.fractional_presence for c in own),
-            additive=any(c.additive for c in own) and not (self._mixes() or self._logged()),
+            additive=any(c.additive for c in own) and not self._logs(),
             layers=any(c.layers for c in own),
             components=True,
             item_features=True,
@@ -242,14 +244,9 @@ class Composed(Recommender):
         self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None
     ) -> dict[str, Tensor]:
         shape = self._shape(context, presence, targets)
-        names = self._of("factor") if self._mixes() else self._of()
-        scores = {name: self._summand(name, context, presence, targets).expand(shape) for name in names}
-        if self._mixes():
-            scores[MIXTURE] = self._log(MIXTURE, context, presence, targets).expand(shape)
-        return scores
-
-    def _summand(self, name: str, context: Context, presence: Tensor | None, targets: Tensor | None) -> Tensor:
-        return (self._log if name in self._logged() else self._score)(name, context, presence, targets)
+        logs = self._logs()
+        scores = {name: self._log if name in logs else self._score for name in self.component_names}
+        return {name: score(name, context, presence, targets).expand(shape) for name, score in scores.items()}
 
     def _score(self, name: str, context: Context, presence: Tensor | None, targets: Tensor | None) -> Tensor:
         return self._scaled(name, self.component(name).score(context, presence, targets))
@@ -318,8 +315,8 @@ class Composed(Recommender):
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
         if context.users is not None and (fixed := self._fixed()):  # in training
             return self.without(*fixed).score(context, presence, targets)
-        logs = [MIXTURE] if self._mixes() else self._logged()
-        plain = self._of("factor") if self._mixes() else [name for name in self._of() if name not in logs]
+        logs = self._logs()
+        plain = [name for name in self.component_names if name not in logs]
         whole = _sum(
             [
                 self._total(context, presence, targets, plain),

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from xrec.models.history import own_position
 from xrec.models.recommender import Context
 
 #: standard deviation of the weighted evidence at the start
@@ -53,7 +52,7 @@ class LogEvidence(nn.Module):
         if targets is None:
             item = history.item.unsqueeze(1).expand_as(present)
             return scaled.scatter_add(-1, item, self.own * present * value.gather(-1, item))
-        place = own_position(history, targets, self.n_items).unsqueeze(1).expand_as(value)
+        place = context.own_position(targets, self.n_items).unsqueeze(1).expand_as(value)
         return scaled + self.own * pad(present, (1, 0)).gather(2, place) * value
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xrec.errors import SettingError
-from xrec.models.history import History, Positions
+from xrec.models.history import History, Positions, own_position
 from xrec.models.update import Update
 from xrec.types import Cache, Dataset, Progress
 
@@ -67,6 +67,13 @@ class Context:
         """[B, M, L]: the given presence with padding kept at 0, or the history's own as M = 1."""
         own = self.history.presence.unsqueeze(1)
         return own if presence is None else presence * own
+
+    def own_position(self, targets: Tensor, n_items: int) -> Tensor:
+        """[B, T] `history.own_position`; that of the last targets is kept, for all parts that ask."""
+        last = self.kept.get("own_position")
+        if last is None or last[0] is not targets:
+            self.kept["own_position"] = last = targets, own_position(self.history, targets, n_items)
+        return last[1]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from xrec.errors import SettingError
 from xrec.models.component import Component
-from xrec.models.history import History, at_own_item, own_position, summed_at_items
+from xrec.models.history import History, at_own_item, summed_at_items
 from xrec.models.item_statistics import N_STATISTICS
 from xrec.models.recommender import Capabilities, Context, FitData
 from xrec.types import HALF_LIVES, Catalogue
@@ -80,7 +80,7 @@ class Repeat(Component):
         own = self.own(history, context.tables["statistics"]).unsqueeze(1) * context.presence(presence)  # [B, M, L]
         if targets is None:
             return summed_at_items(history.item.unsqueeze(1), own, self.n_items)
-        position = own_position(history, targets, self.n_items).unsqueeze(1).expand(-1, own.shape[1], -1)
+        position = context.own_position(targets, self.n_items).unsqueeze(1).expand(-1, own.shape[1], -1)
         return functional.pad(own, (1, 0)).gather(2, position)
 
     def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:

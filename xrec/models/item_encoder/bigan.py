@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from xrec.models.item_encoder.joint_discriminator import JointDiscriminator
 from xrec.models.item_encoder.match import coverage, mmd
 from xrec.models.recommender import FitData
 from xrec.models.settings import above_0, at_least
+from xrec.models.singular import leading_axes
 from xrec.models.update import Update
 from xrec.types import Catalogue
 
@@ -323,19 +323,12 @@ def _whitening(codes: AttributeCodes, rows: np.ndarray, size: int) -> tuple[Tens
     """Mean [n_columns] of x over these items, and axes [n_columns, k <= size] on which the centred x has unit variance
     and no covariance: its principal components. No dense x of all items is made."""
     from scipy import sparse
-    from scipy.sparse.linalg import aslinearoperator, svds
 
     columns, weights = codes.columns[rows].cpu().numpy(), codes.weights[rows].cpu().numpy().astype(np.float64)
     n, width = len(rows), codes.n_columns
     x = sparse.csr_matrix((weights.ravel(), (np.repeat(np.arange(n), columns.shape[1]), columns.ravel())), (n, width))
     center = np.asarray(x.mean(0)).ravel()
-    if size < min(n, width):
-        centred = aslinearoperator(x) - aslinearoperator(np.ones((n, 1))) @ aslinearoperator(center[None])
-        found: Any = svds(centred, k=size, v0=np.random.default_rng(0).normal(size=min(n, width)))
-        _, scales, axes = found
-        scales, axes = scales[::-1], axes[::-1]
-    else:
-        _, scales, axes = np.linalg.svd(x.toarray() - center, full_matrices=False)
+    scales, axes = leading_axes(x, size, center)
     there = scales > 1e-4 * scales[0]
     whitened = axes[there].T / scales[there] * math.sqrt(n)
     return torch.from_numpy(center).float(), torch.from_numpy(np.ascontiguousarray(whitened)).float()

@@ -8,6 +8,7 @@ from torch import Tensor
 from xrec.errors import SettingError
 from xrec.models.item_encoder.item_encoder import ItemEncoder, forget_cold
 from xrec.models.recommender import FitData
+from xrec.models.settings import above_0
 from xrec.models.singular import start_as_factors
 from xrec.types import Catalogue
 
@@ -36,8 +37,7 @@ class SVD(ItemEncoder):
         trained: bool = True,
     ) -> None:
         super().__init__()
-        if deviation <= 0:
-            raise SettingError(f"svd: deviation must be above 0, got {deviation}")
+        above_0("svd", deviation=deviation)
         if power < 0:
             raise SettingError(f"svd: power must be 0 or more, got {power}")
         self.deviation, self.power, self.catalogue = deviation, power, catalogue
