@@ -86,6 +86,8 @@ class Affinity(Component):
     @torch.no_grad()
     def fit(self, data: FitData) -> None:
         context = Context(drawn_histories(data, _FIT_USERS))
+        if len(context.history) == 0:
+            return
         start = torch.zeros_like(self.log_weight)
         for place in range(len(start)):
             self.log_weight.fill_(-math.inf)[place] = 0.0
