@@ -35,7 +35,7 @@ class LogEvidence(nn.Module):
 
     def start(self, evidence: Tensor) -> None:
         """w and c by the evidence [n, I] of some users."""
-        deviation = float(evidence.std()) if len(evidence) else 0.0
+        deviation = float(evidence.std()) if evidence.numel() > 1 else 0.0
         if deviation > 0:
             self.log_weight.data.fill_(_START / deviation).log_()
             if self.exponent is not None:
