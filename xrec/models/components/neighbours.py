@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,11 @@ from torch import Tensor, nn
 
 from xrec.errors import SettingError
 from xrec.models.component import Component
-from xrec.models.history import History
+from xrec.models.history import History, summed_at_items
 from xrec.models.recommender import Capabilities, Context, FitData
 from xrec.types import HALF_LIVES, Catalogue, Floats, HistoryTable
 
-#: floats of a dense table of history items (or targets) by users; more is computed piece by piece
+#: floats of a dense table of users or items by history items, targets or copies; more is computed piece by piece
 BLOCK = 2**25
 #: scores of all users for all items that are kept for a training window, at most
 _WINDOW = 2**27
@@ -28,15 +29,13 @@ _BLOCK_USERS = 512
 
 @dataclass(frozen=True)
 class Pool:
-    """The users that neighbours are chosen from: their vectors v_n as a matrix by items, each of unit length, and |v_n|
-    beside it.
+    """The users that neighbours are chosen from: their vectors v_n, each of unit length, and |v_n| [U] beside it.
 
-    matrix: sparse [I, U]; dense: the same, where it fits into a block; start [I + 1]: where its rows begin.
+    users, items: the vectors as sparse rows of users [U, I], and of items [I, U].
     """
 
-    matrix: Tensor
-    dense: Tensor | None
-    start: Tensor
+    users: Tensor
+    items: Tensor
     norm: Tensor
 
     @classmethod
@@ -45,41 +44,48 @@ class Pool:
         amount = np.log1p(table.decayed[:, channel].astype(np.float64)) * table.positive
         user = table.user()
         norm = np.sqrt(np.bincount(user, weights=amount**2, minlength=table.n_users))
-        order = np.lexsort((user, table.item))
-        place = torch.from_numpy(np.stack([table.item[order], user[order]]))
-        value = torch.from_numpy((amount / np.maximum(norm[user], 1e-12))[order].astype(np.float32))
-        size = (n_items, table.n_users)
-        matrix = torch.sparse_coo_tensor(place, value, size, is_coalesced=True, check_invariants=False).to(device)
-        start = np.concatenate([[0], np.cumsum(np.bincount(table.item, minlength=n_items))]).astype(np.int64)
+        value = (amount / np.maximum(norm[user], 1e-12)).astype(np.float32)
         return cls(
-            matrix,
-            matrix.to_dense() if n_items * table.n_users <= BLOCK else None,
-            torch.from_numpy(start).to(device),
+            sparse_rows(user, table.item, value, (table.n_users, n_items), device),
+            sparse_rows(table.item, user, value, (n_items, table.n_users), device),
             torch.from_numpy(norm.astype(np.float32)).to(device),
         )
 
     @property
     def n_users(self) -> int:
-        return self.matrix.shape[1]
+        return self.users.shape[0]
 
     def rows(self, items: Tensor) -> Tensor:
         """[..., U] dense rows of `items` [...]."""
-        if self.dense is not None:
-            return self.dense[items]
-        flat = items.flatten()
-        length = self.start[flat + 1] - self.start[flat]
+        flat, start = items.flatten(), self.items.crow_indices()
+        first, length = start[flat], start[flat + 1] - start[flat]
         row = torch.repeat_interleave(torch.arange(len(flat), device=flat.device), length)
-        first = torch.repeat_interleave(self.start[flat] - length.cumsum(0) + length, length)
-        entry = first + torch.arange(len(row), device=flat.device)
-        dense = torch.zeros(len(flat), self.n_users, device=flat.device)
-        dense[row, self.matrix.indices()[1, entry]] = self.matrix.values()[entry]
+        entry = torch.arange(len(row), device=flat.device) + (first - length.cumsum(0) + length)[row]
+        dense = self.norm.new_zeros(len(flat), self.n_users)
+        dense[row, self.items.col_indices()[entry]] = self.items.values()[entry]
         return dense.unflatten(0, items.shape)
 
+    def products(self, vectors: Tensor) -> Tensor:
+        """vectors [N, I] -> their products with every user's [N, U]."""
+        return (self.users @ vectors.T).T
+
     def sums(self, weights: Tensor) -> Tensor:
-        """weights [N, U] -> their sums of the users' unit vectors [N, I]."""
-        if self.dense is not None:
-            return weights @ self.dense.T
-        return torch.sparse.mm(self.matrix, weights.T).T
+        """weights [N, U] -> their sums of the users' vectors [N, I]."""
+        return (self.items @ weights.T).T
+
+
+def sparse_rows(
+    row: np.ndarray, column: np.ndarray, value: np.ndarray, shape: tuple[int, int], device: torch.device
+) -> Tensor:
+    """A matrix of sparse rows (each place at most once)."""
+    order = np.lexsort((column, row))
+    start = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
+    parts = [
+        torch.from_numpy(np.asarray(part)).to(device) for part in (start, column[order].astype(np.int64), value[order])
+    ]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
+        return torch.sparse_csr_tensor(*parts, shape, check_invariants=False)
 
 
 def of_whole_histories(table: HistoryTable, channel: int, n_items: int, k: int) -> Floats:
@@ -160,7 +166,7 @@ class Neighbours(Component):
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
         if context.users is not None and presence is None and self._keeps(context):
             return self.weight * self._kept(context.history.moment, context.users, targets).unsqueeze(1)
-        return self.weight * self._means(context.history, presence, targets)
+        return self.weight * self._means(context, presence, targets)
 
     def _keeps(self, context: Context) -> bool:
         """Whether it is a training window that is the same for all users, with few enough scores to be kept."""
@@ -186,36 +192,54 @@ class Neighbours(Component):
         chosen = rows[users.cpu()] if targets is None else rows[users.unsqueeze(-1).cpu(), targets.cpu()]
         return chosen.to(users.device).float() / _SCALE
 
-    def _means(self, history: History, presence: Tensor | None, targets: Tensor | None) -> Tensor:
+    def _means(self, context: Context, presence: Tensor | None, targets: Tensor | None) -> Tensor:
         """[B, M, T] the score with a weight of 1."""
+        history = context.history
         pool = self.pool(history.moment)
         vectors = self.amounts(history).unsqueeze(1)
         vectors = vectors if presence is None else vectors * presence  # [B, M, L]
-        n_histories, n_copies, length = vectors.shape
-        copies = max(1, min(n_copies, BLOCK // pool.n_users))
-        batch = max(1, BLOCK // (pool.n_users * max(1, length, copies)))
+        rows = None if presence is None else self._rows(pool, context)
+        widest = pool.n_users + self.n_items
+        copies = max(1, BLOCK // widest)
+        batch = max(1, BLOCK // (widest * min(copies, vectors.shape[1])))
         pieces = []
-        for start in range(0, n_histories, batch):
-            rows = slice(start, start + batch)
-            own = None if history.user is None else history.user[rows]
-            found = [
-                self._summed(pool, history.item[rows], part, own, None if targets is None else targets[rows])
-                for part in vectors[rows].split(copies, dim=1)
-            ]
+        for start in range(0, len(history), batch):
+            part = slice(start, start + batch)
+            wanted = None if targets is None else targets[part]
+            found = []
+            for masked in vectors[part].split(copies, dim=1):
+                weights = self._weights(pool, history.rows(part), masked, None if rows is None else rows[part])
+                found.append(self._summed(pool, weights, wanted))
             pieces.append(torch.cat(found, dim=1))
         return torch.cat(pieces)
 
-    def _summed(self, pool: Pool, items: Tensor, vectors: Tensor, own: Tensor | None, targets: Tensor | None) -> Tensor:
-        """[B, M, T] the neighbours' mean for vectors [B, M, L] of items [B, L]; own [B]: rows of the pool left out."""
-        scale = (vectors.square().sum(-1, keepdim=True) + 1.0).rsqrt()
-        similar = (vectors * scale) @ pool.rows(items)  # [B, M, U]
-        if own is not None:
-            similar = similar.scatter(2, own.reshape(-1, 1, 1).expand(-1, similar.shape[1], 1), 0.0)
+    def _rows(self, pool: Pool, context: Context) -> Tensor | None:
+        """[B, L, U] what the pool's users have of the histories' items, for many masked copies; None: too large."""
+        item = context.history.item
+        if item.numel() * pool.n_users > BLOCK:
+            return None
+        if self not in context.kept:
+            context.kept[self] = pool.rows(item)
+        return context.kept[self]
+
+    def _weights(self, pool: Pool, history: History, vectors: Tensor, rows: Tensor | None) -> Tensor:
+        """[B, M, U] s_n |v_n| / k of the nearest users, 0 of others, for vectors [B, M, L]."""
+        scaled = vectors * (vectors.square().sum(-1, keepdim=True) + 1.0).rsqrt()
+        if rows is None:
+            whole = summed_at_items(history.item.unsqueeze(1), scaled, self.n_items)
+            similar = pool.products(whole.flatten(0, 1)).unflatten(0, scaled.shape[:2])
+        else:
+            similar = scaled @ rows
+        if history.user is not None:
+            similar = similar.scatter(2, history.user.reshape(-1, 1, 1).expand(-1, similar.shape[1], 1), 0.0)
         k = min(self.n_neighbours, pool.n_users)
-        nearest = similar.topk(k, dim=-1)  # whoever has nothing in common weighs 0
-        weights = torch.zeros_like(similar).scatter(2, nearest.indices, nearest.values) * (pool.norm / k)
-        n_targets = self.n_items if targets is None else targets.shape[1]
-        if targets is not None and len(items) * n_targets * pool.n_users <= min(BLOCK, 2 * pool.n_users * self.n_items):
+        nearest = similar.topk(k, dim=-1, sorted=False)  # whoever has nothing in common weighs 0
+        return torch.zeros_like(similar).scatter(2, nearest.indices, nearest.values) * (pool.norm / k)
+
+    def _summed(self, pool: Pool, weights: Tensor, targets: Tensor | None) -> Tensor:
+        """[B, M, T] sums of the users' vectors by weights [B, M, U]."""
+        size = 0 if targets is None else targets.numel() * pool.n_users
+        if targets is not None and size <= min(BLOCK, pool.items.values().numel()):
             return weights @ pool.rows(targets).transpose(1, 2)
         whole = pool.sums(weights.flatten(0, 1)).unflatten(0, weights.shape[:2])
         return whole if targets is None else whole.gather(2, targets.unsqueeze(1).expand(-1, whole.shape[1], -1))
