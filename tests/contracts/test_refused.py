@@ -38,6 +38,7 @@ BEFORE_THE_FIT = {
     "baselines.ease.regularization=-1": "regularization must be above 0, got -1",
     "training.windows=[42]": "the window at 42 with horizon 4 reaches period 45, past the last training period 43",
     "+loss.weights.kll=1": "loss.weights.kll has no term: the model produces .*did you mean 'kl'",
+    "loss/terms=[content] model/user_encoder=none": "loss.terms.content.components: .*no component 'user_encoder'",
     "cases.min_players=1000": "cases.min_players=1000: no history of part test is that long, the longest has",
     "players=kind": r"no history of part test is that long, the longest has 1 player \(kind\)",  # there is one kind
 }

@@ -53,7 +53,7 @@ def test_it_trains_the_features_and_nothing_of_the_components_left_out(toy, tmp_
 def test_a_component_that_is_not_there_is_refused(toy, tmp_path):
     model = toy_composed(toy, attention=None)
     terms = {"content": Content(Multinomial(), ["attention"])}
-    with pytest.raises(SettingError, match="no component 'attention'"):
+    with pytest.raises(SettingError, match="loss.terms.content.components: .*no component 'attention'"):
         train(toy, tmp_path, model=model, score_terms=terms, weights={**WEIGHTS, "content": 1.0})
     with pytest.raises(SettingError, match="components is empty"):
         Content(Multinomial(), [])

@@ -19,7 +19,11 @@ class Score(Protocol):
 
 
 class ScoreTerm(Protocol):
-    """A node `loss.terms.<name>` of the config, weighted by `loss.weights.<name>`."""
+    """A node `loss.terms.<name>` of the config, weighted by `loss.weights.<name>`.
+
+    One that asks for the score of some components alone holds their names as `components`; a model without one of them
+    is then refused before it is trained.
+    """
 
     def __call__(
         self, score: Score, presence: Tensor, labels: Tensor, log_weight: Tensor, generator: torch.Generator

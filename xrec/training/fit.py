@@ -105,8 +105,16 @@ class Objective:
     score_terms: Mapping[str, ScoreTerm] = field(default_factory=dict)
 
     def check(self, model: Recommender) -> None:
-        """Raises: LossError, when a term has no weight, or a weight other than 0 no term."""
+        """Raises: LossError, when a term has no weight, or a weight other than 0 no term; SettingError, when a term
+        asks for the score of a component that the model does not have."""
         check_terms(("reconstruction", *self.score_terms, *model.term_names), self.weights)
+        for name, term in self.score_terms.items():
+            components: Sequence[str] = getattr(term, "components", ())
+            try:
+                if components:
+                    model.only(*components)
+            except (SettingError, TypeError) as error:
+                raise SettingError(f"loss.terms.{name}.components: {error}") from error
 
     def scheduled(self, step: int, progress: float) -> dict[str, float]:
         """The weights of a step."""
