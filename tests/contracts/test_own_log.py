@@ -51,6 +51,7 @@ def test_it_runs_in_one_command(name: str, tmp_path: Path) -> None:
     fast = FAST if name == "ratings.tsv" else [*FAST, *SHORT]
     done = execute(script(write(tmp_path / name), tmp_path / "cache", columns, *fast, f"hydra.run.dir={run}"), tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "report:" in done.stdout
     assert [line for line in SAID[name] if line not in done.stderr] == []
     results = pl.read_parquet(run / "results.parquet")
     assert results["split"].unique().to_list() == [SPLITS[name]]
