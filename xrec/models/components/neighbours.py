@@ -79,13 +79,12 @@ def sparse_rows(
 ) -> Tensor:
     """A matrix of sparse rows (each place at most once)."""
     order = np.lexsort((column, row))
-    start = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
-    parts = [
-        torch.from_numpy(np.asarray(part)).to(device) for part in (start, column[order].astype(np.int64), value[order])
-    ]
+    start = torch.from_numpy(np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))]))
+    columns, values = torch.from_numpy(column[order].astype(np.int64)), torch.from_numpy(value[order])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
-        return torch.sparse_csr_tensor(*parts, shape, check_invariants=False)
+        matrix = torch.sparse_csr_tensor(start, columns, values, shape, check_invariants=False)
+    return matrix.to(device)
 
 
 def of_whole_histories(table: HistoryTable, channel: int, n_items: int, k: int) -> Floats:
