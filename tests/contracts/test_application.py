@@ -78,7 +78,8 @@ def undisturbed(journey: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 def test_the_same_command_twice_gives_the_same_hashes(journey: Path, undisturbed: tuple[Path, Path]) -> None:
     folder, first = undisturbed
-    assert execute(command(journey, folder / "cache", MEASURED, f"hydra.run.dir={folder / 'b'}"), folder).returncode == 0
+    again = execute(command(journey, folder / "cache", MEASURED, f"hydra.run.dir={folder / 'b'}"), folder)
+    assert again.returncode == 0, again.stderr
     assert hashes(folder / "b") == hashes(first)
 
 
