@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -95,14 +96,14 @@ class AttributeAutoencoder(AdversarialEncoder):
         of the categories that G(E(x)) names right."""
         encoded, prior = self.encode(rows, generator), normal((LOOKED_AT, self.latent_size), rows, generator)
         made = self.sampler.generated(self.generator(prior), generator)
-        real = {"item": self.sampler.items(rows, generator), "latent": encoded}
+        x = self.sampler.items(rows, generator)
         measures = {
             "mmd": mmd(encoded, prior[: len(encoded)]),
             "coverage": coverage(self.shares(), made.mean(0), self.levels),
             "round_trip": float(self.sampler.named(self.generator(self.encode(rows)), rows).mean()),
         }
-        return self._compared(real, {"item": made, "latent": prior}), measures
+        return self._compared(x, encoded, made, prior), measures
 
-    def _compared(self, encoded: Mapping[str, Tensor], generated: Mapping[str, Tensor]) -> Shown:
-        """What D is shown of x and E(x), and of G(z) and z."""
-        return Shown(tuple(encoded[name] for name in self.inputs), tuple(generated[name] for name in self.inputs))
+    @abstractmethod
+    def _compared(self, x: Tensor, encoded: Tensor, made: Tensor, prior: Tensor) -> Shown:
+        """What D is shown of x, E(x), G(z) and z."""

@@ -104,3 +104,6 @@ class BiGAN(AttributeAutoencoder):
             rows, made = self.sampler.mixed(rows, made, others, noise, generator)
             encoded, prior = (z + noise * normal(z.shape, z, generator) for z in (encoded, prior))
         return (self.sampler.items(rows, generator), encoded), (made, prior)
+
+    def _compared(self, x: Tensor, encoded: Tensor, made: Tensor, prior: Tensor) -> Shown:
+        return Shown((x, encoded), (made, prior))
