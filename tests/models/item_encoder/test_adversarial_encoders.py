@@ -246,6 +246,13 @@ def test_a_gradient_penalty_is_part_of_the_discriminator_s_loss(make):
 
 
 @every_encoder
+def test_a_dataset_without_attributes_is_refused_with_a_way_out(make, toy, kind):
+    way_out = f"item_encoder={kind.name} needs item attributes.*use model/item_encoder=embedding"
+    with pytest.raises(ValueError, match=way_out):
+        make(kind, replace(toy.catalogue, item_fields=()))
+
+
+@every_encoder
 def test_what_makes_no_sense_is_refused(make, kind):
     name = kind.name
     bad: list[tuple[str, float, str]] = [
