@@ -82,6 +82,7 @@ def test_the_discriminator_is_fooled_most_of_the_time_and_the_distributions_agre
     found = planted.monitors()
     assert 0.45 < found["discriminator_accuracy"] < 0.7 and found["conditional_gan_mmd"] < 0.01
     assert found["conditional_gan_coverage"] > 0.6 and found["conditional_gan_alignment"] > 0.9
+    assert found["conditional_gan_spread"] == pytest.approx(1, abs=0.15)
     assert found["conditional_gan_modes_collapsed"] == found["conditional_gan_game_collapsed"] == 0
     assert found == planted.monitors()  # the same draws every time
 
@@ -157,8 +158,9 @@ def test_a_generator_that_makes_one_thing_only_has_collapsed(make, toy, tmp_path
             for parameter in encoder.generator.parameters():
                 parameter.zero_()
         encoder.fit(fit_data(toy, tmp_path))
-    assert encoder.monitors()["conditional_gan_modes_collapsed"] == 1
-    assert "half of the common neighbourhoods of items' factors; lower generator_learning_rate" in caplog.text
+    found = encoder.monitors()
+    assert found["conditional_gan_modes_collapsed"] == 1 and found["conditional_gan_spread"] < 1e-6
+    assert "half of the variance of items' factors; lower generator_learning_rate" in caplog.text
 
 
 def test_neighbour_coverage_by_hand():

@@ -31,7 +31,7 @@ LOOKED_AT = 1000
 #: a discriminator right so often has won, and a generator that finds so few of what there is has collapsed
 WON, COLLAPSED = 0.99, 0.5
 COLLAPSES = {
-    "modes_collapsed": "its generator makes less than half of the common {modes}; lower {player}_learning_rate",
+    "modes_collapsed": "its generator makes less than half of the {modes}; lower {player}_learning_rate",
     "game_collapsed": "its discriminator tells all pairs apart; lower discriminator_learning_rate",
 }
 
@@ -72,8 +72,8 @@ class AdversarialEncoder(ItemEncoder):
     cold_items = True
     term_names = ("adversarial", "item_reconstruction")
     name: str
-    #: what coverage counts
-    modes = "levels"
+    #: the measure whose value below .5 says that the generator has collapsed, and what it is a share of
+    collapse, modes = "coverage", "common levels"
     discriminator: Discriminator
 
     def __init__(
@@ -117,8 +117,7 @@ class AdversarialEncoder(ItemEncoder):
 
     @abstractmethod
     def _looked_at(self, rows: Tensor, generator: torch.Generator) -> tuple[Shown, dict[str, float]]:
-        """These items [N] and as many draws as `LOOKED_AT`, without noise; and measures by name. One that is called
-        coverage says whether the generator has collapsed."""
+        """These items [N] and as many draws as `LOOKED_AT`, without noise; and measures by name."""
 
     def examples(self) -> Tensor:
         """Items [n] that D is shown: no cold one's."""
@@ -211,7 +210,7 @@ class AdversarialEncoder(ItemEncoder):
 
         discriminator_accuracy: share of samples told right, the mean of real and fake ones; .5 when fooled, and when D
         says the same of everything. discriminator_real, _fake: mean logits. <name>_...: a variant's measures.
-        <name>_modes_collapsed: coverage below .5. <name>_game_collapsed: D is right in more than 99 %.
+        <name>_modes_collapsed: the variant's `collapse` is below .5. <name>_game_collapsed: D is right in over 99 %.
         """
         examples = self.examples()
         generator = torch.Generator(examples.device).manual_seed(0)
@@ -220,8 +219,7 @@ class AdversarialEncoder(ItemEncoder):
         real, fake = self.discriminator(*shown.real), self.discriminator(*shown.fake)
         boundary = self.adversarial.boundary(real, fake)
         accuracy = float((real > boundary).float().mean() + (fake < boundary).float().mean()) / 2
-        if "coverage" in measures:
-            measures["modes_collapsed"] = float(measures["coverage"] < COLLAPSED)
+        measures["modes_collapsed"] = float(measures[self.collapse] < COLLAPSED)
         measures["game_collapsed"] = float(accuracy > WON)
         means = {"discriminator_real": float(real.mean()), "discriminator_fake": float(fake.mean())}
         named = {f"{self.name}_{name}": value for name, value in measures.items()}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xrec.losses.adversarial import AdversarialLoss
-from xrec.models.item_encoder.adversarial_encoder import LOOKED_AT, AdversarialEncoder, Shown, normal
+from xrec.models.item_encoder.adversarial_encoder import AdversarialEncoder, Shown, normal
 from xrec.models.item_encoder.attribute_codes import AttributeSum
 from xrec.models.item_encoder.discriminator import Discriminator
 from xrec.models.item_encoder.item_encoder import FreeRows
@@ -54,7 +54,7 @@ class ConditionalGAN(AdversarialEncoder):
     """
 
     name = "conditional_gan"
-    modes = "neighbourhoods of items' factors"
+    collapse, modes = "spread", "variance of items' factors"
 
     def __init__(
         self,
@@ -152,12 +152,13 @@ class ConditionalGAN(AdversarialEncoder):
 
     def _looked_at(self, rows: Tensor, generator: torch.Generator) -> tuple[Shown, dict[str, float]]:
         """mmd: squared maximum mean discrepancy between factors and generated ones (unbiased; 0 when they agree).
-        coverage: share of the items with a generated factor among their five nearest. alignment: mean cosine between
-        an item's factor and its mean generated one."""
-        rows = rows[:LOOKED_AT]
+        spread: variance of generated ones over that of factors. coverage: share of the items with a generated factor
+        no further away than their fifth nearest item. alignment: mean cosine between an item's factor and its mean
+        generated one."""
         own, made, attributes = self.factors[rows], self._made(rows, 1, generator)[:, 0], self.codes.dense(rows)
         measures = {
             "mmd": mmd(own / self.deviation, made / self.deviation),
+            "spread": float((made - made.mean(0)).square().sum() / (own - own.mean(0)).square().sum().clamp_min(1e-12)),
             "coverage": neighbour_coverage(own, made),
             "alignment": float(functional.cosine_similarity(self.generate(rows), own).mean()),
         }
