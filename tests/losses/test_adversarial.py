@@ -118,6 +118,7 @@ def test_the_penalty_is_taken_between_a_real_sample_and_its_fake_one():
     ((x, z),) = seen
     torch.testing.assert_close(x, 5 + 4 * z)
     assert z.min() >= 0 and z.max() <= 1 and z.mean().item() == pytest.approx(0.5, abs=0.02)
+    assert z.std().item() == pytest.approx(12**-0.5, abs=0.01)  # of each pair its own
     assert isinstance(penalty, torch.Tensor)
     assert penalty.item() == pytest.approx(float((x - 1).square().mean()), rel=1e-5)
 

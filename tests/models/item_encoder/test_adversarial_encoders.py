@@ -65,6 +65,16 @@ def test_every_loss_moves_the_discriminator_in_its_step_and_the_players_in_their
     assert all(math.isfinite(value) for value in encoder.monitors().values())
 
 
+@every_encoder
+def test_real_samples_have_a_say_in_the_players_loss_only_where_a_player_made_them(make, monkeypatch, kind):
+    encoder, seen = make(kind), []
+    forward = Discriminator.forward
+    monkeypatch.setattr(Discriminator, "forward", lambda self, *x: seen.append(forward(self, *x)) or seen[-1])
+    loss = encoder.item_terms(generator(), {"adversarial"})["adversarial"]
+    assert len(seen) == (2 if kind is BiGAN else 1)
+    torch.testing.assert_close(loss, Nonsaturating().generator_loss(seen[0] if kind is BiGAN else None, seen[-1]))
+
+
 @pytest.mark.parametrize(("kind", "players"), [(k, players) for k, (players, _) in ENCODERS.items() if k is not GAN])
 def test_reconstruction_moves_the_players_and_no_discriminator(make, kind, players):
     encoder = make(kind)
@@ -213,14 +223,14 @@ def test_the_game_is_reported_under_the_encoder_s_name(make, kind):
 
 @pytest.mark.parametrize(("loss", "accuracy"), [(Nonsaturating(), 0.5), (WGANGP(), 0.875)])
 def test_accuracy_is_the_mean_of_both_sides_beyond_the_loss_s_boundary(make, monkeypatch, loss, accuracy):
-    """Real ones have logit 9; of the fake ones three quarters 5 and one quarter 9.5: a critic's boundary is between."""
-    fake = torch.full((1000,), 5.0)
-    fake[::4] = 9.5
-    values = iter((torch.full((1000,), 9.0), fake))
+    """Real ones have logit -1; of the fake ones three quarters -5, a quarter -.5: a critic's boundary is between."""
+    fake = torch.full((1000,), -5.0)
+    fake[::4] = -0.5
+    values = iter((torch.full((1000,), -1.0), fake))
     monkeypatch.setattr(Discriminator, "forward", lambda self, x: next(values))
     found = make(GAN, planted_catalogue(1200), adversarial=loss).monitors()
     assert found["discriminator_accuracy"] == pytest.approx(accuracy)
-    assert found["discriminator_real"] == 9 and found["discriminator_fake"] == pytest.approx(6.125)
+    assert found["discriminator_real"] == -1 and found["discriminator_fake"] == pytest.approx(-3.875)
     assert found["gan_game_collapsed"] == 0
 
 
