@@ -14,6 +14,13 @@ from xrec import pipeline
 from xrec.config.validate import validate_job
 from xrec.rundir.saved import SavedRun
 
+
+def adversarial(item_encoder: str, loss: str) -> tuple[str, ...]:
+    """A short game, which goes on in the ranker's steps."""
+    chosen = (f"model/item_encoder={item_encoder}", f"loss/adversarial={loss}", "loss.weights.adversarial=0.01")
+    return (*chosen, "model.item_encoder.pretraining_steps=20")
+
+
 #: What a whole run is made of: options that can work together, most of them beside others than the defaults. An option
 #: that none of these names has a run of its own.
 SCORES = "explainer=[random,popularity,leave_one_out,permutation_shap]"
@@ -32,16 +39,18 @@ RUNS = (
     ("model/attention=self_attention", "model/wide=[prior]", "model/item_encoder=embedding_attributes",
      "masker=sampled_user", "players=period", "split=user_holdout", "fidelity=[axiomatic]",
      "explainer=[random,leave_one_out,attention]"),
-    ("model/user_encoder=none", "model/wide=[repeat]", "training=next_item",
+    ("model/user_encoder=none", "model/wide=[repeat]", "training=next_item", *adversarial("aae", "lsgan"),
      "output=log_probability", "explainer=[random,leave_one_out,attention,integrated_gradients]"),
     ("training=profile", "model/wide=[prior,linear]", "schedule@loss.schedules.kl=cyclic",
      "schedule@training.learning_rate_schedule=cosine", "tracking=wandb", "split=temporal", "explainer=[additive]",
-     "baselines=[content_knn,ease,ials,item_knn,personal_frequency,popularity,repeat_classifier,tifu_knn]"),
+     "baselines=[content_knn,ease,ials,item_knn,personal_frequency,popularity,repeat_classifier,tifu_knn]",
+     *adversarial("gan", "hinge")),
     ("training=sequence", "split=leave_last_out", "split.repeats=drop", "model/wide=[]", "model/user_encoder=none",
-     "model/attention=self_attention", "explainer=[random,leave_one_out,attention]"),
+     "model/attention=self_attention", "explainer=[random,leave_one_out,attention]",
+     *adversarial("conditional_gan", "wgan_gp"), "model.item_encoder.spectral_norm=false"),
     ("model.combination=mixture", "model.components.attention.normaliser=softmax", "model/wide=[prior,repeat]",
-     "explainer=[random,leave_one_out,attention,integrated_gradients]"),
-    ("model.combination=probabilities", "model/wide=[prior,ease]",
+     *adversarial("bigan", "minimax"), "explainer=[random,leave_one_out,attention,integrated_gradients]"),
+    ("model.combination=probabilities", "model/wide=[prior,ease]", *adversarial("bigan", "article_gan"),
      "explainer=[random,leave_one_out,attention,integrated_gradients]"),
     ("model.combination=product", "model/attention=additive", "model/wide=[linear,repeat]",
      "explainer=[random,leave_one_out,attention,integrated_gradients]"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from xrec.types import Dataset, Doubles, Floats, HistoryTable
 
@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def start_as_factors(table: nn.Embedding, dataset: Dataset, deviation: float, power: float) -> None:
-    """Overwrite a table of items with `singular_vectors`, scaled to a root mean square of `deviation`."""
-    axes = singular_vectors(dataset.histories(dataset.train_end + 1), table.num_embeddings, table.embedding_dim, power)
+    """Overwrite a table of items with their `scaled_factors`."""
+    table.weight.copy_(scaled_factors(dataset, table.num_embeddings, table.embedding_dim, deviation, power))
+
+
+def scaled_factors(dataset: Dataset, n_items: int, size: int, deviation: float, power: float) -> Tensor:
+    """`singular_vectors` [I, size] of the training histories, scaled to a root mean square of `deviation`."""
+    axes = singular_vectors(dataset.histories(dataset.train_end + 1), n_items, size, power)
     mean_square = float(np.square(axes, dtype=np.float64).mean())
-    table.weight.copy_(torch.from_numpy(axes * np.float32(deviation / np.sqrt(max(1e-12, mean_square)))))
+    return torch.from_numpy(axes * np.float32(deviation / np.sqrt(max(1e-12, mean_square))))
 
 
 def singular_vectors(table: HistoryTable, n_items: int, size: int, power: float) -> Floats:

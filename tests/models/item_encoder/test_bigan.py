@@ -6,6 +6,7 @@ import logging
 import math
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from xrec.losses.adversarial import Nonsaturating
 from xrec.models.component import Component
 from xrec.models.composed import Composed
 from xrec.models.item_encoder.bigan import BiGAN
-from xrec.models.item_encoder.joint_discriminator import JointDiscriminator, SpectralLinear
+from xrec.models.item_encoder.discriminator import Discriminator, SpectralLinear
 from xrec.models.item_encoder.match import coverage, mmd
 from xrec.models.user_encoder.vae import VAE
 
@@ -28,7 +29,7 @@ BOTH = {"adversarial", "item_reconstruction"}
 def make(toy):
     def make(catalogue=None, **settings) -> BiGAN:
         torch.manual_seed(0)
-        sizes = {"latent_size": 4, "hidden_size": 8, "batch_size": 16, "pretraining_steps": 3}
+        sizes: dict[str, Any] = {"latent_size": 4, "hidden_size": 8, "batch_size": 16, "pretraining_steps": 3}
         return BiGAN(catalogue or toy.catalogue, 8, Nonsaturating(), **(sizes | settings))
 
     return make
@@ -38,14 +39,14 @@ def make(toy):
 def shown(monkeypatch):
     """What the discriminators were shown (x, z) and said, real and fake in turn."""
     seen = []
-    forward = JointDiscriminator.forward
+    forward = Discriminator.forward
 
     def noted(self, x, z):
         logit = forward(self, x, z)
         seen.append((x.detach(), z.detach(), logit.detach()))
         return logit
 
-    monkeypatch.setattr(JointDiscriminator, "forward", noted)
+    monkeypatch.setattr(Discriminator, "forward", noted)
     return seen
 
 
@@ -138,13 +139,12 @@ def test_an_undecided_discriminator_costs_two_log_two(make):
         assert step(bigan, generator()).item() == pytest.approx(2 * math.log(2), rel=0.2)
 
 
-def test_instance_noise_swaps_whole_fields_of_both_sides_and_moves_their_codes(make, shown):
+def test_instance_noise_swaps_whole_fields_of_both_sides_and_moves_their_codes(make):
     bigan = make(planted_catalogue(), batch_size=2000)
     rows, prior = bigan._draw(generator(1))
     encoded = bigan.encode(rows)
     made = torch.zeros(2000, 10)  # nothing that an item could be
-    bigan._told(rows, encoded, made, prior, generator(), 0.3)
-    (x, code, _), (swapped, noisy, _) = shown
+    (x, code), (swapped, noisy) = bigan._noisy(rows, encoded, made, prior, generator(), 0.3)
     own = bigan.sampler.items(rows, generator())
     fields = torch.stack([part.abs().sum(1) for part in swapped.split(bigan.codes.sizes, -1)], 1)
     assert set(fields.unique().tolist()) == {0.0, 1.0}
@@ -397,7 +397,7 @@ def test_a_generator_that_makes_one_thing_only_has_collapsed_and_a_discriminator
 def test_a_discriminator_that_is_always_right_is_named(make, monkeypatch):
     bigan = make()
     monkeypatch.setattr(bigan.sampler, "generated", lambda logits, g: torch.full_like(logits, 7.0))
-    monkeypatch.setattr(JointDiscriminator, "forward", lambda self, x, z: torch.where((x == 7).all(1), -1.0, 1.0))
+    monkeypatch.setattr(Discriminator, "forward", lambda self, x, z: torch.where((x == 7).all(1), -1.0, 1.0))
     found = bigan.monitors()
     assert found["discriminator_accuracy"] == found["bigan_game_collapsed"] == 1
 

@@ -50,6 +50,11 @@ class AttributeCodes(nn.Module):
                 "model/item_encoder=embedding"
             )
 
+    def dense(self, rows: Tensor) -> Tensor:
+        """Items [N] -> one weight for each column [N, n_columns]."""
+        x = self.weights.new_zeros(len(rows), self.n_columns)
+        return x.scatter_add_(1, self.columns[rows], self.weights[rows])
+
 
 class AttributeSum(nn.Module):
     """A linear layer on the attributes: columns and their weights [N, M] -> the weighted sum of rows [N, width]."""

@@ -81,6 +81,15 @@ class AttributeSampler(nn.Module):
         """[n, F] which fields are another item's: instance noise that leaves drawn levels what they are."""
         return torch.rand(n, len(self.fields), generator=generator, device=self.field_of.device) < share
 
+    def mixed(
+        self, rows: Tensor, made: Tensor, others: Tensor, share: float, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Items [N] as one for each field [N, F], and x [N, n_columns], both with that share of the fields of other
+        items [N]."""
+        rows = torch.where(self.swapped(len(rows), share, generator), others.unsqueeze(1), rows.unsqueeze(1))
+        swapped = self.swapped(len(made), share, generator)[:, self.field_of]
+        return rows, torch.where(swapped, self.items(others, generator), made)
+
     def losses(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Reconstruction of items [N] from logits [N, n_columns], mean over items, by field [F]: cross-entropy of
         the weighted levels in nats; squared error for numbers."""

@@ -31,3 +31,13 @@ def coverage(real: Tensor, generated: Tensor, counted: Tensor) -> float:
     ratio = generated[levels] / real[levels]
     within = (ratio >= 0.5) & (ratio <= 2.0)
     return float(within.float().mean()) if len(within) else 1.0
+
+
+def neighbour_coverage(real: Tensor, generated: Tensor, n_neighbours: int = 5) -> float:
+    """Share of the real samples [N, d] that have a generated one [M, d] no further away than their own n-th nearest
+    real neighbour (Naeem et al., ICML 2020, equation 4). With as many generated ones of the same distribution
+    1 - 2^-n in expectation. 1 where there are no n neighbours."""
+    if len(real) <= n_neighbours:
+        return 1.0
+    radius = torch.cdist(real, real).kthvalue(n_neighbours + 1, dim=1).values
+    return float((torch.cdist(real, generated).min(1).values <= radius).float().mean())

@@ -1,4 +1,4 @@
-"""The discriminator of a BiGAN: D(x, z), spectrally normalised."""
+"""The discriminator of all adversarial item encoders, spectrally normalised or not."""
 
 from __future__ import annotations
 
@@ -32,24 +32,37 @@ class SpectralLinear(nn.Module):
         return functional.linear(inputs, self.weight / norm, self.bias)
 
 
-class JointDiscriminator(nn.Module):
-    """Attributes x [N, n_columns] and latents z [N, latent_size] -> logit [N]: high where it takes the pair for real.
+class Discriminator(nn.Module):
+    """One or several inputs [N, size] -> logit [N]: high where it takes them for real.
 
     Its first layer embeds drawn levels, the same for real and generated ones.
+
+    Args:
+        hidden_size: of both hidden layers.
+        spectral_norm: every layer is a `SpectralLinear`; else a plain one, and something else must bound D.
+        sizes: of the inputs by name, in the order in which they are given.
     """
 
-    def __init__(self, n_columns: int, latent_size: int, hidden_size: int) -> None:
+    def __init__(self, hidden_size: int, spectral_norm: bool = True, **sizes: int) -> None:
         super().__init__()
-        self.item = SpectralLinear(n_columns, hidden_size)
-        self.latent = SpectralLinear(latent_size, hidden_size, bias=False)
-        self.hidden = SpectralLinear(hidden_size, hidden_size)
-        self.last = SpectralLinear(hidden_size, 1)
+        linear = SpectralLinear if spectral_norm else nn.Linear
+        self.inputs = list(sizes)
+        for name, size in sizes.items():  # one bias is enough
+            self.add_module(name, linear(size, hidden_size, bias=name == self.inputs[0]))
+        self.hidden = linear(hidden_size, hidden_size)
+        self.last = linear(hidden_size, 1)
 
     def estimate_norms(self) -> None:
         """One power iteration of every layer; before a step of D."""
-        for layer in (self.item, self.latent, self.hidden, self.last):
-            layer.estimate_norm()
+        for layer in self.children():
+            if isinstance(layer, SpectralLinear):
+                layer.estimate_norm()
 
-    def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        hidden = functional.leaky_relu(self.item(x) + self.latent(z), 0.2)
-        return self.last(functional.leaky_relu(self.hidden(hidden), 0.2)).squeeze(-1)
+    def penultimate(self, *inputs: Tensor) -> Tensor:
+        """[N, hidden_size] what the last layer sees."""
+        parts: list[Tensor] = [self.get_submodule(name)(x) for name, x in zip(self.inputs, inputs, strict=True)]
+        hidden = functional.leaky_relu(sum(parts[1:], parts[0]), 0.2)
+        return functional.leaky_relu(self.hidden(hidden), 0.2)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.last(self.penultimate(*inputs)).squeeze(-1)
