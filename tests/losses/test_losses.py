@@ -146,6 +146,14 @@ def test_only_targets_and_no_target_have_finite_gradients(loss, label):
         assert found.tolist() == [0.0] and not gradient.any()
 
 
+@pytest.mark.parametrize("loss", [Bernoulli(), Gaussian(), SampledSoftmax(), BPR()])
+def test_nothing_but_padding_costs_nothing(loss):
+    scores = torch.tensor([[0.5, -0.5]], requires_grad=True)
+    found = loss(scores, torch.zeros(1, 2), torch.full((1, 2), -math.inf))
+    (gradient,) = torch.autograd.grad(found.sum(), scores)
+    assert found.tolist() == [0.0] and gradient.tolist() == [[0.0, 0.0]]
+
+
 @pytest.mark.parametrize("loss", LIKELIHOODS)
 def test_a_step_against_the_gradient_raises_targets_above_the_others(loss, example):
     scores, labels, weight = example

@@ -16,9 +16,6 @@ from torch.nn.functional import softplus
 
 from xrec.errors import SettingError
 
-#: a log weight below all others, and finite: a logsumexp of nothing but -inf has a gradient of NaN
-_NEVER = -1e30
-
 
 class ReconstructionLoss(Protocol):
     """scores, labels, log_weight [B, T] -> loss per user [B]."""
@@ -81,7 +78,7 @@ class SampledSoftmax:
 
     def __call__(self, scores: Tensor, labels: Tensor, log_weight: Tensor) -> Tensor:
         competing = (labels == 0) & (log_weight > -torch.inf)
-        others = torch.where(competing, scores + log_weight, _NEVER).logsumexp(-1, keepdim=True)
+        others = torch.where(competing, scores + log_weight, -torch.inf).logsumexp(-1, keepdim=True)
         return (labels * softplus(others - scores)).sum(-1)
 
 

@@ -48,6 +48,13 @@ def test_weight_decay_is_the_sum_of_squared_weights_without_biases() -> None:
     assert found.item() == 9 * 4 + 9 * 9
 
 
+def test_an_untrained_encoder_is_glorot_s() -> None:
+    model = DAE(bare_catalogue(400), embedding_size=64)
+    assert model.first.rows.weight.std().item() == pytest.approx((2 / (400 + 128)) ** 0.5, rel=0.02)
+    assert model.latent.weight.std().item() == pytest.approx((2 / (64 + 128)) ** 0.5, rel=0.05)
+    assert not model.latent.bias.any() and not model.first.bias.any()
+
+
 def test_the_decoder_is_linear_or_the_paper_s() -> None:
     assert len(dae().decoder) == 0 and len(DAE(bare_catalogue(3), 5, latent_size=2).decoder) == 1
     model = DAE(bare_catalogue(3), embedding_size=5, hidden_size=3, latent_size=2, decoder="tanh")

@@ -102,6 +102,13 @@ def test_kl_is_monte_carlo_s_times_the_items_of_the_history() -> None:
     assert wanted[2] > 1 and (draws[3] == 0).all()
 
 
+def test_the_old_posterior_starts_as_the_encoder_and_rests_where_no_kl_asks_for_it() -> None:
+    model = recvae(noise=0.0)
+    assert all(torch.equal(a, b) for a, b in zip(model.old.parameters(), model.encoder.parameters(), strict=True))
+    (update,) = model.updates()
+    assert update.term == "kl" and update.every == 25
+
+
 def test_the_old_posterior_sees_the_whole_history_whatever_the_encoder_is_shown() -> None:
     model, seen = recvae(dropout=0.9), []
     model.old.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[1]))
