@@ -15,6 +15,7 @@ from xrec.models.history import History
 from xrec.models.recommender import FitData
 from xrec.models.settings import at_least
 from xrec.models.singular import start_as_factors
+from xrec.models.user_encoder.layers import check_dropout, dropped, normalised, start_as_glorot
 from xrec.models.user_encoder.user_encoder import Encoded, UserEncoder
 from xrec.types import Catalogue
 
@@ -62,8 +63,7 @@ class VAE(UserEncoder):
     ) -> None:
         super().__init__(catalogue, embedding_size)
         latent_size = embedding_size if latent_size is None else latent_size
-        if not 0 <= dropout < 1:
-            raise SettingError(f"vae: dropout must be in [0, 1), got {dropout}")
+        check_dropout("vae", dropout)
         at_least(1, "vae", hidden_size=hidden_size, latent_size=latent_size)
         if decoder not in ("linear", "tanh"):
             raise SettingError(f"vae: decoder must be 'linear' or 'tanh', got {decoder!r}")
@@ -87,10 +87,7 @@ class VAE(UserEncoder):
         elif latent_size != embedding_size:
             self.decoder.append(nn.Linear(latent_size, embedding_size))
         nn.init.xavier_normal_(self.rows.weight)
-        for layer in (self.mu, self.logvar, *self.decoder):
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_normal_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        start_as_glorot(self.mu, self.logvar, *self.decoder)
 
     def fit(self, data: FitData) -> None:
         if self.start == "svd":
@@ -101,10 +98,7 @@ class VAE(UserEncoder):
 
     def encode(self, history: History, presence: Tensor, generator: torch.Generator | None = None) -> Encoded:
         inputs = presence * (1.0 + history.age).pow(-self.decay).unsqueeze(1) if self.decay else presence
-        inputs = inputs * (inputs.square().sum(-1, keepdim=True) + 1.0).rsqrt()
-        if generator is not None and self.dropout > 0:
-            keep = torch.rand(inputs.shape, generator=generator, device=inputs.device) >= self.dropout
-            inputs = inputs * keep / (1.0 - self.dropout)
+        inputs = dropped(normalised(inputs), self.dropout, generator)
         hidden = torch.tanh(inputs @ functional.embedding(history.item, self.rows.weight) + self.bias)
         mu = self.mu(hidden)
         if generator is None:
