@@ -159,7 +159,9 @@ def test_it_learns_who_likes_what(name: str) -> None:
 def test_all_that_should_learn_has_a_gradient_and_nothing_else(name: str) -> None:
     encoder, history, table = made(name), plain_history(ROWS * 8), features().requires_grad_()
     now = context(history, table, seed=0)
-    total = encoder.score(now).square().sum() + sum(t.sum() for t in encoder.terms(now, {"kl"}).values())
+    total = encoder.score(now).square().sum() + sum(
+        t.sum() for t in encoder.terms(now, set(encoder.term_names)).values()
+    )
     total.backward()
     owned = {id(p) for update in encoder.updates() for p in update.parameters}
     for key, parameter in encoder.named_parameters():
@@ -168,17 +170,19 @@ def test_all_that_should_learn_has_a_gradient_and_nothing_else(name: str) -> Non
     assert table.grad is not None and (table.grad != 0).all()
 
 
-def test_rows_of_cold_items_have_no_gradient(name: str) -> None:
+def test_cold_items_have_no_gradient(name: str) -> None:
     """An item that is in no training history; what is drawn or learned of all items leaves it out."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         node = NODES[name]["model"]["components"]["user_encoder"]
         catalogue = replace(bare_catalogue(N_ITEMS), cold=torch.tensor([11, 12]).numpy())
         encoder = instantiate(node)(catalogue=catalogue, embedding_size=SIZE)
-    now = context(plain_history(ROWS), seed=0)
+    table = features().requires_grad_()
+    now = context(plain_history(ROWS), table, seed=0)
     total = encoder.score(now, None, torch.arange(11).expand(4, 11)).square().sum()
-    (total + sum(t.sum() for t in encoder.terms(now, {"kl"}).values())).backward()
+    (total + sum(t.sum() for t in encoder.terms(now, set(encoder.term_names)).values())).backward()
     for key, parameter in encoder.named_parameters():
         if N_ITEMS in parameter.shape and parameter.grad is not None:
             gradient = parameter.grad if parameter.shape[0] == N_ITEMS else parameter.grad.T
             assert gradient[:11].any() and not gradient[11:].any(), key
+    assert table.grad is not None and table.grad[:11].any() and not table.grad[11:].any()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,7 +11,7 @@ from torch.nn import functional
 from xrec.losses.variational import kl_between, log_normal, reparameterize
 from xrec.models.history import History
 from xrec.models.settings import at_least
-from xrec.models.user_encoder.layers import HistorySum, check_dropout, dropped, normalised, start_as_glorot
+from xrec.models.user_encoder.layers import HistorySum, check_dropout, dropped, normalised, start_as_glorot, warm_items
 from xrec.models.user_encoder.user_encoder import Encoded, UserEncoder
 from xrec.types import Catalogue
 
@@ -67,8 +66,7 @@ class HVamp(UserEncoder):
         self.pseudo_inputs = nn.Parameter(torch.empty(n_pseudo_inputs, catalogue.n_items))
         nn.init.normal_(self.pseudo_inputs, *_PSEUDO)
         self.warm: Tensor
-        warm = torch.from_numpy(~np.isin(np.arange(catalogue.n_items), catalogue.cold))
-        self.register_buffer("warm", warm, persistent=False)
+        self.register_buffer("warm", warm_items(catalogue), persistent=False)
 
     def encode(self, history: History, presence: Tensor, generator: torch.Generator | None = None) -> Encoded:
         x = dropped(normalised(presence), self.dropout, generator)

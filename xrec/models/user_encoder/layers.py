@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from xrec.errors import SettingError
 from xrec.models.history import History
+from xrec.types import Catalogue
 
 
 def check_dropout(owner: str, dropout: float) -> None:
@@ -29,6 +31,11 @@ def dropped(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor
         return x
     keep = torch.rand(x.shape, generator=generator, device=x.device) >= rate
     return x * keep / (1.0 - rate)
+
+
+def warm_items(catalogue: Catalogue) -> Tensor:
+    """[I] true where training may touch the item."""
+    return torch.from_numpy(~np.isin(np.arange(catalogue.n_items), catalogue.cold))
 
 
 def start_as_glorot(*layers: nn.Module) -> None:
