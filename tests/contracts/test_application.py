@@ -89,7 +89,7 @@ def test_another_seed_gives_other_weights(journey: Path, undisturbed: tuple[Path
     assert hashes(folder / "s")[0] != hashes(first)[0]
 
 
-@pytest.mark.parametrize("where", ["training", "explaining"])
+@pytest.mark.parametrize("where", ["training", pytest.param("explaining", marks=pytest.mark.slow)])
 def test_killed_and_resumed_gives_the_same_hashes(where: str, journey: Path, undisturbed: tuple[Path, Path]) -> None:
     folder, first = undisturbed
     run = folder / where
@@ -161,6 +161,7 @@ def test_multirun_goes_into_one_folder(journey: Path, tmp_path: Path) -> None:
     assert hashes(tmp_path / "both" / "0")[0] != hashes(tmp_path / "both" / "1")[0]
 
 
+@pytest.mark.slow
 def test_a_used_multirun_folder_is_refused(journey: Path, tmp_path: Path) -> None:
     overrides = ["-m", "seed=0", "stages=[fit,rank]", f"hydra.sweep.dir={tmp_path / 'used'}"]
     assert execute(command(journey, tmp_path / "cache", *overrides), tmp_path).returncode == 0

@@ -56,7 +56,8 @@ RUNS = (
      "explainer=[random,leave_one_out,attention,integrated_gradients]"),
     ("model.combination=probabilities", "model/wide=[prior,ease]", *adversarial("bigan", "article_gan"),
      "explainer=[random,leave_one_out,attention,integrated_gradients]"),
-    ("model.combination=product", "model/attention=additive", "model/wide=[linear,repeat]",
+    ("model.combination=product", "model/attention=additive", "model/wide=[linear,repeat]", "model/item_encoder=svd",
+     "model/user_encoder=article_vae",
      "explainer=[random,leave_one_out,attention,integrated_gradients]"),
     # one measure each; test_pairwise.py takes composed, ease, personal_frequency, popularity and external through all
     ("model=external", "model.scores=tests.ease_by_hand.popular", SCORES, "fidelity=[removal]"),

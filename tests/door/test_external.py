@@ -98,7 +98,7 @@ def _ties(values: np.ndarray) -> bool:
     return bool((np.diff(np.sort(values)) < 1e-6).any())
 
 
-@pytest.mark.parametrize("players", ["items", "field"])
+@pytest.mark.parametrize("players", ["items", pytest.param("field", marks=pytest.mark.slow)])
 def test_a_run_of_it_has_the_numbers_of_ease(
     ease: LoadedRun, configured, players: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

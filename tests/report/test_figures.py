@@ -67,6 +67,7 @@ def test_front_needs_two_objectives() -> None:
         accuracy_fidelity_front(study)
 
 
+@pytest.mark.slow
 def test_same_input_same_bytes(results: Results, tmp_path: Path) -> None:
     written = []
     for folder in ("one", "two"):

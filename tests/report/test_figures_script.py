@@ -95,6 +95,7 @@ def test_help_is_instant() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_tables_are_short_unless_all_columns_are_asked_for(run_directory: Path, tmp_path: Path) -> None:
     for name, options in {"short": [], "all": ["--all-columns"]}.items():
         assert run(run_directory, "--out", tmp_path / name, *options).returncode == 0

@@ -135,6 +135,7 @@ def test_ids_are_unique_and_links_lead_somewhere(page: Page) -> None:
     assert set(SECTIONS) <= links
 
 
+@pytest.mark.slow
 def test_same_files_same_bytes(run_directory: Path) -> None:
     first = report(run_directory).read_bytes()
     assert report(run_directory).read_bytes() == first
@@ -154,6 +155,7 @@ def test_a_run_with_a_config_only(tmp_path: Path) -> None:
     assert all("Not part of this run" in page.sections[name] for name in SECTIONS)
 
 
+@pytest.mark.slow
 def test_hostile_model_and_explainer_names(run_directory: Path, tmp_path: Path) -> None:
     names = {"attention": synthetic.SCRIPT, "ease": "<img src=x onerror=alert(1)>"}
     run = tmp_path / "run"

@@ -70,6 +70,7 @@ def test_what_a_sweep_optimises_has_the_same_bits(several: pl.DataFrame, seed: i
     assert canonical_hash(several) == canonical_hash(other)
 
 
+@pytest.mark.slow
 def test_a_whole_report(run_directory: Path, tmp_path: Path) -> None:
     """Every word and every drawing of it, and what a tracker is told."""
     run = tmp_path / run_directory.parent.name / run_directory.name

@@ -89,6 +89,7 @@ def text_width() -> float:
     return min(16 * float(body[2]), 1280 - 16) - 2 * 16 * float(body[1])
 
 
+@pytest.mark.slow
 def test_the_tables_of_a_report_need_no_sideways_scrolling(run_directory: Path) -> None:
     tables = RunTables(SavedRun(run_directory))
     found = widths(write_report(tables, RunFigures(tables)).read_text(encoding="utf-8"))

@@ -43,7 +43,7 @@ def by_the_book(frame: pl.DataFrame) -> str:
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("piece", [1, 7, 2**16])
+@pytest.mark.parametrize("piece", [pytest.param(1, marks=pytest.mark.slow), 7, 2**16])
 def test_hash_in_pieces_is_that_of_a_sorted_copy(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
     monkeypatch.setattr(table, "_PIECE", piece)
     frame = rows()

@@ -120,7 +120,7 @@ def wait_for(condition: Any, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_killed_half_way_and_started_again(application: Application, how: signal.Signals) -> None:
     command = ("-m", "sweep=lambda_weights", "hydra.sweeper.n_trials=12")
     runs = application.directory / "runs/lambda_weights"

@@ -233,6 +233,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.slow
 def test_damaged_files_load_whole_or_are_refused(form, tmp_path):
     reviews, metadata = FORMS[form]
     content = {"reviews": reviews} | ({} if metadata is None else {"meta": metadata})

@@ -209,6 +209,7 @@ def test_missing_files(tmp_path):
     assert str(error.value) == f"atomic: item_name is 'title', but there is no {tmp_path / 'tiny.item'}"
 
 
+@pytest.mark.slow
 def test_damaged_files_load_whole_or_are_refused(tmp_path):
     whole = {"inter": INTER.encode(), "item": ITEM.encode(), "user": USER.encode()}
     loads = refusals = 0

@@ -351,6 +351,7 @@ def test_unknown_settings(tmp_path):
 
 
 @pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.slow
 def test_damaged_files_load_whole_or_are_refused(name, tmp_path):
     loads, refusals = survive(FOLDERS[name], lambda d: MovieLens(str(d)), tmp_path, tries=120, header=name == "csv")
     assert loads > 10 and refusals > 10

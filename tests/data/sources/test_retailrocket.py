@@ -211,6 +211,7 @@ def test_missing_files_and_unknown_properties(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_damaged_files_load_whole_or_are_refused(tmp_path):
     loads, refusals = survive(FILES, lambda d: Retailrocket(str(d)), tmp_path, tries=150, header=True)
     assert loads > 15 and refusals > 15

@@ -200,6 +200,7 @@ def test_missing_files(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_damaged_files_load_whole_or_are_refused(tmp_path):
     lines = "".join(f"u{u} {' '.join(str(i) for i in range(u, u + 5))}\n" for u in range(20)).encode()
     attributes = json.dumps({str(i): [i % 3, f"b{i}"] for i in range(25)}).encode()

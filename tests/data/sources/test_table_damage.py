@@ -33,7 +33,10 @@ def expected_rows(name: str, content: bytes) -> int:
     return len(list(csv.reader(io.StringIO(text, newline="\n"), strict=True))) - 1
 
 
-@pytest.mark.parametrize("name", ["log.csv", "log.csv.gz", "log.jsonl", "log.parquet"])
+@pytest.mark.parametrize(
+    "name",
+    ["log.csv", *(pytest.param(name, marks=pytest.mark.slow) for name in ("log.csv.gz", "log.jsonl", "log.parquet"))],
+)
 def test_damaged_files_load_whole_or_are_refused(tmp_path, name):
     frame = pl.read_csv(io.StringIO(WHOLE.replace("\r\n", "\n"))).drop_nulls("user")
     if ".jsonl" in name:
