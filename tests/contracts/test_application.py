@@ -83,13 +83,15 @@ def test_the_same_command_twice_gives_the_same_hashes(journey: Path, undisturbed
     assert hashes(folder / "b") == hashes(first)
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(journey: Path, undisturbed: tuple[Path, Path]) -> None:
     folder, first = undisturbed
     execute(command(journey, folder / "cache", f"hydra.run.dir={folder / 's'}", "seed=1", "stages=[fit]"), folder)
     assert hashes(folder / "s")[0] != hashes(first)[0]
 
 
-@pytest.mark.parametrize("where", ["training", pytest.param("explaining", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("where", ["training", "explaining"])
+@pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_hashes(where: str, journey: Path, undisturbed: tuple[Path, Path]) -> None:
     folder, first = undisturbed
     run = folder / where

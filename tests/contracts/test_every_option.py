@@ -137,7 +137,15 @@ def test_options_run_from_fit_to_report(overrides, configured, tmp_path: Path, m
 
 
 @pytest.mark.parametrize(
-    "override", ["model=composed", "model=ease", "model=ials", "model=repeat_classifier", "model/user_encoder=none"]
+    "override",
+    [
+        "model=composed",
+        "model=ease",
+        *(
+            pytest.param(override, marks=pytest.mark.slow)
+            for override in ("model=ials", "model=repeat_classifier", "model/user_encoder=none")
+        ),
+    ],
 )
 def test_saved_model_loads_to_the_same_scores(override, configured, tmp_path: Path) -> None:
     explainers = "explainer=[random,leave_one_out]"

@@ -44,7 +44,14 @@ def script(log: Path, cache: Path, columns: str, *overrides: str) -> list[str]:
     return [*run, f"data.source.columns={columns}", f"paths.cache={cache}", *overrides]
 
 
-@pytest.mark.parametrize("name", ["baskets.csv", "orders.csv", pytest.param("ratings.tsv", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "baskets.csv",
+        pytest.param("orders.csv", marks=pytest.mark.slow),
+        pytest.param("ratings.tsv", marks=pytest.mark.slow),
+    ],
+)
 def test_it_runs_in_one_command(name: str, tmp_path: Path) -> None:
     write, columns = LOGS[name]
     run = tmp_path / "run"

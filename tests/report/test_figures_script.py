@@ -54,7 +54,9 @@ def test_what_a_run_lacks_is_said(tmp_path: Path) -> None:
     assert (ranked / "figures" / "ranking.md").is_file()
 
 
-@pytest.mark.parametrize("case", ["missing", "file", "half", "unfinished study", "unwritable"])
+@pytest.mark.parametrize(
+    "case", ["missing", "file", "half", "unfinished study", pytest.param("unwritable", marks=pytest.mark.slow)]
+)
 def test_errors_name_the_place_and_the_fix(
     case: str, tmp_path: Path, study_directory: Path, run_directory: Path
 ) -> None:

@@ -228,6 +228,7 @@ def test_an_id_is_shown_once(run_directory: Path, tmp_path: Path, name: str | No
     assert user_cards(SavedRun(tmp_path))[0]["recommendations"][0]["item"] == shown
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_named(run_directory: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="does not exist"):
         report(tmp_path / "nowhere")

@@ -95,6 +95,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_small_journey(tmp_path_factory.mktemp("journey"))
 
 
+@pytest.mark.slow
 def test_a_start_is_measured_by_phases_that_add_up(journey, tmp_path):
     small = [f"data.source.path={journey}", f"paths.cache={tmp_path / 'cache'}", *SMALL]
     done = run("start", "--times", "1", "--json", str(tmp_path / "figures.json"), "experiment=quickstart", *small)

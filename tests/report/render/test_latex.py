@@ -79,7 +79,7 @@ def made_tables() -> Iterator[pl.DataFrame]:
     )
 
 
-@pytest.mark.parametrize("paper", ["letterpaper", "a4paper"])
+@pytest.mark.parametrize("paper", [pytest.param("letterpaper", marks=pytest.mark.slow), "a4paper"])
 def test_every_table_fits_the_text(paper: str, results: Results, study_directory: Path, tmp_path: Path) -> None:
     tables = [*run_tables(results), front_table(read_study(study_directory)), *made_tables()]
     texts = [to_latex(table, f"Table {n} {HOSTILE[1]}", name=f"t{n}") for n, table in enumerate(tables)]
