@@ -112,6 +112,14 @@ def test_a_look_at_a_sound_data_set_prints_its_card_and_leaves_nothing(tmp_path:
     assert not list((tmp_path / "runs").rglob("*"))
 
 
+def test_a_look_lists_arguments_that_an_option_does_not_take(configured: Callable[..., object]) -> None:
+    from xrec import pipeline
+
+    with pytest.raises(ProblemsError, match="split.foo: unknown argument") as found:
+        pipeline.examine(configured("stages=[]", "+split.foo=3", "device=cuda:99"))  # type: ignore[arg-type]
+    assert any("device=cuda:99" in problem for problem in found.value.problems)
+
+
 def test_a_look_finds_what_only_the_data_tells(
     configured: Callable[..., object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

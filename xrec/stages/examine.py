@@ -39,6 +39,7 @@ def examine(config: DictConfig, read: Callable[[DictConfig], SplitInteractions])
     """
     config.stages = list(STAGES)
     problems: list[str] = []
+    malformed = False
 
     def tried(check: Callable[[], Any]) -> Any:
         try:
@@ -47,9 +48,13 @@ def examine(config: DictConfig, read: Callable[[DictConfig], SplitInteractions])
             problems.extend(error.errors)
         except UserError as error:
             problems.extend(str(error).split("\n"))
+        except TypeError:
+            if not malformed:  # else an option cannot be built for what is listed already
+                raise
         return None
 
     tried(lambda: validate_job(config))
+    malformed = bool(problems)
     for check in early_checks(config):
         tried(check)
     dataset: SplitInteractions | None = tried(lambda: read(config))
