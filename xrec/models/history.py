@@ -92,6 +92,12 @@ class Positions:
 CHANNELS = ("item", "age", "first_age", "strength", "n_periods", "kind", "positive", "decayed", "presence")
 
 
+def normalised(x: Tensor, smoothing: float = 1.0) -> Tensor:
+    """x over the root of `smoothing` + the sum of its squares over the last dimension: the L2 norm of Mult-VAE, made
+    smooth at 0 (the empty history), so that gradients exist there."""
+    return x * (x.square().sum(-1, keepdim=True) + smoothing).rsqrt()
+
+
 def own_position(history: History, targets: Tensor, n_items: int) -> Tensor:
     """[B, T] where each target stands in the history, counted from 1; 0 where it does not."""
     batch, length = history.item.shape

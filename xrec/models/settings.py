@@ -17,3 +17,10 @@ def above_0(owner: str, **values: float) -> None:
     for name, value in values.items():
         if value <= 0:
             raise SettingError(f"{owner}: {name} must be above 0, got {value}")
+
+
+def from_0_below_1(owner: str, **values: float) -> None:
+    """Raises: SettingError, when one of the values is outside [0, 1)."""
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise SettingError(f"{owner}: {name} must be in [0, 1), got {value}")

@@ -21,6 +21,7 @@ from xrec.models.attention.present_softmax import present_softmax
 from xrec.models.component import Component, target_features
 from xrec.models.history import Positions
 from xrec.models.recommender import Capabilities, Context
+from xrec.models.settings import from_0_below_1
 from xrec.types import Catalogue
 
 #: history-item pairs of masked copies whose attention is computed together: what bounds memory
@@ -63,8 +64,7 @@ class SelfAttention(Component):
                 f"self_attention: takes n_blocks and n_heads of at least 1, and n_heads that divide "
                 f"model.embedding_size={embedding_size}; got {n_blocks} and {n_heads}"
             )
-        if not 0 <= dropout < 1:
-            raise SettingError(f"self_attention: dropout must be in [0, 1), got {dropout}")
+        from_0_below_1("self_attention", dropout=dropout)
         if temperature is not None and temperature <= 0:
             raise SettingError(f"self_attention: temperature must be positive (or null), got {temperature}")
         self.scale, self.dropout = 1.0 / math.sqrt(embedding_size), dropout

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from xrec.errors import SettingError
 from xrec.models.component import Component
-from xrec.models.history import History, summed_at_items
+from xrec.models.history import History, normalised, summed_at_items
 from xrec.models.recommender import Capabilities, Context, FitData
 from xrec.types import HALF_LIVES, Catalogue, Floats, HistoryTable
 
@@ -204,10 +204,11 @@ class Neighbours(Component):
         pieces = []
         for start in range(0, len(history), batch):
             part = slice(start, start + batch)
+            piece = history.rows(part)
             wanted = None if targets is None else targets[part]
             found = []
             for masked in vectors[part].split(copies, dim=1):
-                weights = self._weights(pool, history.rows(part), masked, None if rows is None else rows[part])
+                weights = self._weights(pool, piece, masked, None if rows is None else rows[part])
                 found.append(self._summed(pool, weights, wanted))
             pieces.append(torch.cat(found, dim=1))
         return torch.cat(pieces)
@@ -223,7 +224,7 @@ class Neighbours(Component):
 
     def _weights(self, pool: Pool, history: History, vectors: Tensor, rows: Tensor | None) -> Tensor:
         """[B, M, U] s_n |v_n| / k of the nearest users, 0 of others, for vectors [B, M, L]."""
-        scaled = vectors * (vectors.square().sum(-1, keepdim=True) + 1.0).rsqrt()
+        scaled = normalised(vectors)
         if rows is None:
             whole = summed_at_items(history.item.unsqueeze(1), scaled, self.n_items)
             similar = pool.products(whole.flatten(0, 1)).unflatten(0, scaled.shape[:2])

@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xrec.errors import SettingError
 from xrec.losses.adversarial import AdversarialLoss
 from xrec.models.adam import FusedAdam
 from xrec.models.item_encoder.attribute_codes import AttributeCodes
 from xrec.models.item_encoder.discriminator import Discriminator
 from xrec.models.item_encoder.item_encoder import ItemEncoder
 from xrec.models.recommender import FitData
-from xrec.models.settings import above_0, at_least
+from xrec.models.settings import above_0, at_least, from_0_below_1
 from xrec.models.update import Update
 from xrec.types import Catalogue
 
@@ -91,8 +90,7 @@ class AdversarialEncoder(ItemEncoder):
         at_least(1, self.name, batch_size=batch_size, n_critic=n_critic)
         at_least(0, self.name, pretraining_steps=pretraining_steps, reconstruction_weight=reconstruction_weight)
         above_0(self.name, **{f"{name}_learning_rate": rate for name, rate in learning_rates.items()})
-        if not 0 <= instance_noise < 1:
-            raise SettingError(f"{self.name}: instance_noise must be in [0, 1), got {instance_noise}")
+        from_0_below_1(self.name, instance_noise=instance_noise)
         self.codes = AttributeCodes(catalogue)
         self.codes.require_some(self.name)
         self.adversarial, self.batch_size, self.rates = adversarial, batch_size, dict(learning_rates)

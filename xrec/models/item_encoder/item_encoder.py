@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xrec.errors import SettingError
 from xrec.models.component import Submodule
+from xrec.models.settings import from_0_below_1
 from xrec.types import Catalogue
 
 
@@ -40,8 +40,7 @@ class FreeRows(nn.Module):
 
     def __init__(self, catalogue: Catalogue, embedding_size: int, owner: str, dropout: float) -> None:
         super().__init__()
-        if not 0 <= dropout < 1:
-            raise SettingError(f"{owner}: free_dropout must be in [0, 1), got {dropout}")
+        from_0_below_1(owner, free_dropout=dropout)
         self.dropout = dropout
         self.table = nn.Embedding(catalogue.n_items, embedding_size)
         nn.init.normal_(self.table.weight, std=0.05)

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xrec.losses.variational import reparameterize
-from xrec.models.history import History
+from xrec.models.history import History, normalised
 from xrec.models.recommender import Context
-from xrec.models.settings import at_least
-from xrec.models.user_encoder.layers import HistorySum, check_dropout, dropped, normalised, start_as_glorot, warm_items
+from xrec.models.settings import at_least, from_0_below_1
+from xrec.models.user_encoder.layers import HistorySum, dropped, start_as_glorot, warm_items
 from xrec.models.user_encoder.user_encoder import Encoded, UserEncoder
 from xrec.types import Catalogue
 
@@ -37,7 +37,7 @@ class ArticleVAE(UserEncoder):
 
     def __init__(self, catalogue: Catalogue, embedding_size: int, hidden_size: int = 128, dropout: float = 0.5) -> None:
         super().__init__(catalogue, embedding_size)
-        check_dropout("article_vae", dropout)
+        from_0_below_1("article_vae", dropout=dropout)
         at_least(1, "article_vae", hidden_size=hidden_size)
         self.dropout = dropout
         self.first = HistorySum(catalogue.n_items, hidden_size)

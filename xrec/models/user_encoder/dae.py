@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-from xrec.errors import SettingError
-from xrec.models.history import History
-from xrec.models.settings import at_least
-from xrec.models.user_encoder.layers import HistorySum, check_dropout, dropped, normalised, start_as_glorot
+from xrec.models.history import History, normalised
+from xrec.models.settings import at_least, from_0_below_1
+from xrec.models.user_encoder.layers import (
+    Decoder,
+    HistorySum,
+    check_decoder,
+    decoder_of,
+    dropped,
+    start_as_glorot,
+)
 from xrec.models.user_encoder.user_encoder import Encoded, UserEncoder
 from xrec.types import Catalogue
 
@@ -36,22 +40,17 @@ class DAE(UserEncoder):
         hidden_size: int = 128,
         dropout: float = 0.5,
         latent_size: int | None = None,
-        decoder: Literal["linear", "tanh"] = "linear",
+        decoder: Decoder = "linear",
     ) -> None:
         super().__init__(catalogue, embedding_size)
         latent_size = embedding_size if latent_size is None else latent_size
-        check_dropout("dae", dropout)
+        from_0_below_1("dae", dropout=dropout)
         at_least(1, "dae", hidden_size=hidden_size, latent_size=latent_size)
-        if decoder not in ("linear", "tanh"):
-            raise SettingError(f"dae: decoder must be 'linear' or 'tanh', got {decoder!r}")
+        check_decoder("dae", decoder)
         self.dropout = dropout
         self.first = HistorySum(catalogue.n_items, hidden_size)
         self.latent = nn.Linear(hidden_size, latent_size)
-        self.decoder = nn.Sequential()
-        if decoder == "tanh":
-            self.decoder.extend([nn.Linear(latent_size, embedding_size), nn.Tanh()])
-        elif latent_size != embedding_size:
-            self.decoder.append(nn.Linear(latent_size, embedding_size))
+        self.decoder = decoder_of(decoder, latent_size, embedding_size)
         start_as_glorot(self.latent, *self.decoder)
 
     def encode(self, history: History, presence: Tensor, generator: torch.Generator | None = None) -> Encoded:

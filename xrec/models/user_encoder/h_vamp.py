@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xrec.losses.variational import kl_between, log_normal, reparameterize
-from xrec.models.history import History
-from xrec.models.settings import at_least
-from xrec.models.user_encoder.layers import HistorySum, check_dropout, dropped, normalised, start_as_glorot, warm_items
+from xrec.models.history import History, normalised
+from xrec.models.settings import at_least, from_0_below_1
+from xrec.models.user_encoder.layers import HistorySum, dropped, start_as_glorot, warm_items
 from xrec.models.user_encoder.user_encoder import Encoded, UserEncoder
 from xrec.types import Catalogue
 
@@ -52,7 +52,7 @@ class HVamp(UserEncoder):
     ) -> None:
         super().__init__(catalogue, embedding_size)
         size = embedding_size if latent_size is None else latent_size
-        check_dropout("h_vamp", dropout)
+        from_0_below_1("h_vamp", dropout=dropout)
         at_least(1, "h_vamp", hidden_size=hidden_size, latent_size=size, n_pseudo_inputs=n_pseudo_inputs)
         self.dropout = dropout
         self.first_2 = HistorySum(catalogue.n_items, 2 * hidden_size)

@@ -1,6 +1,8 @@
-"""What encoders of histories share: normalised and noised inputs, and a layer over the history's rows."""
+"""What encoders of histories share: noised inputs, a layer over the history's rows, and decoders."""
 
 from __future__ import annotations
+
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -11,17 +13,21 @@ from xrec.errors import SettingError
 from xrec.models.history import History
 from xrec.types import Catalogue
 
-
-def check_dropout(owner: str, dropout: float) -> None:
-    """Raises: SettingError, when it is outside [0, 1)."""
-    if not 0 <= dropout < 1:
-        raise SettingError(f"{owner}: dropout must be in [0, 1), got {dropout}")
+#: 'linear': user = z, or a linear map of it where sizes differ; 'tanh': a hidden layer, tanh on its outputs
+Decoder = Literal["linear", "tanh"]
 
 
-def normalised(x: Tensor, smoothing: float = 1.0) -> Tensor:
-    """x over the root of `smoothing` + the sum of its squares over the last dimension: the L2 norm of Mult-VAE, made
-    smooth at 0 (the empty history), so that gradients exist there."""
-    return x * (x.square().sum(-1, keepdim=True) + smoothing).rsqrt()
+def check_decoder(owner: str, decoder: str) -> None:
+    """Raises: SettingError, when there is no such decoder."""
+    if decoder not in get_args(Decoder):
+        raise SettingError(f"{owner}: decoder must be 'linear' or 'tanh', got {decoder!r}")
+
+
+def decoder_of(decoder: Decoder, latent_size: int, embedding_size: int) -> nn.Sequential:
+    """z [..., latent_size] -> user [..., embedding_size]."""
+    if decoder == "tanh":
+        return nn.Sequential(nn.Linear(latent_size, embedding_size), nn.Tanh())
+    return nn.Sequential(*([] if latent_size == embedding_size else [nn.Linear(latent_size, embedding_size)]))
 
 
 def dropped(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:

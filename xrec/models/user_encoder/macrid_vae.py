@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from xrec.errors import SettingError
 from xrec.losses.variational import kl_between, reparameterize
 from xrec.models.component import Component, target_features
-from xrec.models.history import History
+from xrec.models.history import History, normalised
 from xrec.models.recommender import Context
-from xrec.models.settings import above_0, at_least
-from xrec.models.user_encoder.layers import HistorySum, check_dropout, dropped, normalised, start_as_glorot
+from xrec.models.settings import above_0, at_least, from_0_below_1
+from xrec.models.user_encoder.layers import HistorySum, dropped, start_as_glorot
 from xrec.types import Catalogue
 
 #: added to squared lengths of latents, features and prototypes, which are made units: gradients exist at 0
@@ -32,9 +32,8 @@ class MacridVAE(Component):
     unit again.
 
     The term `kl` is that of all concepts to N(0, deviation^2); mu, a unit, is a constant of 1 / (2 deviation^2) nats
-    for each concept in it, and has no gradient. Here
-    the norm of a concept's items is the smooth one of `layers.normalised`, so that a concept which a history hardly
-    touches says little; in the paper it speaks as loud as the others.
+    for each concept in it, and has no gradient. Here the norm of a concept's items is the smooth one of `normalised`,
+    so that a concept which a history hardly touches says little; in the paper it speaks as loud as the others.
 
     Args:
         n_concepts: K. hidden_size: width of the encoder's layer. dropout: share of the history dropped in training.
@@ -62,7 +61,7 @@ class MacridVAE(Component):
         super().__init__()
         at_least(1, "macrid_vae", n_concepts=n_concepts, hidden_size=hidden_size)
         above_0("macrid_vae", temperature=temperature, deviation=deviation)
-        check_dropout("macrid_vae", dropout)
+        from_0_below_1("macrid_vae", dropout=dropout)
         if assignment not in ("gumbel", "softmax"):
             raise SettingError(f"macrid_vae: assignment must be 'gumbel' or 'softmax', got {assignment!r}")
         self.dropout, self.temperature, self.assignment = dropout, temperature, assignment

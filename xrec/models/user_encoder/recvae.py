@@ -15,11 +15,11 @@ from torch.nn import functional
 from xrec.errors import SettingError
 from xrec.losses.variational import log_normal, reparameterize
 from xrec.models.component import target_features
-from xrec.models.history import History
+from xrec.models.history import History, normalised
 from xrec.models.recommender import Context
-from xrec.models.settings import at_least
+from xrec.models.settings import at_least, from_0_below_1
 from xrec.models.update import Update
-from xrec.models.user_encoder.layers import HistorySum, check_dropout, dropped, normalised, start_as_glorot
+from xrec.models.user_encoder.layers import HistorySum, dropped, start_as_glorot
 from xrec.models.user_encoder.user_encoder import Encoded, UserEncoder
 from xrec.types import Catalogue
 
@@ -67,10 +67,8 @@ class RecVAE(UserEncoder):
         old_every: int = 25,
     ) -> None:
         super().__init__(catalogue, embedding_size)
-        check_dropout("recvae", dropout)
+        from_0_below_1("recvae", dropout=dropout, decoder_share=decoder_share)
         at_least(1, "recvae", hidden_size=hidden_size, old_every=old_every)
-        if not 0 <= decoder_share < 1:
-            raise SettingError(f"recvae: decoder_share must be in [0, 1), got {decoder_share}")
         if len(mixture) != 3 or min(mixture) <= 0:
             raise SettingError(f"recvae: mixture must be three shares above 0, got {list(mixture)}")
         self.dropout, self.decoder_share, self.old_every = dropout, decoder_share, old_every

@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from xrec.errors import SettingError
 from xrec.losses.variational import kl_divergence, reparameterize
-from xrec.models.history import History
+from xrec.models.history import History, normalised
 from xrec.models.recommender import FitData
-from xrec.models.settings import at_least
+from xrec.models.settings import at_least, from_0_below_1
 from xrec.models.singular import start_as_factors
-from xrec.models.user_encoder.layers import check_dropout, dropped, normalised, start_as_glorot
+from xrec.models.user_encoder.layers import Decoder, check_decoder, decoder_of, dropped, start_as_glorot
 from xrec.models.user_encoder.user_encoder import Encoded, UserEncoder
 from xrec.types import Catalogue
 
@@ -57,16 +57,15 @@ class VAE(UserEncoder):
         hidden_size: int = 128,
         dropout: float = 0.5,
         latent_size: int | None = None,
-        decoder: Literal["linear", "tanh"] = "linear",
+        decoder: Decoder = "linear",
         start: Literal["random", "svd"] = "random",
         decay: float = 0.0,
     ) -> None:
         super().__init__(catalogue, embedding_size)
         latent_size = embedding_size if latent_size is None else latent_size
-        check_dropout("vae", dropout)
+        from_0_below_1("vae", dropout=dropout)
         at_least(1, "vae", hidden_size=hidden_size, latent_size=latent_size)
-        if decoder not in ("linear", "tanh"):
-            raise SettingError(f"vae: decoder must be 'linear' or 'tanh', got {decoder!r}")
+        check_decoder("vae", decoder)
         if start not in ("random", "svd"):
             raise SettingError(f"vae: start must be 'random' or 'svd', got {start!r}")
         if start == "svd" and (decoder != "linear" or not hidden_size == latent_size == embedding_size):
@@ -81,11 +80,7 @@ class VAE(UserEncoder):
         self.bias = nn.Parameter(torch.zeros(hidden_size))
         self.mu = nn.Linear(hidden_size, latent_size)
         self.logvar = nn.Linear(hidden_size, latent_size)
-        self.decoder = nn.Sequential()
-        if decoder == "tanh":
-            self.decoder.extend([nn.Linear(latent_size, embedding_size), nn.Tanh()])
-        elif latent_size != embedding_size:
-            self.decoder.append(nn.Linear(latent_size, embedding_size))
+        self.decoder = decoder_of(decoder, latent_size, embedding_size)
         nn.init.xavier_normal_(self.rows.weight)
         start_as_glorot(self.mu, self.logvar, *self.decoder)
 
