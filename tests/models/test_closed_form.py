@@ -1,14 +1,17 @@
-"""EASE's dual solution against the primal one, and histories as dense matrices."""
+"""EASE's dual solution against the primal one, and histories as sparse matrices."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-import torch
+from scipy.sparse import csr_matrix
 
 from tests.toys import fit_data, histories
 from xrec.models.baselines.ease import EASE
-from xrec.models.closed_form import Ease, dense_histories, ease_weights
+from xrec.models.closed_form import Ease, ease_weights
+from xrec.models.sparse import interactions
 from xrec.types import HistoryTable
 
 
@@ -40,16 +43,16 @@ def matrix(request) -> np.ndarray:
 
 @pytest.mark.parametrize("regularization", [0.5, 20.0])
 def test_the_dual_solution_is_the_primal_one(matrix, regularization):
-    found = Ease.solve(torch.from_numpy(matrix).float(), regularization).matrix().numpy()
+    found = Ease.solve(csr_matrix(matrix, dtype=np.float32), regularization).matrix()
     np.testing.assert_allclose(found, primal(matrix, regularization), atol=1e-4)
     np.testing.assert_allclose(found, naive(matrix, regularization), atol=1e-4)
     assert (np.diag(found) == 0).all()
 
 
 def test_applying_equals_multiplying_by_the_weights(matrix):
-    solved = Ease.solve(torch.from_numpy(matrix).float(), 2.0)
-    other = torch.rand(3, matrix.shape[1])
-    torch.testing.assert_close(solved.apply(other), other @ solved.matrix(), atol=1e-5, rtol=0)
+    solved = Ease.solve(csr_matrix(matrix, dtype=np.float32), 2.0)
+    other = np.random.default_rng(8).random((3, matrix.shape[1]), dtype=np.float32)
+    np.testing.assert_allclose(solved.apply(csr_matrix(other)), other @ solved.matrix(), atol=1e-5)
 
 
 @pytest.mark.parametrize("n_users", [3, 12, 40])
@@ -63,18 +66,26 @@ def test_the_smaller_space_is_solved_and_gives_the_same_weights(n_users):
     positive = seen[user, item].astype(np.float32)
     decayed = np.ones((len(item), 6), dtype=np.float32)
     table = HistoryTable(5, indptr, item, ones, ones, ones, ones, item * 0, positive, decayed)
-    found = ease_weights(table, 12, 2.0).numpy()
+    found = ease_weights(table, 12, 2.0)
     np.testing.assert_allclose(found, primal(seen, 2.0), atol=1e-4 if n_users < 12 else 1e-7)
     assert found.dtype == np.float32 and (np.diag(found) == 0).all()
 
 
-def test_dense_histories_hold_the_weights_of_the_entries(toy):
+def test_interactions_hold_the_values_of_positive_entries(toy):
     table = toy.histories(9)
-    found = dense_histories(table, toy.catalogue.n_items, torch.from_numpy(table.strength))
+    first = table.item[0]  # of one item nothing is positive
+    table = replace(table, positive=np.where(table.item == first, np.float32(0), table.positive))
+    sparse = interactions(table, toy.catalogue.n_items, table.strength)
+    found = sparse.toarray()
+    assert sparse.nnz == (table.item != first).sum() > 0
+    np.testing.assert_array_equal(table.item, toy.histories(9).item)  # the table is as it was
+    np.testing.assert_array_equal(table.indptr, toy.histories(9).indptr)
+    assert (interactions(table, toy.catalogue.n_items).toarray() == (found > 0)).all()
     for user in range(table.n_users):
         entries = slice(table.indptr[user], table.indptr[user + 1])
         wanted = np.zeros(toy.catalogue.n_items)
         wanted[table.item[entries]] = table.strength[entries]
+        wanted[first] = 0.0
         assert found[user].tolist() == wanted.tolist()
 
 

@@ -9,6 +9,7 @@ sparse X'X, in place (`ease_weights`). Any other Gram matrix is solved in item s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,43 +19,43 @@ from torch.nn import functional
 from xrec.models.cold_map import ColdMap
 from xrec.models.gram import Gram, co_occurrences, weights_of
 from xrec.models.recommender import FitData
+from xrec.models.sparse import interactions
 from xrec.types import HistoryTable
 
-
-def dense_histories(table: HistoryTable, n_items: int, weights: Tensor | None = None) -> Tensor:
-    """[U, I] float32 matrix of the positive entries; `weights` [nnz] per entry (None: ones)."""
-    matrix = torch.zeros(table.n_users, n_items)
-    rows = torch.from_numpy(table.user())
-    positive = torch.from_numpy(table.positive)
-    matrix[rows, torch.from_numpy(table.item)] = positive if weights is None else weights * positive
-    return matrix
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 @dataclass(frozen=True)
 class Ease:
     """A solved EASE that can be applied to histories, or written out as its weight matrix."""
 
-    interactions: Tensor  # X [U, I]
-    solved: Tensor  # K X [U, I]
-    scale: Tensor  # lambda * diag(P) [I]
+    interactions: csr_matrix  # X [U, I]
+    inverse: np.ndarray  # K [U, U]
+    scale: np.ndarray  # lambda * diag(P) [I]
 
     @classmethod
-    def solve(cls, interactions: Tensor, regularization: float) -> Ease:
-        """Fit on a binary matrix X [U, I]; the U x U inverse is taken in float64."""
-        gram = (interactions @ interactions.T).double()
+    def solve(cls, interactions: csr_matrix, regularization: float) -> Ease:
+        """Fit on a binary matrix X [U, I]; K is taken in float64."""
+        gram = torch.from_numpy((interactions @ interactions.T).toarray()).double()
         gram.diagonal().add_(regularization)
-        solved = torch.linalg.inv(gram).float() @ interactions
-        return cls(interactions, solved, 1.0 - (interactions * solved).sum(0))
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram)).float().numpy()
+        explained = interactions.multiply(inverse @ interactions)  # K is symmetric: rows of K X
+        return cls(interactions, inverse, 1.0 - np.asarray(explained.sum(0), dtype=np.float32).ravel())
 
-    def apply(self, histories: Tensor) -> Tensor:
-        """`histories` [N, I] @ B, in O(N U I) without forming B."""
-        return histories - (histories - (histories @ self.interactions.T) @ self.solved) / self.scale
+    def apply(self, histories: csr_matrix) -> np.ndarray:
+        """`histories` [N, I] @ B in float32, without forming B: two sparse products and one of [N, U] with K."""
+        by_user = (histories @ self.interactions.T).toarray() @ self.inverse
+        found = by_user @ self.interactions
+        found += (self.scale - 1) * histories.toarray()
+        found /= self.scale
+        return found
 
-    def matrix(self) -> Tensor:
-        """B [I, I]; row j holds what item j adds to every target, the diagonal is exactly 0."""
-        matrix = self.interactions.T @ self.solved
-        matrix.div_(self.scale)  # B = I - (I - X'KX) / scale: off the diagonal X'KX / scale
-        matrix.fill_diagonal_(0.0)
+    def matrix(self) -> np.ndarray:
+        """B [I, I] float32; row j holds what item j adds to every target, the diagonal is exactly 0."""
+        matrix = self.interactions.T @ (self.inverse @ self.interactions)
+        matrix /= self.scale  # B = I - (I - X'KX) / scale: off the diagonal X'KX / scale
+        np.fill_diagonal(matrix, 0.0)
         return matrix
 
 
@@ -63,15 +64,17 @@ def in_user_space(n_users: int, n_items: int) -> bool:
     return n_users < n_items
 
 
-def ease_weights(table: HistoryTable, n_items: int, regularization: float) -> Tensor:
+def ease_weights(table: HistoryTable, n_items: int, regularization: float) -> np.ndarray:
     """B [I, I] float32 of the positive entries, in whichever space is smaller; the inverse is taken in float64, in item
     space in float32 where that is accurate enough (`weights_of`)."""
     if in_user_space(table.n_users, n_items):
-        return Ease.solve(dense_histories(table, n_items), regularization).matrix()
-    return torch.from_numpy(weights_of(co_occurrences(table, n_items), regularization))
+        return Ease.solve(interactions(table, n_items), regularization).matrix()
+    return weights_of(co_occurrences(table, n_items), regularization)
 
 
 _PLAIN = Gram()
+#: what the cache's key says of a table solved in user space
+BY_USER = {"solver": "cholesky"}
 
 
 def fitted_weights(
@@ -81,15 +84,15 @@ def fitted_weights(
     columns of items without an event by then are its."""
     dataset, catalogue = data.dataset, data.dataset.catalogue
     key = {"data": dataset.fingerprint, "regularization": regularization, "before": moment, **gram.key()}
-    if gram.plain and not in_user_space(catalogue.n_users, catalogue.n_items):
-        key["precision"] = "single"  # earlier versions solved it in float64: tables that they left are others
+    if gram.plain:  # tables that earlier versions left differ in the last bits
+        key |= BY_USER if in_user_space(catalogue.n_users, catalogue.n_items) else {"precision": "single"}
     if cold_map is not None:
         key |= {"cold": cold_map.key()}
 
     def solve() -> np.ndarray:
         table = dataset.histories(moment)
         if gram.plain:
-            weights = ease_weights(table, catalogue.n_items, regularization).numpy()
+            weights = ease_weights(table, catalogue.n_items, regularization)
         else:
             weights = gram.weights(table, catalogue, regularization)
         return weights if cold_map is None else cold_map.fill(weights, table, catalogue)

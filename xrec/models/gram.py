@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xrec.errors import SettingError
+from xrec.models.sparse import interactions
 from xrec.models.tfidf import similarity_block, tfidf_attributes
 from xrec.types import Catalogue, Doubles, Floats, HistoryTable, Ints
 
@@ -86,9 +87,7 @@ def blocks(n: int) -> Iterator[slice]:
 def co_occurrences(table: HistoryTable, n_items: int, decay: float = 1.0) -> Floats:
     """sum over users of decay^|age_i - age_j| [I, I] float32, lower triangle: of positive entries only."""
     if decay == 1:
-        from scipy import sparse  # here: a table that the cache has needs no scipy
-
-        matrix = sparse.csr_matrix((table.positive, table.item, table.indptr), shape=(table.n_users, n_items))
+        matrix = interactions(table, n_items)
         return (matrix.T @ matrix).toarray()
     there = table.positive > 0
     user = table.user()[there]

@@ -10,7 +10,8 @@ from torch import Tensor
 from xrec.models.history import History
 from xrec.models.recommender import Capabilities, Context, FitData, Recommender
 from xrec.models.settings import above_0, at_least
-from xrec.types import Catalogue, HistoryTable
+from xrec.models.sparse import interactions
+from xrec.types import Catalogue
 
 #: numbers of a block of masked copies: items times factors, or factors squared
 _NUMBERS = 2**24
@@ -82,12 +83,3 @@ class IALS(Recommender):
         normal = context.tables["gram"] + self.alpha * (weighted.transpose(2, 3) @ own)
         wanted = (1.0 + self.alpha) * weighted.sum(2)
         return torch.cholesky_solve(wanted.unsqueeze(-1), torch.linalg.cholesky(normal)).squeeze(-1)
-
-
-def interactions(table: HistoryTable, n_items: int):
-    """The positive entries as a sparse matrix [U, I] of ones."""
-    from scipy import sparse
-
-    matrix = sparse.csr_matrix((table.positive, table.item, table.indptr), shape=(table.n_users, n_items))
-    matrix.eliminate_zeros()
-    return matrix

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xrec.errors import SettingError
-from xrec.models.closed_form import Ease, dense_histories, fitted_weights, gathered, in_user_space, summed_rows
+from xrec.models.closed_form import BY_USER, Ease, fitted_weights, gathered, in_user_space, summed_rows
 from xrec.models.component import Component
 from xrec.models.history import History, summed_at_items
 from xrec.models.recommender import Capabilities, Context, FitData
 from xrec.models.samples import drawn_users
-from xrec.types import HALF_LIVES, Catalogue, HistoryTable
+from xrec.models.sparse import interactions
+from xrec.types import HALF_LIVES, Catalogue
 
 #: users that the start of the mix is fitted on
 _FIT_USERS = 512
@@ -174,22 +175,17 @@ class Linear(Component):
         """[U, 3, I] float16 views applied to the weights fitted before `moment`, memory-mapped."""
         assert self._data is not None, "attach comes first"
         dataset, n_items = self._data.dataset, self._data.dataset.catalogue.n_items
-        key = {"data": dataset.fingerprint, "regularization": self.regularization, "window": moment}
+        key = {"data": dataset.fingerprint, "regularization": self.regularization, "window": moment, **BY_USER}
 
         def build() -> np.ndarray:
             table = dataset.histories(moment)
-            binary = dense_histories(table, n_items)
-            solved = Ease.solve(binary, self.regularization)
+            solved = Ease.solve(interactions(table, n_items), self.regularization)
             result = np.empty((table.n_users, 3, n_items), dtype=np.float16)
-            for view, matrix in enumerate((binary, _decayed(table, n_items, _SLOW), _decayed(table, n_items, _FAST))):
-                result[:, view] = solved.apply(matrix).half().numpy()
+            for view, values in enumerate((None, *(np.log1p(table.decayed[:, c]) for c in (_SLOW, _FAST)))):
+                result[:, view] = solved.apply(interactions(table, n_items, values))
             return result
 
         return self._data.cache.array("linear-window", key, build)
-
-
-def _decayed(table: HistoryTable, n_items: int, channel: int) -> Tensor:
-    return dense_histories(table, n_items, torch.from_numpy(np.log1p(table.decayed[:, channel])))
 
 
 def precision_diagonal(data: FitData, weights: Tensor, regularization: float) -> Tensor:

@@ -15,6 +15,7 @@ from xrec.errors import SettingError
 from xrec.models.component import Component
 from xrec.models.history import History, normalised, summed_at_items
 from xrec.models.recommender import Capabilities, Context, FitData
+from xrec.models.sparse import interactions
 from xrec.types import HALF_LIVES, Catalogue, Floats, HistoryTable
 
 #: floats of a dense table of users or items by history items, targets or copies; more is computed piece by piece
@@ -92,8 +93,7 @@ def of_whole_histories(table: HistoryTable, channel: int, n_items: int, k: int) 
     sparse products."""
     from scipy.sparse import csr_matrix, diags  # takes a while to import
 
-    amount = np.log1p(table.decayed[:, channel]) * table.positive
-    vectors = csr_matrix((amount, table.item, table.indptr), shape=(table.n_users, n_items))
+    vectors = interactions(table, n_items, np.log1p(table.decayed[:, channel]))
     squared = np.asarray(vectors.multiply(vectors).sum(1)).ravel()
     units = diags(1 / np.sqrt(np.maximum(squared, 1e-24))) @ vectors
     k, found = min(k, table.n_users), np.zeros((table.n_users, n_items), dtype=np.float32)
