@@ -16,6 +16,10 @@ METRICS = (Metric("ndcg", "NDCG", "higher"), Metric("seconds", "Seconds", "lower
 
 
 def rows() -> pl.DataFrame:
+    return collected().frame()
+
+
+def collected() -> Rows:
     random = np.random.default_rng(0)
     made = Rows(METRICS, data="toy", seed=3)
     for component in (None, "linear", "attention"):
@@ -26,7 +30,7 @@ def rows() -> pl.DataFrame:
     made.add("ndcg", 0.5, stage="fidelity", few=True, step=0.25, item="ünïcode")
     made.add("ndcg", 0.5, stage="fidelity", few=False, step=3.0, item="")
     made.add("seconds", [1.0, 2.0], stage="cost", cost_of="rank")
-    return made.frame()
+    return made
 
 
 def by_the_book(frame: pl.DataFrame) -> str:
@@ -51,6 +55,16 @@ def test_hash_in_pieces_is_that_of_a_sorted_copy(monkeypatch: pytest.MonkeyPatch
     assert canonical_hash(frame.clear()) == by_the_book(frame.clear())
     changed = frame.with_columns(pl.when(pl.col("user") == "u7").then(0.9).otherwise(pl.col("value")).alias("value"))
     assert canonical_hash(changed) == by_the_book(changed) != canonical_hash(frame)
+
+
+@pytest.mark.parametrize("piece", [1, 100, 2**16])
+def test_rows_are_written_in_pieces_as_they_were_added(tmp_path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr(table, "_PIECE", piece)
+    table.write_rows(tmp_path / "rows.parquet", [collected(), Rows(METRICS), collected()])
+    found = pl.read_parquet(tmp_path / "rows.parquet")
+    assert found.schema == SCHEMA and found.equals(pl.concat([rows(), rows()]))
+    table.write_rows(tmp_path / "none.parquet", [Rows(METRICS)])
+    assert pl.read_parquet(tmp_path / "none.parquet").equals(table.empty())
 
 
 def test_rows_stand_as_they_were_added() -> None:

@@ -47,7 +47,8 @@ class Ease:
         """`histories` [N, I] @ B in float32, without forming B: two sparse products and one of [N, U] with K."""
         by_user = (histories @ self.interactions.T).toarray() @ self.inverse
         found = by_user @ self.interactions
-        found += (self.scale - 1) * histories.toarray()
+        own = histories.tocoo()
+        found[own.row, own.col] += (self.scale[own.col] - 1) * own.data
         found /= self.scale
         return found
 

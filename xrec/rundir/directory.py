@@ -24,7 +24,7 @@ from xrec.files import file_digest, whole_file, write_json, write_text, written
 from xrec.plan import CONFIG, LOG, PLAN
 from xrec.processes import alone
 from xrec.rundir.record import RECORD, RESULTS, Record, read_record
-from xrec.rundir.table import Rows, empty
+from xrec.rundir.table import Rows, empty, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -189,17 +189,15 @@ class RunDirectory:
 
     def finish(self, stage: str, rows: Sequence[Rows], files: Sequence[str], reference: str | None = None) -> None:
         """Put a stage on record: its rows (the whole results table is written once), and the files it wrote."""
-        frame = pl.concat([r.frame() for r in rows])
         self.path(STAGE_TABLES).mkdir(exist_ok=True)
         table, described = f"{STAGE_TABLES}/{stage}.parquet", f"{STAGE_TABLES}/{stage}.json"
         with whole_file(self.path(table)) as temporary:
-            frame.write_parquet(temporary)
+            write_rows(temporary, rows)
         metrics = {name: asdict(metric) for r in rows for name, metric in r.metrics.items()}
         write_json(self.path(described), {"metrics": list(metrics.values()), "reference": reference})
         names = [table, described, *(name for name in files if self.path(name).is_file())]
         self._record.stages.pop(stage, None)
         self._record.stages[stage] = {name: file_digest(self.path(name)) for name in names}
-        del frame
         self._write_results()
 
     def _write_results(self) -> None:

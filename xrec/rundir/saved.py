@@ -86,6 +86,8 @@ class SavedRun:
                 "start a new run"
             )
         frame = frame.select([pl.col(name).cast(dtype) for name, dtype in SCHEMA.items()])
+        same = {name: frame[name][0] for name in SCHEMA if frame[name].n_unique() == 1}  # kept once, not in every row
+        frame = frame.with_columns([pl.lit(value, SCHEMA[name]).alias(name) for name, value in same.items()])
         broken = frame.filter(pl.col("value").is_null() | ~pl.col("value").is_finite())
         if broken.height:
             where = ", ".join(sorted(set(broken["metric"].to_list())))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from xrec.errors import UserError
 from xrec.types import Metric
@@ -44,7 +46,7 @@ SCHEMA: dict[str, type[pl.DataType]] = {
 }
 
 
-#: rows that are hashed together
+#: rows that are written and hashed together, about
 _PIECE = 2**16
 
 
@@ -90,16 +92,42 @@ class Rows:
         self._added.append((given, values))
 
     def frame(self) -> pl.DataFrame:
-        """All rows, in the order they were added; column by column, since half a million rows come in small pieces, and
-        lists of all columns at once would be larger than the frame."""
-        return pl.DataFrame([pl.Series(name, self._column(name), dtype) for name, dtype in SCHEMA.items()])
+        """All rows, in the order they were added."""
+        return pl.concat([empty(), *self.frames()])
 
-    def _column(self, name: str) -> list[Any]:
-        column: list[Any] = []
-        for given, values in self._added:
-            value = values.tolist() if name == "value" else given.get(name)
-            column.extend(value if isinstance(value, list) else [value] * len(values))
-        return column
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """All rows in pieces, in the order they were added: millions of rows at once would need gigabytes.
+
+        Column by column, since many rows come one by one.
+        """
+        piece: list[tuple[dict[str, Any], np.ndarray]] = []
+        n_rows = 0
+        for added in self._added:
+            piece.append(added)
+            n_rows += len(added[1])
+            if n_rows >= _PIECE:
+                yield _frame(piece)
+                piece, n_rows = [], 0
+        if piece:
+            yield _frame(piece)
+
+
+def _frame(added: Sequence[tuple[dict[str, Any], np.ndarray]]) -> pl.DataFrame:
+    return pl.DataFrame([pl.Series(name, _column(added, name), dtype) for name, dtype in SCHEMA.items()])
+
+
+def _column(added: Sequence[tuple[dict[str, Any], np.ndarray]], name: str) -> list[Any]:
+    column: list[Any] = []
+    for given, values in added:
+        value = values.tolist() if name == "value" else given.get(name)
+        column.extend(value if isinstance(value, list) else [value] * len(values))
+    return column
+
+
+def write_rows(path: Path, rows: Sequence[Rows]) -> None:
+    """Their rows as one parquet file, piece by piece."""
+    pieces = (frame for collected in rows for frame in collected.frames())
+    register_io_source(lambda *_: pieces, schema=SCHEMA).sink_parquet(path)
 
 
 @dataclass(frozen=True)
@@ -142,8 +170,10 @@ def canonical_hash(frame: pl.DataFrame) -> str:
     for name in SCHEMA:
         column = frame[name]
         if column.dtype == pl.String:
+            column = column.fill_null("\x00")
+            same = column[0] if column.n_unique() == 1 else None  # in millions of rows most columns say one thing
             for number, rows in enumerate(pieces):
-                words = "\x1f".join("\x00" if v is None else v for v in column.gather(rows).to_list())
+                words = "\x1f".join(column.gather(rows).to_list() if same is None else [same] * len(rows))
                 digest.update((words if number == 0 else f"\x1f{words}").encode())
         else:
             for rows in pieces:
