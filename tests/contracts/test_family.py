@@ -88,9 +88,11 @@ def composed(row: Row) -> DictConfig:
 
 
 def built(config: DictConfig, catalogue: Any) -> Composed:
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return instantiate(OmegaConf.create(OmegaConf.to_container(config, resolve=True))["model"], catalogue=catalogue)
+        return instantiate(resolved["model"], catalogue=catalogue)
 
 
 ROWS = list(covering())
