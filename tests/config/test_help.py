@@ -27,7 +27,22 @@ def test_help_names_every_option_and_says_what_it_is() -> None:
 
 
 def _about(option: Path) -> str:
-    return "\n".join(x.lstrip("# ") for x in option.read_text().splitlines() if x.startswith("#"))
+    return " ".join(x.lstrip("# ") for x in option.read_text().splitlines() if x.startswith("#"))
+
+
+def test_a_sentence_that_goes_on_below_is_finished(tmp_path: Path) -> None:
+    (tmp_path / "masker").mkdir()
+    comment = "# @package masker\n# Some are hidden,\n# others are not. And more.\n# Not said.\na: 1\n"
+    (tmp_path / "masker" / "half.yaml").write_text(comment)
+    (tmp_path / "config.yaml").write_text("a: 1\n")
+    (line,) = [x for x in help_text(tmp_path).splitlines() if x.startswith("  half ")]
+    assert line.endswith("  Some are hidden, others are not")
+
+
+def test_nobody_reads_to_the_end() -> None:
+    run = f"{sys.executable} {CONF.parent / 'experiments' / 'run.py'} --help | head -1"
+    done = subprocess.run(run, shell=True, capture_output=True, text=True)
+    assert done.stdout.startswith("python experiments/run.py") and done.stderr == ""
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -61,7 +62,10 @@ def _help(added: Sequence[str], conf_dir: Path) -> None:
         parsed, errors = parse(added)
         roots, problems = search_roots(parsed, conf_dir)
         _refuse(errors + problems)
-    print(help_text(*roots))
+    try:
+        print(help_text(*roots), flush=True)
+    except BrokenPipeError:  # of `--help | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def examine(command: CommandLine, conf_dir: Path) -> tuple[list[str], list[str]]:
