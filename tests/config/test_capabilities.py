@@ -85,4 +85,10 @@ def test_what_a_game_needs_of_the_model_is_known_from_the_classes(compose: Compo
     assert "explainer.additive needs additive, which model=composed with output log_probability does not have" in error
     (error,) = check_requires(compose("model=ease", "output=log_probability", "explainer=[random]"))
     assert error.startswith("output=log_probability needs likelihood, which model=ease does not have")
+    for loss, name in (("bpr", "BPR"), ("gaussian", "Gaussian")):
+        (error,) = check_requires(
+            compose("output=log_probability", "explainer=[random]", f"loss/reconstruction={loss}")
+        )
+        assert f"likelihood, which model=composed trained by {name} does not have" in error
+    assert not check_requires(compose("output=log_probability", "explainer=[random]", "loss/reconstruction=bernoulli"))
     assert check_requires(compose("model=ease", "masker=popularity", "explainer=[random,additive]")) == []

@@ -50,6 +50,9 @@ def unmet_requires(cfg: Any, able: AbstractSet[str]) -> list[str]:
     config = plain(cfg)
     options = list(_options(config))
     model = f"model={config['model'].get('name') or config['model'].get('_target_')}"
+    trained = ((config.get("loss") or {}).get("reconstruction") or {}).get("_target_")
+    if "likelihood" in able and trained and not getattr(resolve(trained), "of_logits", True):
+        model, able = f"{model} trained by {trained.rpartition('.')[2]}", able - {"likelihood"}
     game, of_game = model, able
     for output in (option.built for option in options if option.group == "output"):
         if not getattr(output, "linear", True):

@@ -18,7 +18,10 @@ from xrec.errors import SettingError
 
 
 class ReconstructionLoss(Protocol):
-    """scores, labels, log_weight [B, T] -> loss per user [B]."""
+    """scores, labels, log_weight [B, T] -> loss per user [B].
+
+    A class whose `of_logits` is False does not make logits of the scores: no likelihood is to be read off them.
+    """
 
     def __call__(self, scores: Tensor, labels: Tensor, log_weight: Tensor) -> Tensor: ...
 
@@ -52,6 +55,8 @@ class Gaussian:
     Raises:
         SettingError: a confidence of 0 or less.
     """
+
+    of_logits = False
 
     def __init__(self, target_confidence: float = 10.0, other_confidence: float = 1.0) -> None:
         if min(target_confidence, other_confidence) <= 0:
@@ -87,6 +92,8 @@ class BPR:
     al., UAI 2009, with all pairs in place of drawn ones); unbiased on a sample, whose items count for those they stand
     for. Memory: [B, largest number of targets, T], which `training.max_pairs` bounds where targets are history items.
     """
+
+    of_logits = False
 
     def __call__(self, scores: Tensor, labels: Tensor, log_weight: Tensor) -> Tensor:
         weight = log_weight.exp() * (labels == 0)
