@@ -87,7 +87,8 @@ def evaluate(
                 piece = _measure(users[some], ranked, relevant[some], settings.depth)
                 collected.setdefault((name, group), []).append(piece)
     result: dict[Name, dict[str, Ranking]] = {}
-    for (name, group), pieces in collected.items():
+    for name, group in list(collected):  # popped: what is joined is not kept in pieces too
+        pieces = collected.pop((name, group))
         result.setdefault(name, {})[group] = _join(group, pieces, len(popularity), popularity, settings)
     return result
 

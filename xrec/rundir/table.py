@@ -127,7 +127,7 @@ def _column(added: Sequence[tuple[dict[str, Any], np.ndarray]], name: str) -> li
 def write_rows(path: Path, rows: Sequence[Rows]) -> None:
     """Their rows as one parquet file, piece by piece."""
     pieces = (frame for collected in rows for frame in collected.frames())
-    register_io_source(lambda *_: pieces, schema=SCHEMA).sink_parquet(path)
+    register_io_source(lambda *_: pieces, schema=SCHEMA).sink_parquet(path, row_group_size=_PIECE)
 
 
 @dataclass(frozen=True)
