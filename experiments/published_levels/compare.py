@@ -1,4 +1,4 @@
-"""Mean NDCG@10 of test items over the users of all folds, and paired differences with 95 % intervals.
+"""Mean NDCG@10, or another metric, of test items over the users of all folds, and paired differences with 95 % intervals.
 
     python experiments/published_levels/compare.py NAME=RUN,RUN,... [NAME=REFERENCE.json,...] [NAME=RUN,...:MODEL]
 
@@ -20,22 +20,23 @@ import polars as pl
 Users = dict[str, list[float]]
 
 
-def read(text: str, group: str) -> tuple[str, dict[str, float]]:
+def read(text: str, group: str, metric: str) -> tuple[str, dict[str, float]]:
     name, _, given = text.partition("=")
     paths, _, model = given.partition(":")
     found: Users = defaultdict(list)
     for path in map(Path, paths.split(",")):
         for user, value in (
-            json.loads(path.read_text()) if path.suffix == ".json" else of_run(path, model, group)
+            json.loads(path.read_text()) if path.suffix == ".json" else of_run(path, model, group, metric)
         ).items():
             found[user].append(value)
     return name, {user: float(np.mean(values)) for user, values in found.items()}
 
 
-def of_run(run: Path, model: str, group: str) -> dict[str, float]:
+def of_run(run: Path, model: str, group: str, metric: str) -> dict[str, float]:
+    measured, _, k = metric.partition("@")
     rows = pl.read_parquet(run / "results.parquet").filter(
-        pl.col("stage") == "rank", pl.col("part") == "test", pl.col("group") == group, pl.col("metric") == "ndcg",
-        pl.col("k") == 10, pl.col("user").is_not_null(), pl.col("component").is_null(),
+        pl.col("stage") == "rank", pl.col("part") == "test", pl.col("group") == group, pl.col("metric") == measured,
+        pl.col("k") == int(k), pl.col("user").is_not_null(), pl.col("component").is_null(),
     )  # fmt: skip
     rows = rows.filter(pl.col("model") == (model or rows["model"][0]))
     return dict(zip(rows["user"].to_list(), rows["value"].to_list(), strict=True))
@@ -51,9 +52,10 @@ def interval(values: np.ndarray) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--group", choices=("new", "all"), default="new")
+    parser.add_argument("--metric", default="ndcg@10")
     parser.add_argument("result", nargs="+", metavar="NAME=RUN,RUN,...")
     asked = parser.parse_args()
-    (first, own), *others = (read(text, asked.group) for text in asked.result)
+    (first, own), *others = (read(text, asked.group, asked.metric) for text in asked.result)
     print(f"{first:24s} {np.mean(list(own.values())):.4f}  ({len(own)} users)")
     for name, values in others:
         shared = sorted(own.keys() & values.keys())
