@@ -1,4 +1,4 @@
-"""Mean NDCG@10, or another metric, of test items over the users of all folds, and paired differences with 95 % intervals.
+"""Mean NDCG@10, or another metric, of test items over the users of all folds, and paired differences (95 % intervals).
 
     python experiments/published_levels/compare.py NAME=RUN,RUN,... [NAME=REFERENCE.json,...] [NAME=RUN,...:MODEL]
 
