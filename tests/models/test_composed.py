@@ -599,7 +599,7 @@ def test_capabilities_follow_the_parts(toy):
             {"combination": "mixtur"},
             "model.combination must be one of sum, .*; got 'mixtur'; did you mean",
         ),
-        ({"normaliser": "sotfmax"}, "must be 'sigmoid' or 'softmax', got 'sotfmax'"),
+        ({"normaliser": "sotfmax"}, "must be one of sigmoid, softmax, .*; got 'sotfmax'"),
     ],
 )
 def test_bad_arguments_are_named(toy, changes, message):

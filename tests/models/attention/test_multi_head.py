@@ -37,9 +37,9 @@ def by_loop(attention: MultiHead, context, user: int, present, target: int) -> f
             logit = float((query[h] @ features[target]) @ (key[h] @ own)) / math.sqrt(size / heads)
             logit += float(attention.kind_bias[h, history.kind[user, j]] + attention.bias[h])
             logit -= float(attention.decay[h]) * math.log1p(float(history.age[user, j]))
-            gates.append(1 / (1 + math.exp(-logit)) if attention.normaliser == "sigmoid" else math.exp(logit))
+            gates.append(1 / (1 + math.exp(-logit)) if attention.normaliser.linear else math.exp(logit))
             values.append(float((value[h] @ own) @ features[target]))
-        total = 1.0 if attention.normaliser == "sigmoid" else sum(gates)
+        total = 1.0 if attention.normaliser.linear else sum(gates)
         score += sum(g * v for g, v in zip(gates, values, strict=True)) / total if gates else 0.0
     return score / math.sqrt(size)
 
@@ -88,7 +88,7 @@ def test_contributions_sum_and_with_sigmoid_are_deletion_effects(model, toy):
     torch.testing.assert_close(contributions[0].sum(0), whole, rtol=1e-5, atol=1e-6)
     deleted = whole - model.score(context, 1 - torch.eye(length).unsqueeze(0))[0]
     exact = torch.allclose(deleted, contributions[0], rtol=1e-4, atol=1e-6)
-    assert exact == (model.component("attention").normaliser == "sigmoid")
+    assert exact == (model.component("attention").linear)
     weights = model.attention_weights(context)
     assert weights.shape == contributions.shape
     if not exact:
