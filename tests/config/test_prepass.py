@@ -30,7 +30,7 @@ BAD = [
     (
         "model/attention=null",
         [
-            "model/attention takes one of additive, dot_product, mean, multi_head, none, self_attention, target, temporal",
+            "takes one of additive, dot_product, mean, multi_head, none, self_attention, target, temporal",
             "~model/attention",
         ],
     ),
