@@ -180,7 +180,7 @@ def test_pieces_and_few_ranks_change_nothing(normaliser: Sparse, spread, monkeyp
     wanted = of_copies(normaliser, logits, value, presence)
     found = type(normaliser)._threshold
     monkeypatch.setattr(type(normaliser), "_threshold", lambda *a: (looked.append(a[1].shape[-2]), found(*a))[1])
-    monkeypatch.setattr(sparse, "_RANKS", 2)
+    monkeypatch.setattr(type(normaliser), "first", 2)
     for entries, pieces in ((10**9, [5]), (2 * 2 * 60 * 3 * 2, [2, 2, 1])):
         monkeypatch.setattr(sparse, "_MAX_ENTRIES", entries)
         looked.clear()

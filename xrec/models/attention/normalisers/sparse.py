@@ -28,16 +28,18 @@ from xrec.models.attention.normalisers.normaliser import Normaliser
 
 #: entries [B, H, M, L, T] of masked copies that are computed together: what bounds memory
 _MAX_ENTRIES = 2_000_000
-#: ranks that are looked at first, and how many times more if they are too few: gates rarely are more than some dozen
-_RANKS, _MORE = 32, 4
+#: how many times more ranks are looked at where those before were too few
+_MORE = 4
 #: presence in all below which a copy counts as empty: the gates of less would leave float32
 _NOTHING = 1e-30
 
 
 class Sparse(Normaliser):
-    """What sparsemax and 1.5-entmax have in common. scale: of the logits."""
+    """What sparsemax and 1.5-entmax have in common. scale: of the logits. first: ranks that are looked at first, about
+    what gates usually end within; it changes no number."""
 
     scale: float
+    first: int
 
     @abstractmethod
     def gate(self, depth: Tensor) -> Tensor:
@@ -60,7 +62,7 @@ class Sparse(Normaliser):
 
         def highest(n: int) -> tuple[Tensor, Tensor]:
             x, order = known.topk(n, dim=-2)
-            return x, there.expand_as(known).gather(-2, order)
+            return x, there.gather(-2, order)
 
         *_, threshold = self._solved(highest, logits.shape[-2], (there > 0).sum(-2, keepdim=True))
         return self.gate(scaled - threshold)
@@ -98,7 +100,7 @@ class Sparse(Normaliser):
         self, highest: Callable[[int], tuple[Tensor, Tensor]], length: int, n_there: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The highest ranks, presence at them, and tau; of as many ranks as it takes, up to all."""
-        n = min(_RANKS, length)
+        n = min(self.first, length)
         while True:
             x, there = highest(n)
             threshold, found = self._threshold(x, there, n_there)
@@ -125,6 +127,7 @@ class Sparsemax(Sparse):
     """g_j = max(s_j - tau, 0)"""
 
     scale = 1.0
+    first = 32
 
     def gate(self, depth: Tensor) -> Tensor:
         return depth.clamp_min(0)
@@ -140,6 +143,7 @@ class Entmax15(Sparse):
     """g_j = max(s_j / 2 - tau, 0)^2"""
 
     scale = 0.5
+    first = 96
 
     def gate(self, depth: Tensor) -> Tensor:
         return depth.clamp_min(0).square()
