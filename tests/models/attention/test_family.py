@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,8 @@ def model(request, normaliser, toy, tmp_path):
     model = fitted_composed(
         toy, tmp_path, attention=request.param, normaliser=normaliser, item_encoder="embedding", user_encoder=False
     ).only("attention")
-    model.component("attention").decay.data.fill_(1.5)
+    attention: Any = model.component("attention")
+    attention.decay.data.fill_(1.5)
     return model
 
 
@@ -55,6 +57,19 @@ def test_masked_is_removed(model, toy):
             torch.testing.assert_close(masked[row, copy], model.score(removed)[0, 0], rtol=1e-5, atol=2e-6)
             wanted = model.score(removed, None, targets[row : row + 1])[0, 0]
             torch.testing.assert_close(some[row, copy], wanted, rtol=1e-5, atol=2e-6)
+
+
+@torch.no_grad()
+def test_a_history_may_be_there_in_part(model, toy):
+    history = histories(toy, [3, 5])
+    presence = several(history)[:, :1] * history.presence.unsqueeze(1)
+    context = model.prepare(replace(history, presence=presence[:, 0]))
+    score = model.score(model.prepare(history), presence)
+    torch.testing.assert_close(model.score(context), score, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(model.contributions(context).sum(1), score[:, 0], rtol=1e-5, atol=1e-6)
+    weights = model.attention_weights(context)
+    if not model.component("attention").linear:
+        torch.testing.assert_close(weights.sum(1), torch.ones_like(weights[:, 0]))
 
 
 @torch.no_grad()
@@ -101,7 +116,8 @@ def test_gradients_reach_what_is_learned(model, toy):
 @torch.no_grad()
 def test_logits_and_scores_are_those_of_a_loop(name, normaliser, toy, tmp_path):
     model = fitted_composed(toy, tmp_path, attention=name, normaliser=normaliser, user_encoder=False).only("attention")
-    attention, context = model.component("attention"), model.prepare(histories(toy, [3]))
+    attention: Any = model.component("attention")
+    context = model.prepare(histories(toy, [3]))
     attention.decay.copy_(torch.tensor([0.3, 1.1]))
     history, features = context.history, context.tables["features"].double()
     scores, size, length = model.score(context)[0, 0], features.shape[1], history.item.shape[1]
