@@ -19,7 +19,7 @@ from xrec.models.attention.normalisers.sparse import Sparse
 from xrec.models.attention.temporal import Temporal
 from xrec.models.recommender import Context
 
-ATTENTIONS = ("additive", "dot_product", "target", "multi_head", "temporal")
+ATTENTIONS = ("additive", "dot_product", "multi_head", "temporal")  # target is multi_head with one
 
 
 @pytest.fixture(params=NORMALISERS)
@@ -30,9 +30,8 @@ def normaliser(request):
 @pytest.fixture(params=ATTENTIONS)
 def model(request, normaliser, toy, tmp_path):
     """Of features that tell items apart, and with steep logits, so that few items have gates."""
-    model = fitted_composed(
-        toy, tmp_path, attention=request.param, normaliser=normaliser, item_encoder="embedding", user_encoder=False
-    ).only("attention")
+    chosen = {"attention": request.param, "normaliser": normaliser, "item_encoder": "embedding"}
+    model = fitted_composed(toy, tmp_path, **chosen, linear=False, repeat=False, user_encoder=False).only("attention")
     attention: Any = model.component("attention")
     attention.decay.data.fill_(1.5)
     return model
@@ -115,7 +114,8 @@ def test_gradients_reach_what_is_learned(model, toy):
 @pytest.mark.parametrize("name", ["dot_product", "temporal"])
 @torch.no_grad()
 def test_logits_and_scores_are_those_of_a_loop(name, normaliser, toy, tmp_path):
-    model = fitted_composed(toy, tmp_path, attention=name, normaliser=normaliser, user_encoder=False).only("attention")
+    chosen = {"attention": name, "normaliser": normaliser, "item_encoder": "embedding"}
+    model = fitted_composed(toy, tmp_path, **chosen, linear=False, repeat=False, user_encoder=False).only("attention")
     attention: Any = model.component("attention")
     context = model.prepare(histories(toy, [3]))
     attention.decay.copy_(torch.tensor([0.3, 1.1]))
@@ -154,6 +154,14 @@ def time_by_hand(weights, history, j: int) -> torch.Tensor:
     inputs = torch.tensor([math.log1p(age), math.log1p(gap), math.log1p(times), due], dtype=torch.double)
     hidden = weights["time.0.weight"] @ inputs + weights["time.0.bias"]
     return weights["time.2.weight"] @ (hidden * hidden.sigmoid()) + weights["time.2.bias"]
+
+
+def test_the_rhythm_of_a_history_item(toy):
+    history = histories(toy, [3])
+    age, first, times = torch.tensor([[2.0, 40.0, 3.0], [11.0, 46.0, 3.0], [4.0, 3.0, 1.0]])[:, None]
+    gap, due = replace(history, age=age, first_age=first, n_periods=times).rhythm()
+    torch.testing.assert_close(gap, torch.tensor([[3.0, 3.0, 0.0]]))
+    torch.testing.assert_close(due, torch.tensor([[0.5, 5.0, 0.0]]))  # 40 / 4, bounded
 
 
 @torch.no_grad()
