@@ -190,6 +190,9 @@ def test_pieces_and_few_ranks_change_nothing(normaliser: Sparse, spread, monkeyp
         assert max(looked) == 60 if spread < 1 else max(looked) < 60
     gates = normaliser.gates(logits, there)
     torch.testing.assert_close((gates * there * value).sum((1, 2)), wanted[:, 1], rtol=1e-8, atol=1e-8)
+    whole = torch.ones(2, 1, 60, dtype=torch.double)  # gates of all 60, where half of them lies among 32 ranks
+    wanted = of_copies(normaliser, logits, value, whole)
+    torch.testing.assert_close(normaliser.scores(logits, value)(whole), wanted, rtol=1e-8, atol=1e-8)
 
 
 @BOTH
