@@ -21,9 +21,11 @@ from xrec.data.split.temporal import TemporalSplit
 from xrec.losses.adversarial import Nonsaturating
 from xrec.losses.reconstruction import Bernoulli
 from xrec.models.attention.additive import Additive
+from xrec.models.attention.dot_product import DotProduct
 from xrec.models.attention.mean import Mean
 from xrec.models.attention.multi_head import MultiHead
 from xrec.models.attention.self_attention import SelfAttention
+from xrec.models.attention.temporal import Temporal
 from xrec.models.baselines.ease import EASE
 from xrec.models.components.affinity import Affinity
 from xrec.models.components.fixed import Fixed
@@ -164,6 +166,8 @@ def toy_composed(
         "multi_head": partial(MultiHead, n_heads=2, normaliser=normaliser),
         "mean": Mean,
         "additive": partial(Additive, n_heads=2, normaliser=normaliser),
+        "dot_product": partial(DotProduct, n_heads=2, normaliser=normaliser),
+        "temporal": partial(Temporal, n_heads=2, normaliser=normaliser),
         "self_attention": SelfAttention,
     }
     fixed = partial(Fixed, model=partial(EASE, regularization=5.0, history_decay=0.8), weight=2.0)

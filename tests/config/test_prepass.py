@@ -22,14 +22,17 @@ BAD = [
     ("model=easee", ["model=easee", "did you mean 'ease'", "composed, content_knn, ease, external, ials"]),
     (
         "model/attention=targte",
-        ["did you mean 'target'", "takes additive, mean, multi_head, none, self"],
+        ["did you mean 'target'", "takes additive, dot_product, mean, multi_head, none, self"],
     ),
     ("explainer=[random,atention]", ["no option 'atention'", "did you mean 'attention'", "kernel_shap"]),
     ("model/atention=mean", ["no group model/atention", "did you mean 'model/attention'"]),
     ("modl=ease", ["modl: no such key", "did you mean 'model'"]),
     (
         "model/attention=null",
-        ["model/attention takes one of additive, mean, multi_head, none, self_attention, target", "~model/attention"],
+        [
+            "takes one of additive, dot_product, mean, multi_head, none, self_attention, target, temporal",
+            "~model/attention",
+        ],
     ),
     ("loss=bernoulli", ["loss/adversarial, loss/reconstruction"]),
     ("model=ease model/attention=target", ["model=ease has no model/attention", "model=composed"]),

@@ -65,6 +65,17 @@ def test_shap_values_sum_to_the_effect_of_the_history(name, values) -> None:
     np.testing.assert_allclose(total, whole - empty, atol=1e-5)
 
 
+@pytest.mark.parametrize("normaliser", ["sparsemax", "entmax15"])
+def test_all_explain_sparse_gates_and_shap_agrees_with_exact_enumeration(normaliser, toy, toy_fit) -> None:
+    values = short_cases(toy, toy_fit, normaliser)
+    for name, explainer in {**REAL, "kernel_shap": KernelShap(budget=4000)}.items():
+        found = explainer.attribute(values, 0, name).values
+        for row in range(len(values)):
+            assert np.isfinite(first(found, values, row)).all() and np.abs(first(found, values, row)).max() > 1e-4
+            if name == "kernel_shap" and values.n_players[row] <= 8:
+                np.testing.assert_allclose(first(found, values, row), exact_shapley(values, row), atol=1e-4)
+
+
 def test_integrated_gradients_are_complete_with_a_sigmoid_gate(toy, toy_fit) -> None:
     values = short_cases(toy, toy_fit, "sigmoid")
     whole, empty = values.ends()

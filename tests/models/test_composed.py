@@ -26,8 +26,9 @@ VARIANTS = {
     "softmax": {"normaliser": "softmax"},
     "multi_head": {"attention": "multi_head", "normaliser": "softmax"},
     "mean": {"attention": "mean"},
-    "additive": {"attention": "additive", "normaliser": "softmax"},
+    "additive, sparsemax": {"attention": "additive", "normaliser": "sparsemax"},
     "additive, sigmoid": {"attention": "additive"},
+    "temporal, entmax15": {"attention": "temporal", "normaliser": "entmax15"},
     "no attention": {"attention": None},
     "no user encoder": {"user_encoder": False},
     "softmax, no user encoder": {"normaliser": "softmax", "user_encoder": False},
@@ -599,7 +600,7 @@ def test_capabilities_follow_the_parts(toy):
             {"combination": "mixtur"},
             "model.combination must be one of sum, .*; got 'mixtur'; did you mean",
         ),
-        ({"normaliser": "sotfmax"}, "must be 'sigmoid' or 'softmax', got 'sotfmax'"),
+        ({"normaliser": "sotfmax"}, "must be one of sigmoid, softmax, .*; got 'sotfmax'"),
     ],
 )
 def test_bad_arguments_are_named(toy, changes, message):

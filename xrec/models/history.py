@@ -75,6 +75,13 @@ class History:
         user = None if self.user is None else self.user[index]
         return replace(self, user=user, **{name: getattr(self, name)[index] for name in CHANNELS})
 
+    def rhythm(self) -> tuple[Tensor, Tensor]:
+        """[B, L] mean gap between the periods of an item, and how far it is due again: age / (gap + 1), at most 5. Both
+        are 0 for what came once."""
+        several = self.n_periods > 1
+        gap = torch.where(several, (self.first_age - self.age) / (self.n_periods - 1).clamp_min(1), 0.0)
+        return gap, torch.where(several, self.age / (gap + 1), 0.0).clamp(0, 5)
+
     def without(self, keep: Tensor) -> History:
         """One history (B = 1) with only the items where `keep` [L] is true: really removed, not masked."""
         chosen = keep.bool() & (self.presence[0] > 0)

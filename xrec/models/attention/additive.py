@@ -7,7 +7,8 @@ import math
 
 from torch import Tensor, nn
 
-from xrec.models.attention.history_attention import AttentionTables, HeadedAttention, Normaliser
+from xrec.models.attention.history_attention import AttentionTables, HeadedAttention
+from xrec.models.attention.normalisers.by_name import NormaliserName
 from xrec.models.history import History
 from xrec.types import Catalogue
 
@@ -17,13 +18,13 @@ class Additive(HeadedAttention):
 
     Args:
         n_heads: H; each has its own w, value map, decay and biases of kinds.
-        normaliser: 'softmax' in each head, or 'sigmoid' (contributions are deletion effects).
+        normaliser: of each head: 'sigmoid', 'softmax', 'sparsemax' or 'entmax15'.
     Raises:
         SettingError: another normaliser, or no head.
     """
 
     def __init__(
-        self, catalogue: Catalogue, embedding_size: int, n_heads: int = 1, normaliser: Normaliser = "softmax"
+        self, catalogue: Catalogue, embedding_size: int, n_heads: int = 1, normaliser: NormaliserName = "softmax"
     ) -> None:
         super().__init__(catalogue, embedding_size, n_heads, normaliser)
         self.hidden = nn.Linear(embedding_size, embedding_size)
@@ -34,4 +35,4 @@ class Additive(HeadedAttention):
         rated = self.rating(self.hidden(features * math.sqrt(features.shape[-1])).tanh())  # [B, L, H]
         logits = rated.transpose(1, 2).unsqueeze(-1) + self.offset(history)
         rows = self.heads(self.value(features))
-        return AttentionTables(logits, rows, target_features, self.normaliser == "softmax")
+        return AttentionTables(logits, rows, target_features, self.normaliser)

@@ -1,8 +1,11 @@
 """Attention whose gates do not depend on presence: heads with a table of logits and one of values each. With logits s,
 values V over history items j and targets i, and presence p:
 
-sigmoid:  score_i = sum_h sum_j p_j sigmoid(s_hji) V_hji                     (deleting j changes it by exactly its term)
-softmax:  score_i = sum_h sum_j p_j e^s_hji V_hji / sum_j p_j e^s_hji        (deleting j re-weighs the rest)
+score_i = sum_h sum_j p_j g_hji V_hji
+
+with gates g that a normaliser makes of the logits. Sigmoid gates know nothing of each other, so that deleting j changes
+the score by exactly its term; those of softmax, sparsemax and entmax15 share out a weight of 1, so that deleting j
+re-weighs the rest.
 
 What depends on presence otherwise (stacked self-attention) is a `Component` of its own.
 """
@@ -14,13 +17,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from xrec.errors import SettingError
-from xrec.models.attention.present_softmax import PresentMean, present_softmax
+from xrec.models.attention.normalisers.by_name import NormaliserName, normaliser_of
+from xrec.models.attention.normalisers.normaliser import Normaliser
 from xrec.models.component import Component, target_features
 from xrec.models.history import History
 from xrec.models.recommender import Capabilities, Context
@@ -40,7 +43,7 @@ class AttentionTables:
     logits: Tensor
     rows: Tensor
     target_features: Tensor
-    normalised: bool
+    normaliser: Normaliser
 
     @cached_property
     def value(self) -> Tensor:
@@ -50,10 +53,8 @@ class AttentionTables:
     def once(self, presence: Tensor) -> Tensor:
         """The score [B, T] at presence [B, L]: what is read out is summed before it meets the targets, so that there is
         no table of values."""
-        if self.normalised:
-            gates, rows = self.weights(presence), self.rows
-        else:  # padding and what is masked leave the rows, which are smaller than the gates
-            gates, rows = self.logits.sigmoid(), self.rows * presence[:, None, :, None]
+        there = presence[:, None, :, None]
+        gates, rows = self.normaliser.gates(self.logits, there), self.rows * there  # rows are smaller than gates
         read = (gates.transpose(-1, -2) @ rows).sum(1)  # [B, T, d] or [B, 1, d]
         if read.shape[1] == 1:
             return (read @ self.target_features.transpose(-1, -2)).squeeze(1)
@@ -62,22 +63,14 @@ class AttentionTables:
     def score(self) -> Callable[[Tensor], Tensor]:
         """presence [B, M, L] -> [B, M, T]; 0 for an empty history."""
         if self.logits.shape[-1] == 1:  # what is read out is the same for every target
-            targets = self.target_features.transpose(-1, -2)
-            if self.normalised:
-                read = PresentMean(self.logits, self.rows)
-                return lambda presence: read(presence.unsqueeze(1)).sum(1) @ targets
-            rows = (self.logits.sigmoid() * self.rows).sum(1)
-            return lambda presence: presence @ rows @ targets
-        if self.normalised:
-            mean = PresentMean(self.logits, self.value)
-            return lambda presence: mean(presence.unsqueeze(1)).sum(1)
-        table = (self.logits.sigmoid() * self.value).sum(1)
-        return lambda presence: presence @ table
+            targets, read = self.target_features.transpose(-1, -2), self.normaliser.scores(self.logits, self.rows)
+            return lambda presence: read(presence) @ targets
+        return self.normaliser.scores(self.logits, self.value)
 
     def weights(self, presence: Tensor) -> Tensor:
         """Attention weights [B, H, L, T] for presence [B, L]."""
         there = presence[:, None, :, None]
-        return present_softmax(self.logits, there, dim=2) if self.normalised else self.logits.sigmoid() * there
+        return self.normaliser.gates(self.logits, there) * there
 
     def contributions(self, presence: Tensor) -> Tensor:
         """Summands [B, L, T] of `score` at presence [B, L]."""
@@ -85,8 +78,8 @@ class AttentionTables:
 
 
 class HistoryAttention(Component):
-    """score = attention over values <v_j, f_i> / sqrt(d). With normalised gates contributions sum to the score of the
-    whole history, but are no deletion effects."""
+    """score = attention over values <v_j, f_i> / sqrt(d). Contributions sum to the score of the whole history;
+    they are deletion effects where the normaliser is linear."""
 
     capabilities = Capabilities(gradients=True, fractional_presence=True, additive=True, attention=True)
     uses_features = True
@@ -148,28 +141,22 @@ class HistoryAttention(Component):
             yield self.tables(context.history, features, block, ids)
 
 
-Normaliser = Literal["sigmoid", "softmax"]
-
-
 class HeadedAttention(HistoryAttention):
     """Heads whose logits hold - decay_h * log(1 + age_j) + kind bias_h, whatever else, and a normaliser for all.
 
     Args:
-        n_heads: H. normaliser: 'sigmoid' (unnormalised gates: contributions are deletion effects) or 'softmax', in each
-            head.
+        n_heads: H. normaliser: of the gates of each head. 'sigmoid' (contributions are deletion effects), 'softmax'
+            (all items share a weight of 1), 'sparsemax' or 'entmax15' (few of them do, the others have exactly none).
     Raises:
         SettingError: another normaliser, or no head.
     """
 
-    def __init__(self, catalogue: Catalogue, embedding_size: int, n_heads: int, normaliser: Normaliser) -> None:
+    def __init__(self, catalogue: Catalogue, embedding_size: int, n_heads: int, normaliser: NormaliserName) -> None:
         super().__init__(catalogue, embedding_size)
-        if normaliser not in ("sigmoid", "softmax"):
-            raise SettingError(
-                f"model.components.attention.normaliser must be 'sigmoid' or 'softmax', got {normaliser!r}"
-            )
+        self.normaliser = normaliser_of(normaliser)
         if n_heads < 1:
             raise SettingError(f"model.components.attention.n_heads must be at least 1, got {n_heads}")
-        self.n_heads, self.normaliser, self.linear = n_heads, normaliser, normaliser == "sigmoid"
+        self.n_heads, self.linear = n_heads, self.normaliser.linear
         self.decay = nn.Parameter(torch.full((n_heads,), 0.5))
         self.kind_bias = nn.Parameter(torch.zeros(n_heads, len(catalogue.event_kinds)))
         self.bias = nn.Parameter(torch.full((n_heads,), -1.0))

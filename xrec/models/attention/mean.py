@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from xrec.models.attention.history_attention import AttentionTables, HistoryAttention, where_there
+from xrec.models.attention.normalisers.softmax import Softmax
 from xrec.models.history import History
 from xrec.types import Catalogue
 
@@ -18,4 +19,4 @@ class Mean(HistoryAttention):
 
     def tables(self, history: History, features: Tensor, target_features: Tensor, targets: Tensor) -> AttentionTables:
         logits = where_there(features.new_zeros(len(history), 1, features.shape[1]), history)
-        return AttentionTables(logits, self.value(features).unsqueeze(1), target_features, normalised=True)
+        return AttentionTables(logits, self.value(features).unsqueeze(1), target_features, Softmax())

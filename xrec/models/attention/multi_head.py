@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from xrec.errors import SettingError
-from xrec.models.attention.history_attention import AttentionTables, HeadedAttention, Normaliser, against
+from xrec.models.attention.history_attention import AttentionTables, HeadedAttention, against
+from xrec.models.attention.normalisers.by_name import NormaliserName
 from xrec.models.history import History
 from xrec.types import Catalogue
 
@@ -22,7 +23,7 @@ class MultiHead(HeadedAttention):
         n_heads: H; each has a query and key map to d / H, a value map, a decay and biases of kinds of its own.
         exclude_target: the target itself is no key (as in FISM and NAIS, He et al., TKDE 2018): what training on whole
             profiles needs, where a model that may look the target up in the history learns nothing else.
-        normaliser: 'sigmoid' (unnormalised gates: contributions are deletion effects) or 'softmax', in each head.
+        normaliser: of each head: 'sigmoid' (contributions are deletion effects), 'softmax', 'sparsemax' or 'entmax15'.
         maps: where the query, key and value maps start. 'random', or 'identity': heads compare blocks of the features,
             and values are inner products of features, so that the attention starts as an item-to-item model of them.
     Raises:
@@ -34,7 +35,7 @@ class MultiHead(HeadedAttention):
         catalogue: Catalogue,
         embedding_size: int,
         n_heads: int = 1,
-        normaliser: Normaliser = "sigmoid",
+        normaliser: NormaliserName = "sigmoid",
         exclude_target: bool = False,
         maps: Literal["random", "identity"] = "random",
     ) -> None:
@@ -61,7 +62,11 @@ class MultiHead(HeadedAttention):
         keys = keys * math.sqrt(self.n_heads / features.shape[-1])
         logits = against(keys, target_features).add_(self.offset(history))
         if self.exclude_target:
-            itself = history.item.unsqueeze(-1) == (targets if targets.dim() == 1 else targets.unsqueeze(1))
-            logits = logits.masked_fill(itself.unsqueeze(1), -math.inf)
+            logits = logits.masked_fill(self.itself(history, targets), -math.inf)
         rows = self.heads(self.value(features))
-        return AttentionTables(logits, rows, target_features, self.normaliser == "softmax")
+        return AttentionTables(logits, rows, target_features, self.normaliser)
+
+    @staticmethod
+    def itself(history: History, targets: Tensor) -> Tensor:
+        """[B, 1, L, T] where a history item is the target, of ids [T] or [B, T]."""
+        return (history.item.unsqueeze(-1) == (targets if targets.dim() == 1 else targets.unsqueeze(1))).unsqueeze(1)

@@ -1,5 +1,5 @@
 """A softmax among what is there: the same whether an item is masked or removed, for any spread of logits, and smooth in
-presence. One function gives the weights of one history, the other the mean of values for many masked copies of it."""
+presence. Two functions give the weights of one history, a class the mean of values for many masked copies of it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ _LARGEST = 40.0
 
 def present_softmax(logits: Tensor, present: Tensor, dim: int = -1) -> Tensor:
     """p_j exp(logit_j) / sum_k p_k exp(logit_k) over a dimension; 0 throughout where nothing is there."""
+    return present_gates(logits, present, dim) * present
+
+
+def present_gates(logits: Tensor, present: Tensor, dim: int = -1) -> Tensor:
+    """exp(logit_j) / sum_k p_k exp(logit_k) over a dimension, bounded for what is absent."""
     if logits.shape[dim] == 0:
         return logits
     shift = (logits.detach() + present.detach().log()).amax(dim, keepdim=True)
-    weights = (logits - _finite(shift)).clamp_max(_LARGEST).exp() * present
-    return weights / _or_one(weights.sum(dim, keepdim=True))
+    gates = (logits - _finite(shift)).clamp_max(_LARGEST).exp()
+    return gates / _or_one((gates * present).sum(dim, keepdim=True))
 
 
 class PresentMean:

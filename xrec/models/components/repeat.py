@@ -98,8 +98,7 @@ def pair_features(history: History) -> Tensor:
     """[B, L, 16] recency and frequency of each (user, item): logs of baskets, periods, age, first age and mean gap;
     due = age / (mean gap + 1); rate; single purchase; two recency kernels; log decayed baskets."""
     age, first, times = history.age, history.first_age, history.n_periods
-    gap = torch.where(times > 1, (first - age) / (times - 1).clamp_min(1), 0.0)
-    due = torch.where(times > 1, age / (gap + 1), 0.0).clamp(0, 5)
+    gap, due = history.rhythm()
     columns = [
         history.strength.log1p(),
         times.log1p(),

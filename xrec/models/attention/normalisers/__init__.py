@@ -1,0 +1,1 @@
+"""From logits of history items to gates. One file per family, named in `by_name.py`."""
