@@ -18,6 +18,7 @@ from tests.contracts.conftest import CONF
 from tests.toys import fit_data, histories, toy_settings
 from xrec.config.instantiate import instantiate
 from xrec.errors import SettingError
+from xrec.models.attention.normalisers.by_name import NORMALISERS
 from xrec.models.composed import Composed
 from xrec.training.fit import Objective, fit
 
@@ -42,9 +43,8 @@ def names(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml") if path.stem != "auto")
 
 
-NORMALISERS = ["softmax", "sigmoid"]
 AXES: dict[str, list[str]] = {group: names(group) for group in (USER, ITEM, ATTENTION, LIKELIHOOD, ADVERSARIAL)}
-AXES["normaliser"] = NORMALISERS
+AXES["normaliser"] = list(NORMALISERS)
 Row = dict[str, str]
 
 
