@@ -75,8 +75,8 @@ def test_layers_and_scores_of_whole_histories_are_those_of_a_dense_propagation(m
 
 
 def test_frozen_layers_of_items_are_close_to_propagating_again(model, toy, known, embeddings):
-    """Half of a user's items are removed from the graph itself, with 40 users: where there are more, each of them changes
-    the others less. By the Pearson correlation of a masked copy's scores of all items."""
+    """Half of a user's items are removed from the graph itself, with 40 users: where there are more, each changes the
+    others less. By the Pearson correlation of a masked copy's scores of all items."""
     generator, found = torch.Generator().manual_seed(0), []
     for user in (0, 5, 11, 23):
         history = training_histories(toy, [user])

@@ -73,7 +73,7 @@ class BoostedTrees(RepeatProbability):
 
         found = HistGradientBoostingClassifier(
             learning_rate=self.learning_rate, max_iter=self.n_trees, max_leaf_nodes=self.n_leaves,
-            min_samples_leaf=self.min_leaf, l2_regularization=self.regularization, early_stopping=False,
+            min_samples_leaf=self.min_leaf, l2_regularization=self.regularization, early_stopping=False,  # type: ignore[arg-type]
             random_state=int(torch.randint(2**31 - 1, (1,), generator=generator)),
         ).fit(features, labels)  # fmt: skip
         self.export(found)
