@@ -25,6 +25,9 @@ def adversarial(item_encoder: str, loss: str) -> tuple[str, ...]:
 #: that none of these names has a run of its own.
 SCORES = "explainer=[random,popularity,leave_one_out,permutation_shap]"
 EVERY = f"explainer=[{','.join(path.stem for path in sorted((CONF / 'explainer').glob('*.yaml')))}]"
+FITTED = (
+    "boosted_trees,content_knn,ease,ials,item_knn,lightgcn,personal_frequency,popularity,repeat_classifier,tifu_knn"
+)
 RUNS = (
     ("model=composed", "model/wide=[auto]", "cases.part=validation", EVERY),
     ("model/attention=mean", "model/wide=[affinity]", "model/item_encoder=attributes", "masker=popularity",
@@ -47,9 +50,9 @@ RUNS = (
      "output=log_probability", "explainer=[random,leave_one_out,attention,integrated_gradients]"),
     ("training=profile", "model/wide=[prior,linear]", "schedule@loss.schedules.kl=cyclic",
      "schedule@training.learning_rate_schedule=cosine", "tracking=wandb", "split=temporal", "explainer=[additive]",
-     "baselines=[content_knn,ease,ials,item_knn,personal_frequency,popularity,repeat_classifier,tifu_knn]",
+     f"baselines=[{FITTED}]", "baselines.boosted_trees.n_trees=5", "baselines.lightgcn.epochs=1",
      *adversarial("gan", "hinge")),
-    ("training=sequence", "split=leave_last_out", "split.repeats=drop", "model/wide=[]", "model/user_encoder=none",
+    ("training=sequence", "split=leave_last_out", "split.repeats=drop", "model/wide=[]", "model/user_encoder=gru",
      "model/attention=self_attention", "explainer=[random,leave_one_out,attention]",
      *adversarial("conditional_gan", "wgan_gp"), "model.item_encoder.spectral_norm=false"),
     ("model.combination=mixture", "model/wide=[prior,repeat]",
@@ -65,6 +68,8 @@ RUNS = (
     ("model=external", "model.scores=tests.ease_by_hand.popular", SCORES, "fidelity=[removal]"),
     ("model=tifu_knn", SCORES, "fidelity=[removal]"),
     ("model=ials", "explainer=[random,leave_one_out,integrated_gradients,permutation_shap]", "fidelity=[removal]"),
+    ("model=boosted_trees", "model.n_trees=5", "explainer=[random,additive]", "fidelity=[score]"),
+    ("model=lightgcn", "model.epochs=1", "explainer=[random,integrated_gradients]", "fidelity=[score]"),
     ("model=content_knn", "fidelity=[score]"),
     ("model=ease", "fidelity=[eraser]"),
     ("model=item_knn", "fidelity=[removal]"),

@@ -56,12 +56,12 @@ def covering(seed: int = 0) -> Iterator[Row]:
     missing = {frozenset(pair) for a, b in every for pair in itertools.product(*(_of(axis) for axis in (a, b)))}
     for pair in sorted(missing, key=sorted):
         if pair in missing:
-            row = dict(pair)
+            row = dict(sorted(pair))  # sets have an order of their own in every process
             for axis in draw.sample(sorted(set(AXES) - set(row)), len(AXES) - len(row)):
                 gains = [sum(frozenset([(axis, o), p]) in missing for p in row.items()) for o in AXES[axis]]
                 row[axis] = AXES[axis][max(range(len(gains)), key=lambda n: (gains[n], draw.random()))]
             missing -= {frozenset(p) for p in itertools.combinations(row.items(), 2)}
-            yield row
+            yield {axis: row[axis] for axis in AXES}
 
 
 def _of(axis: str) -> list[tuple[str, str]]:

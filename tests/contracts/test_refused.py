@@ -80,6 +80,14 @@ def test_what_the_model_really_is_decides(
         pipeline.run(config, tmp_path / "run")
 
 
+def test_a_model_that_is_trained_is_no_baseline(configured: Configured, tmp_path: Path) -> None:
+    config = configured()
+    config.baselines = {"mine": {**config.model, "name": "sasrec"}}
+    with pytest.raises(UserError, match="baselines.mine: the model sasrec is trained, and baselines are fitted only"):
+        pipeline.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_options_of_stages_that_are_left_out_are_not_asked(configured: Configured, tmp_path: Path) -> None:
     pipeline.run(
         configured("stages=[fit]", "explainer.random.n_draws=0", "fidelity.eraser.shares=[2]"), tmp_path / "run"

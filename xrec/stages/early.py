@@ -60,7 +60,7 @@ def checks_given_data(run: Run) -> Iterator[Check]:
     if "rank" in todo:
         yield lambda: check_groups(run)
         for name, node in (run.config.get("baselines") or {}).items():
-            yield partial(build, run, node, f"baselines.{name}")
+            yield partial(_check_baseline, run, name, node)
     if "explain" in todo:
         yield lambda: check_game(run)
         yield lambda: check_cases(run)
@@ -79,6 +79,16 @@ def _check_model(run: Run, todo: list[str]) -> None:
     if fits and model.capabilities.trainable:
         objective(run).check(model)
         training_settings(run.config).check(model)
+
+
+def _check_baseline(run: Run, name: str, node: DictConfig) -> None:
+    """Its sizes, and that nothing of it is left untrained; one of the model's name is the model."""
+    trainable = build(run, node, f"baselines.{name}").capabilities.trainable
+    if trainable and node.name != run.config.model.name:
+        raise RunError(
+            f"baselines.{name}: the model {node.name} is trained, and baselines are fitted only; make it a run of its "
+            "own, and put the two side by side with scripts/compare.py"
+        )
 
 
 def _check_split(config: DictConfig) -> None:

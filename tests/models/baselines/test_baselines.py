@@ -8,6 +8,7 @@ import torch
 
 from tests.toys import events_frame, fit_data, histories, toy_dataset
 from xrec.data.split.temporal import TemporalSplit
+from xrec.models.baselines.boosted_trees import BoostedTrees
 from xrec.models.baselines.content_knn import ContentKNN
 from xrec.models.baselines.ease import EASE
 from xrec.models.baselines.item_knn import ItemKNN
@@ -26,6 +27,7 @@ BASELINES = {
     "cold ease by ridge": lambda c: EASE(c, 5.0, cold_map=RidgeColdMap()),
     "item-kNN": lambda c: ItemKNN(c, n_neighbours=4, shrinkage=2.0, history_decay=0.65),
     "content-kNN": ContentKNN,
+    "boosted trees": lambda c: BoostedTrees(c, horizon=2, n_windows=2, n_trees=10),
     "repeat classifier": lambda c: RepeatClassifier(c, horizon=2, n_windows=2),
     "popularity": Popularity,
     "recent popularity": lambda c: Popularity(c, periods=2),

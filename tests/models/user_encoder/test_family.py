@@ -36,6 +36,11 @@ def made(name: str, seed: int = 0) -> Component:
     return encoder
 
 
+def weights_of(name: str) -> dict[str, float]:
+    """Of its own loss terms; a yaml of one without terms has no `loss`."""
+    return NODES[name].get("loss", {}).get("weights", {})
+
+
 def features() -> Tensor:
     return torch.randn(N_ITEMS, SIZE, generator=torch.Generator().manual_seed(5))
 
@@ -113,7 +118,7 @@ def test_terms_are_per_user_of_the_whole_history_and_only_the_wanted(name: str) 
     items = encoder.item_terms(torch.Generator(), set(encoder.term_names))
     assert found.keys() | items.keys() == set(encoder.term_names)
     assert encoder.terms(now, set()) == {} and encoder.item_terms(torch.Generator(), set()) == {}
-    weights = NODES[name]["loss"]["weights"]
+    weights = weights_of(name)
     assert set(weights) == set(encoder.term_names)
 
 
@@ -124,7 +129,7 @@ def trained(encoder: Component, table: Tensor, history: History, labels: Tensor,
     own = [p for p in encoder.parameters() if id(p) not in owned]
     optimiser = torch.optim.Adam([*own, table], 0.01)
     others = [(u, u.optimiser(u.parameters, 0.01) if u.optimiser else torch.optim.Adam(u.parameters)) for u in updates]
-    generator, weights = torch.Generator().manual_seed(0), NODES[name]["loss"]["weights"]
+    generator, weights = torch.Generator().manual_seed(0), weights_of(name)
     nothing = torch.zeros_like(labels)
     for step in range(steps):
         for update, their in others:

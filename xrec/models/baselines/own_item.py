@@ -18,11 +18,17 @@ class OwnItem(AdditiveRecommender):
         """[B, L] what each history item adds to its own score while it is there; 0 for padding."""
 
     def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
-        return at_own_item(context.history.item, self.own(context.history), targets, self.n_items)
+        return at_own_item(context.history.item, self._own(context), targets, self.n_items)
 
     def score(self, context: Context, presence: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
         if targets is not None:
             return super().score(context, presence, targets)
-        added = context.presence(presence) * self.own(context.history).unsqueeze(1)  # no [B, L, I] table is needed
+        added = context.presence(presence) * self._own(context).unsqueeze(1)  # no [B, L, I] table is needed
         own = summed_at_items(context.history.item.unsqueeze(1), added, self.n_items)
         return self.prior(context, None).unsqueeze(-2) + own
+
+    def _own(self, context: Context) -> Tensor:
+        """`own`, kept: the same for every masked copy."""
+        if "own" not in context.tables:
+            context.tables["own"] = self.own(context.history)
+        return context.tables["own"]

@@ -1,5 +1,4 @@
-"""Repeat classifier: will the user buy an item of the own history again? Logistic regression on the pair's recency and
-frequency and on the item's statistics, backfilled by recent popularity (the question of Bhagat et al., KDD 2018)."""
+"""Repeat classifier: logistic regression on a pair's recency and frequency and on the item's statistics."""
 
 from __future__ import annotations
 
@@ -7,33 +6,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xrec.errors import SettingError
-from xrec.models.baselines.own_item import OwnItem
-from xrec.models.history import History
-from xrec.models.item_statistics import N_STATISTICS, recent_buyers
-from xrec.models.recommender import Context, FitData
-from xrec.models.settings import above_0, at_least
-from xrec.types import HALF_LIVES, Catalogue, Dataset, Floats, HistoryTable, membership
-
-#: pairs whose labels are looked up together: users of a block
-_USERS = 512
+from xrec.models.baselines.repeat_probability import N_FEATURES, RepeatProbability
+from xrec.models.settings import above_0
+from xrec.types import Catalogue, Floats
 
 
-class RepeatClassifier(OwnItem):
-    """score(u, i) = P(u buys i again within the next `horizon` periods) of the own items, and for all others the share
-    of all users that bought them in the last `backfill_periods`, times `backfill_weight`.
-
-    The probability depends on the pair's own channels, on the item, and on nothing else of the history, so the score is
-    exactly additive: an own item's contribution is its probability less its backfill. Trained at the last `n_windows`
-    moments that lie `horizon` periods apart and end with the training.
+class RepeatClassifier(RepeatProbability):
+    """`RepeatProbability` by scikit-learn's logistic regression.
 
     Args:
-        horizon: periods that a label looks ahead. n_windows: moments that examples are taken from.
-        regularization: of scikit-learn's logistic regression (1 / C), on standardised features.
-        backfill_periods: popularity of the last so many periods before the scored moment. backfill_weight: see above.
+        horizon, n_windows, backfill_periods, backfill_weight: as of `RepeatProbability`.
+        regularization: of the regression (1 / C), on standardised features.
     Raises:
         SettingError: settings out of range; (on fitting) training periods without repeats.
     """
+
+    owner = "repeat_classifier"
 
     def __init__(
         self,
@@ -44,120 +32,22 @@ class RepeatClassifier(OwnItem):
         backfill_periods: int = 8,
         backfill_weight: float = 0.001,
     ) -> None:
-        super().__init__()
-        whole = {"horizon": horizon, "n_windows": n_windows, "backfill_periods": backfill_periods}
-        at_least(1, "repeat_classifier", **whole)
-        above_0("repeat_classifier", regularization=regularization, backfill_weight=backfill_weight)
-        self.n_items = catalogue.n_items
-        self.horizon, self.n_windows, self.regularization = horizon, n_windows, regularization
-        self.backfill_periods, self.backfill_weight = backfill_periods, backfill_weight
+        super().__init__(catalogue, horizon, n_windows, backfill_periods, backfill_weight)
+        above_0(self.owner, regularization=regularization)
+        self.regularization = regularization
         self.coefficients: Tensor
         self.intercept: Tensor
-        self.register_buffer("coefficients", torch.zeros(N_PAIR_FEATURES + N_STATISTICS))
+        self.register_buffer("coefficients", torch.zeros(N_FEATURES))
         self.register_buffer("intercept", torch.zeros(()))
-        self._dataset: Dataset | None = None
-        self._backfill: dict[int, Tensor] = {}
-        self._items: dict[int, Tensor] = {}
 
-    def attach(self, data: FitData) -> None:
-        self._dataset, self._backfill, self._items = data.dataset, {}, {}
-
-    def fit(self, data: FitData) -> None:
+    def learn(self, features: Floats, labels: Floats, generator: torch.Generator) -> None:
         from sklearn.linear_model import LogisticRegression  # here: imported only where it is used
 
-        self.attach(data)
-        features, labels = self.examples(data.dataset)
-        if not 0 < labels.sum() < len(labels):
-            raise SettingError(
-                "repeat_classifier: no item was bought again in the training windows; take another baseline, or "
-                "a larger model.horizon"
-            )
         mean, deviation = features.mean(0), features.std(0) + 1e-6
         found = LogisticRegression(C=1.0 / self.regularization, max_iter=300).fit((features - mean) / deviation, labels)
         slopes = found.coef_[0] / deviation  # of the features as they are
-        self.coefficients = torch.from_numpy(slopes.astype(np.float32)).to(data.device)
-        intercept = float(found.intercept_[0] - slopes @ mean)
-        self.intercept = torch.tensor(intercept, dtype=torch.float32, device=data.device)
+        self.coefficients.copy_(torch.from_numpy(slopes.astype(np.float32)))
+        self.intercept.fill_(float(found.intercept_[0] - slopes @ mean))
 
-    def examples(self, dataset: Dataset) -> tuple[Floats, Floats]:
-        """Features [n, F] of the (user, own item) pairs of all windows, and whether each was bought again [n]."""
-        features, labels = [], []
-        for number in range(self.n_windows):
-            moment = dataset.train_end + 1 - self.horizon * (number + 1)
-            if moment < 1:
-                break
-            table = dataset.histories(moment)
-            there = table.positive > 0
-            channels = (table.age, table.first_age, table.n_periods, table.strength, table.decayed)
-            age, first_age, n_periods, strength, decayed = (torch.from_numpy(c) for c in channels)
-            pairs = pair_features(age, first_age, n_periods, strength, decayed)
-            items = dataset.item_statistics(moment)[table.item[there]]
-            features.append(np.concatenate([pairs.numpy()[there], items], axis=1))
-            labels.append(bought_again(table, dataset, moment, moment + self.horizon - 1)[there])
-        if not features:
-            raise SettingError(
-                f"repeat_classifier: the training ends before {self.horizon + 1} periods; lower model.horizon"
-            )
-        return np.concatenate(features), np.concatenate(labels)
-
-    def probability(self, history: History) -> Tensor:
-        """[B, L] of being bought again."""
-        features = pair_features(history.age, history.first_age, history.n_periods, history.strength, history.decayed)
-        of_pair, of_item = self.coefficients[:N_PAIR_FEATURES], self.coefficients[N_PAIR_FEATURES:]
-        items = self._statistics(history) @ of_item
-        return torch.sigmoid(features @ of_pair + items[history.item] + self.intercept)
-
-    def prior(self, context: Context, targets: Tensor | None) -> Tensor:
-        backfill = self._shares(context.history)
-        return backfill.unsqueeze(0) if targets is None else backfill[targets]
-
-    def own(self, history: History) -> Tensor:
-        gain = self.probability(history) - self._shares(history)[history.item]
-        return gain * history.positive * (history.presence > 0)
-
-    def _statistics(self, history: History) -> Tensor:
-        """[I, S] of the items at a moment."""
-        moment = history.moment
-        if moment not in self._items:
-            assert self._dataset is not None, "attach comes first"
-            self._items[moment] = torch.from_numpy(self._dataset.item_statistics(moment)).to(history.age.device)
-        return self._items[moment]
-
-    def _shares(self, history: History) -> Tensor:
-        """[I] the backfill at a moment."""
-        moment = history.moment
-        if moment not in self._backfill:
-            assert self._dataset is not None, "attach comes first"
-            buyers = recent_buyers(self._dataset, moment, self.backfill_periods)
-            share = buyers / max(1, self._dataset.catalogue.n_users)
-            backfill = torch.from_numpy((self.backfill_weight * share).astype(np.float32))
-            self._backfill[moment] = backfill.to(history.age.device)
-        return self._backfill[moment]
-
-
-def bought_again(table: HistoryTable, dataset: Dataset, start: int, end: int) -> Floats:
-    """[nnz] 1 where the user of an entry has a target event of its item in periods start .. end."""
-    targets = dataset.targets(start, end)
-    label = np.zeros(len(table.item), dtype=np.float32)
-    for first in range(0, table.n_users, _USERS):
-        users = np.arange(first, min(first + _USERS, table.n_users))
-        entries = slice(int(table.indptr[users[0]]), int(table.indptr[users[-1] + 1]))
-        wanted = membership(targets.indptr, targets.item, users, dataset.catalogue.n_items)
-        row = np.repeat(np.arange(len(users)), table.lengths()[users])
-        label[entries] = wanted[row, table.item[entries]]
-    return label
-
-
-N_PAIR_FEATURES = 10 + len(HALF_LIVES)
-
-
-def pair_features(age: Tensor, first_age: Tensor, n_periods: Tensor, strength: Tensor, decayed: Tensor) -> Tensor:
-    """[..., 16] of a (user, item) pair's channels: logs of events, periods, age, first age, mean gap; 1 / age; rate;
-    single purchase; due = age / (mean gap + 1) and its distance from 1; log decayed events."""
-    gap = torch.where(n_periods > 1, (first_age - age) / (n_periods - 1).clamp_min(1), first_age)
-    due = (age / (gap + 1)).clamp_max(5)
-    columns = [
-        strength.log1p(), n_periods.log1p(), age.log1p(), first_age.log1p(), gap.log1p(), 1 / age.clamp_min(1),
-        n_periods / first_age.clamp_min(1), (n_periods <= 1).to(age.dtype), due, (due - 1).abs(),
-    ]  # fmt: skip
-    return torch.cat([torch.stack(columns, -1), decayed.log1p()], -1)
+    def log_odds(self, features: Tensor) -> Tensor:
+        return features @ self.coefficients + self.intercept

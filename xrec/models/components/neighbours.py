@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from xrec.errors import SettingError
 from xrec.models.component import Component
 from xrec.models.history import History, normalised, summed_at_items
 from xrec.models.recommender import Capabilities, Context, FitData
-from xrec.models.sparse import interactions
+from xrec.models.sparse import interactions, sparse_rows
 from xrec.types import HALF_LIVES, Catalogue, Floats, HistoryTable
 
 #: floats of a dense table of users or items by history items, targets or copies; more is computed piece by piece
@@ -73,19 +72,6 @@ class Pool:
     def sums(self, weights: Tensor) -> Tensor:
         """weights [N, U] -> their sums of the users' vectors [N, I]."""
         return (self.items @ weights.T).T
-
-
-def sparse_rows(
-    row: np.ndarray, column: np.ndarray, value: np.ndarray, shape: tuple[int, int], device: torch.device
-) -> Tensor:
-    """A matrix of sparse rows (each place at most once)."""
-    order = np.lexsort((column, row))
-    start = torch.from_numpy(np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))]))
-    columns, values = torch.from_numpy(column[order].astype(np.int64)), torch.from_numpy(value[order])
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
-        matrix = torch.sparse_csr_tensor(start, columns, values, shape, check_invariants=False)
-    return matrix.to(device)
 
 
 def of_whole_histories(table: HistoryTable, channel: int, n_items: int, k: int) -> Floats:
