@@ -91,4 +91,6 @@ def test_what_a_game_needs_of_the_model_is_known_from_the_classes(compose: Compo
         )
         assert f"likelihood, which model=composed trained by {name} does not have" in error
     assert not check_requires(compose("output=log_probability", "explainer=[random]", "loss/reconstruction=bernoulli"))
+    (error,) = check_requires(compose("model.combination=mixture", "explainer=[random]", "loss/reconstruction=bpr"))
+    assert error.startswith("model.combination=mixture adds to exp of the scores, and BPR makes no logits of them")
     assert check_requires(compose("model=ease", "masker=popularity", "explainer=[random,additive]")) == []

@@ -39,6 +39,14 @@ def test_a_sentence_that_goes_on_below_is_finished(tmp_path: Path) -> None:
     assert line.endswith("  Some are hidden, others are not")
 
 
+def test_it_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    options = help_text(CONF).split("KEYS")[0]
+    assert max(len(line) for line in options.splitlines() if line.startswith("  ")) <= 80
+    monkeypatch.delenv("COLUMNS")
+    assert max(map(len, help_text(CONF).split("KEYS")[0].splitlines())) > 100  # in a pipe, whole lines
+
+
 def test_nobody_reads_to_the_end() -> None:
     run = f"{sys.executable} {CONF.parent / 'experiments' / 'run.py'} --help | head -1"
     done = subprocess.run(run, shell=True, capture_output=True, text=True)

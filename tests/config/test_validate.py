@@ -113,6 +113,14 @@ def test_ghost_entry_is_named(compose: Compose) -> None:
     assert "explainer=[random,additive] does not select it" in error
 
 
+def test_nan_is_no_number(compose: Compose) -> None:
+    errors = check(compose("model.components.linear.regularization=nan", "players=field", "+players.of=[1,nan]"))
+    assert {
+        "model.components.linear.regularization: got nan, takes a number",
+        "players.of[1]: got nan, takes a number",
+    } <= set(errors)
+
+
 def test_broken_interpolation_is_an_error(compose: Compose) -> None:
     with pytest.raises(ConfigError, match="does not resolve"):
         validate_job(compose("seed=${nothing.there}"))

@@ -9,6 +9,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from tests.toys import fit_data, histories
+from xrec.errors import SettingError
 from xrec.models.baselines.ease import EASE
 from xrec.models.closed_form import Ease, ease_weights
 from xrec.models.sparse import interactions
@@ -47,6 +48,23 @@ def test_the_dual_solution_is_the_primal_one(matrix, regularization):
     np.testing.assert_allclose(found, primal(matrix, regularization), atol=1e-4)
     np.testing.assert_allclose(found, naive(matrix, regularization), atol=1e-4)
     assert (np.diag(found) == 0).all()
+
+
+@pytest.mark.parametrize("regularization", [0.01, 0.5, 5.0])
+def test_few_users_and_little_regularization_are_as_accurate(regularization):
+    """Items that many users have alone: a weight is what is left of a sum of users / lambda times its size."""
+    matrix = np.zeros((60, 200))
+    matrix[:40, 7] = 1.0
+    matrix[40:, 3:9] = np.random.default_rng(0).random((20, 6)) < 0.5
+    solved = Ease.solve(csr_matrix(matrix, dtype=np.float32), regularization)
+    wanted = primal(matrix, regularization)
+    np.testing.assert_allclose(solved.matrix(), wanted, atol=1e-5)
+    np.testing.assert_allclose(solved.apply(csr_matrix(matrix[:5], dtype=np.float32)), matrix[:5] @ wanted, atol=1e-5)
+
+
+def test_what_cannot_be_inverted_is_named():
+    with pytest.raises(SettingError, match="raise the regularization"):
+        Ease.solve(csr_matrix(np.ones((5, 9), dtype=np.float32)), 1e-30)
 
 
 def test_applying_equals_multiplying_by_the_weights(matrix):

@@ -193,3 +193,16 @@ def test_cold_items_are_all_that_is_recommended_even_when_they_are_few():
 def test_the_group_cold_without_cold_items_is_refused():
     with pytest.raises(ValueError, match="group cold needs cold items; use split=cold_item, or leave it out"):
         measured(SCORE, ("cold",))
+
+
+def test_a_group_in_which_nobody_has_a_target_is_left_out_and_said(caplog):
+    history, targets = table([[3], [3]]), wanted([[3], [3]])
+    settings = RankingSettings((4,), (4,), (4,), (4,))
+    scores = SCORE[[0, 0]]
+    found = evaluate(
+        lambda u: {"m": scores[u]}, [np.array([0, 1])], history, targets, POPULARITY, ["all", "new"], settings
+    )
+    assert list(found["m"]) == ["all"]
+    assert "no user has a target in the group new, which is left out" in caplog.text
+    none = evaluate(lambda u: {"m": scores[u]}, [np.array([0, 1])], history, targets, POPULARITY, ["new"], settings)
+    assert none == {"m": {}}

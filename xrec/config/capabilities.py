@@ -51,13 +51,20 @@ def unmet_requires(cfg: Any, able: AbstractSet[str]) -> list[str]:
     options = list(_options(config))
     model = f"model={config['model'].get('name') or config['model'].get('_target_')}"
     trained = ((config.get("loss") or {}).get("reconstruction") or {}).get("_target_")
+    found = []
     if "likelihood" in able and trained and not getattr(resolve(trained), "of_logits", True):
-        model, able = f"{model} trained by {trained.rpartition('.')[2]}", able - {"likelihood"}
+        loss = trained.rpartition(".")[2]
+        model, able = f"{model} trained by {loss}", able - {"likelihood"}
+        combination = config["model"].get("combination")
+        if combination in ("mixture", "probabilities"):
+            found.append(
+                f"model.combination={combination} adds to exp of the scores, and {loss} makes no logits of them; use "
+                "loss/reconstruction=multinomial, or model.combination=sum"
+            )
     game, of_game = model, able
     for output in (option.built for option in options if option.group == "output"):
         if not getattr(output, "linear", True):
             game, of_game = f"{model} with output {_called(output)}", able - OF_SUMS
-    found = []
     for option in options:
         whose, has = (model, able) if option.name is None else (game, of_game)
         if lacking := [name for name in option.requires if name not in has]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from pathlib import Path
 
 HELP_FLAGS = (["--help"], ["-h"])
@@ -29,9 +31,15 @@ def help_text(conf_dir: Path, *others: Path) -> str:
             groups.setdefault(path.parent.relative_to(root).as_posix(), []).append(path)
     for group, options in sorted(groups.items()):
         if group.split("/")[0] != _HYDRAS:
-            lines += ["", group] + [f"  {p.stem:<22}{_about(p)}" for p in options]
+            lines += ["", group] + [_wrapped(f"  {p.stem:<22}{_about(p)}") for p in options]
     own = (conf_dir / "config.yaml").read_text(encoding="utf-8")
     return "\n".join([*lines, "", "KEYS (conf/config.yaml; those of an option are in its file)", "", own.rstrip()])
+
+
+def _wrapped(line: str) -> str:
+    """As wide as the terminal, or as COLUMNS says; whole lines elsewhere."""
+    width = shutil.get_terminal_size((1000, 24)).columns
+    return textwrap.fill(line, max(width, 60), subsequent_indent=" " * 24, break_long_words=False)
 
 
 def _about(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -212,8 +213,22 @@ def _null(key: str) -> str:
 
 def _cross(config: Mapping[str, Any]) -> list[str]:
     """Rules between keys. Each stands aside when a key it reads is itself wrong."""
-    rules = (_stages, _explained, _namesakes, _schedules, _windows, objective_errors)
+    rules = (_numbers, _stages, _explained, _namesakes, _schedules, _windows, objective_errors)
     return [error for rule in rules for error in rule(config)]
+
+
+def _numbers(config: Mapping[str, Any], path: str = "") -> list[str]:
+    """nan is no setting of anything: it would pass most checks of a range."""
+    found = []
+    for key, value in config.items():
+        entries = enumerate(value) if isinstance(value, list) else [(None, value)]
+        for place, entry in entries:
+            here = f"{path}{key}" if place is None else f"{path}{key}[{place}]"
+            if isinstance(entry, Mapping):
+                found += _numbers(entry, f"{here}.")
+            elif isinstance(entry, float) and math.isnan(entry):
+                found.append(f"{here}: got nan, takes a number")
+    return found
 
 
 def _stages(config: Mapping[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xrec.errors import SettingError
 from xrec.models.cold_map import ColdMap
 from xrec.models.gram import Gram, co_occurrences, weights_of
 from xrec.models.recommender import FitData
@@ -24,6 +25,10 @@ from xrec.types import HistoryTable
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+
+
+#: users of an item by lambda, up to which float32 is accurate to about 1e-5
+_SINGLE = 10.0
 
 
 @dataclass(frozen=True)
@@ -36,15 +41,25 @@ class Ease:
 
     @classmethod
     def solve(cls, interactions: csr_matrix, regularization: float) -> Ease:
-        """Fit on a binary matrix X [U, I]; K is taken in float64."""
+        """Fit on a binary matrix X [U, I]; K is taken in float64. So is what follows from it where an item has more
+        than 10 lambda users: a weight is then what is left of a sum of so many times its size.
+
+        Raises:
+            SettingError: lambda is so small that the matrix cannot be inverted.
+        """
         gram = torch.from_numpy((interactions @ interactions.T).toarray()).double()
         gram.diagonal().add_(regularization)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram)).float().numpy()
+        factor, failed = torch.linalg.cholesky_ex(gram)
+        if failed:
+            raise SettingError(f"ease: X X' + {regularization} I cannot be inverted; raise the regularization")
+        inverse = torch.cholesky_inverse(factor).numpy()
+        if interactions.getnnz(0).max(initial=0) <= _SINGLE * regularization:
+            inverse = inverse.astype(np.float32)
         explained = interactions.multiply(inverse @ interactions)  # K is symmetric: rows of K X
-        return cls(interactions, inverse, 1.0 - np.asarray(explained.sum(0), dtype=np.float32).ravel())
+        return cls(interactions, inverse, 1.0 - np.asarray(explained.sum(0)).ravel())
 
     def apply(self, histories: csr_matrix) -> np.ndarray:
-        """`histories` [N, I] @ B in float32, without forming B: two sparse products and one of [N, U] with K."""
+        """`histories` [N, I] @ B, without forming B: two sparse products and one of [N, U] with K."""
         by_user = (histories @ self.interactions.T).toarray() @ self.inverse
         found = by_user @ self.interactions
         own = histories.tocoo()
@@ -57,7 +72,7 @@ class Ease:
         matrix = self.interactions.T @ (self.inverse @ self.interactions)
         matrix /= self.scale  # B = I - (I - X'KX) / scale: off the diagonal X'KX / scale
         np.fill_diagonal(matrix, 0.0)
-        return matrix
+        return matrix.astype(np.float32, copy=False)
 
 
 def in_user_space(n_users: int, n_items: int) -> bool:

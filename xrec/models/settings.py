@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 from xrec.errors import SettingError
 
 
 def at_least(least: float, owner: str, **values: float) -> None:
     """Raises: SettingError, when one of the values is below `least`."""
     for name, value in values.items():
-        if value < least:
+        if not value >= least:  # nan is neither
             raise SettingError(f"{owner}: {name} must be at least {least}, got {value}")
 
 
 def above_0(owner: str, **values: float) -> None:
-    """Raises: SettingError, when one of the values is 0 or less."""
+    """Raises: SettingError, when one of the values is 0 or less, or infinite."""
     for name, value in values.items():
-        if value <= 0:
+        if not 0 < value < math.inf:
             raise SettingError(f"{owner}: {name} must be above 0, got {value}")
 
 

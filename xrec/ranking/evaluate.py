@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,6 +14,8 @@ from torch import Tensor
 from xrec.errors import SettingError
 from xrec.ranking import metrics
 from xrec.types import Bools, Doubles, HistoryTable, Ints, TargetTable, TopN, membership
+
+log = logging.getLogger(__name__)
 
 #: what tells ranked models apart: a name, or more
 Name = TypeVar("Name", bound=Hashable)
@@ -63,7 +66,7 @@ def evaluate(
 
     Args:
         chunks: users to rank, in pieces that are scored together; users without a target in a group have no value
-        there. popularity: [I] share of users per item, for novelty.
+        there, and a group of no users is left out. popularity: [I] share of users per item, for novelty.
     """
     collected: dict[tuple[Name, str], list[_Piece]] = {}
     groups = tuple(groups)
@@ -86,10 +89,16 @@ def evaluate(
                 ranked = ranked if len(some) == len(users) else ranked[torch.from_numpy(some)]
                 piece = _measure(users[some], ranked, relevant[some], settings.depth)
                 collected.setdefault((name, group), []).append(piece)
-    result: dict[Name, dict[str, Ranking]] = {}
+    result: dict[Name, dict[str, Ranking]] = {name: {} for name, _ in collected}
+    without: set[str] = set()
     for name, group in list(collected):  # popped: what is joined is not kept in pieces too
         pieces = collected.pop((name, group))
-        result.setdefault(name, {})[group] = _join(group, pieces, len(popularity), popularity, settings)
+        if not any(len(piece[0]) for piece in pieces):
+            without.add(group)
+            continue
+        result[name][group] = _join(group, pieces, len(popularity), popularity, settings)
+    for group in sorted(without):
+        log.warning("ranking: no user has a target in the group %s, which is left out", group)
     return result
 
 

@@ -85,7 +85,13 @@ class SavedRun:
                 f"{self.directory / RESULTS} lacks the columns {', '.join(missing)}: another version of xrec wrote it; "
                 "start a new run"
             )
-        frame = frame.select([pl.col(name).cast(dtype) for name, dtype in SCHEMA.items()])
+        try:
+            frame = frame.select([pl.col(name).cast(dtype) for name, dtype in SCHEMA.items()])
+        except pl.exceptions.PolarsError as error:
+            raise RunError(
+                f"{self.directory / RESULTS} has columns of other types ({_first_line(error)}): another version of "
+                "xrec wrote it; start a new run"
+            ) from error
         same = {name: frame[name][0] for name in SCHEMA if frame[name].n_unique() == 1}  # kept once, not in every row
         frame = frame.with_columns([pl.lit(value, SCHEMA[name]).alias(name) for name, value in same.items()])
         broken = frame.filter(pl.col("value").is_null() | ~pl.col("value").is_finite())

@@ -187,7 +187,8 @@ def fit(
 def _validated(metrics: dict[str, float], monitor: str, state: _State) -> dict[str, float]:
     """The metrics. Raises: SettingError, when the monitored one is not among them, or is no number."""
     if monitor not in metrics:
-        raise SettingError(f"training.monitor={monitor!r} is not measured; choose one of {', '.join(sorted(metrics))}")
+        others = f"choose one of {', '.join(sorted(metrics))}" if metrics else "no validation user has a target"
+        raise SettingError(f"training.monitor={monitor!r} is not measured; {others}")
     if math.isnan(metrics[monitor]):
         raise SettingError(f"training.monitor={monitor!r} is nan after epoch {state.epoch + 1}")
     return metrics

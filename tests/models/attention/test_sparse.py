@@ -202,3 +202,16 @@ def test_a_shared_gate_serves_every_target(normaliser: Sparse):
     torch.testing.assert_close(
         normaliser.scores(shared, value)(presence), normaliser.scores(shared.expand_as(value), value)(presence)
     )
+
+
+@BOTH
+@pytest.mark.parametrize("scale", [1e2, 1e4, 1e6])
+def test_large_logits_are_not_rounded(normaliser: Sparse, scale: float) -> None:
+    logits, value, presence = (t.float() for t in drawn(5, scale, ties=False, fractional=True))
+    copies = presence[:, None, :, :, None]
+    wanted = (bisected(normaliser, logits[:, :, None], copies) * copies * value[:, :, None]).sum((1, 3))
+    found = normaliser.scores(logits, value)(presence)
+    torch.testing.assert_close(found[:, 1:].double(), wanted[:, 1:], rtol=1e-4, atol=1e-5)
+    one = presence[:, None, 3, :, None]
+    gates = normaliser.gates(logits, one).double() * (one > 0)
+    torch.testing.assert_close(gates, bisected(normaliser, logits, one) * (one > 0), rtol=1e-4, atol=1e-5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.toys import fit_data, histories
+from tests.toys import events_frame, fit_data, histories, toy_dataset
 from xrec.models.components import neighbours
 from xrec.models.components.neighbours import Neighbours
 from xrec.models.history import History
@@ -76,6 +76,19 @@ def test_without_a_user_s_row_every_user_of_the_pool_may_be_near(toy, make):
     pool = vectors(toy, toy.train_end + 1)
     wanted = brute_force(pool[3], pool, None)
     np.testing.assert_allclose(make().score(Context(history))[0, 0].numpy(), wanted, rtol=2e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n_neighbours", [1, 3])
+def test_of_users_that_are_equally_near_a_window_takes_as_many_as_a_ranking(tmp_path, n_neighbours):
+    rows = [(f"u{u}", f"i{u % 2}{i}", t, 1.0) for u in range(20) for i in range(4) for t in range(1, 13)]
+    data = toy_dataset(tmp_path, n_users=20, n_items=8, events=events_frame(rows), core=(1, 1))
+    component = Neighbours(data.catalogue, 8, n_neighbours=n_neighbours)
+    component.attach(fit_data(data, tmp_path))
+    history = History.from_table(data.histories(6), range(20))
+    kept, ranked = component.score(Context(history, users=history.user)), component.score(Context(history))
+    assert ranked.max() > 0.1
+    torch.testing.assert_close(kept, ranked, rtol=1e-3, atol=1e-6)
 
 
 @torch.no_grad()

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from xrec.errors import SettingError
 from xrec.models.baselines.item_to_item import ItemToItem
 from xrec.models.closed_form import fitted_weights
 from xrec.models.cold_map import ColdMap
 from xrec.models.gram import Gram
 from xrec.models.recommender import FitData
+from xrec.models.settings import above_0
 from xrec.types import Catalogue
 
 
@@ -44,8 +44,7 @@ class EASE(ItemToItem):
         cold_map: ColdMap | None = None,
     ) -> None:
         super().__init__(catalogue, history_decay, half_life)
-        if regularization <= 0:
-            raise SettingError(f"ease: regularization must be above 0, got {regularization}")
+        above_0("ease", regularization=regularization)
         self.regularization = regularization
         decay = 1.0 if gram_decay is None else gram_decay
         self.gram = Gram(decay, attribute_weight, diagonal_scale, transition_weight)

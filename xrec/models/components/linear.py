@@ -13,6 +13,7 @@ from xrec.models.component import Component
 from xrec.models.history import History, summed_at_items
 from xrec.models.recommender import Capabilities, Context, FitData
 from xrec.models.samples import drawn_users
+from xrec.models.settings import above_0
 from xrec.models.sparse import interactions
 from xrec.types import HALF_LIVES, Catalogue
 
@@ -20,6 +21,8 @@ from xrec.types import HALF_LIVES, Catalogue
 _FIT_USERS = 512
 #: users whose path is computed together
 _BLOCK = 512
+#: of lambda, where users are left out in closed form: the error is about 3e-5 there, and 100 times that at .1
+_LEAST = 1.0
 _SLOW, _FAST = HALF_LIVES.index(16.0), HALF_LIVES.index(4.0)
 
 
@@ -46,8 +49,7 @@ class Linear(Component):
 
     def __init__(self, catalogue: Catalogue, embedding_size: int, regularization: float = 500.0) -> None:
         super().__init__()
-        if regularization <= 0:
-            raise SettingError(f"linear: regularization must be above 0, got {regularization}")
+        above_0("linear", regularization=regularization)
         self.regularization = regularization
         self.mix = nn.Parameter(torch.ones(3))
         self.scale: Tensor
@@ -106,7 +108,13 @@ class Linear(Component):
 
     def _leaves_one_out(self, context: Context) -> bool:
         assert self._data is not None, "attach comes first"
-        return context.profile or self._data.dataset.own_periods
+        leaves = context.profile or self._data.dataset.own_periods
+        if leaves and self.regularization < _LEAST:
+            raise SettingError(
+                f"linear: regularization={self.regularization} is too small to leave a user out of the fit in single "
+                f"precision, which takes {_LEAST:g} or more; raise it"
+            )
+        return leaves
 
     def leave_one_out(self, history: History, users: Tensor, targets: Tensor | None = None) -> Tensor:
         """[B, T] the path by weights fitted without the training history of the user itself, exactly.

@@ -88,9 +88,11 @@ def of_whole_histories(table: HistoryTable, channel: int, n_items: int, k: int) 
         products: Any = vectors[users] @ units.T
         similar = products.toarray() / np.sqrt(squared[users, None] + 1)
         similar[np.arange(len(users)), users] = 0.0
-        if k < table.n_users:
-            least = np.partition(similar, -k, axis=1)[:, -k, None]
-            similar[similar < least] = 0.0
+        if k < table.n_users:  # exactly k of them, also where more are as near as the k-th
+            nearest = np.argpartition(similar, -k, axis=1)[:, -k:]
+            weights = np.zeros_like(similar)
+            np.put_along_axis(weights, nearest, np.take_along_axis(similar, nearest, 1), 1)
+            similar = weights
         summed: Any = csr_matrix(similar) @ vectors
         found[users] = summed.toarray() / k
     return found

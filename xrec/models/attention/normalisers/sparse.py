@@ -64,8 +64,8 @@ class Sparse(Normaliser):
             x, order = known.topk(n, dim=-2)
             return x, there.gather(-2, order)
 
-        *_, threshold = self._solved(highest, logits.shape[-2], there.sum(-2, keepdim=True))
-        return self.gate(scaled - threshold)
+        *_, last, below = self._solved(highest, logits.shape[-2], there.sum(-2, keepdim=True))
+        return self.gate(scaled - last + below)
 
     def scores(self, logits: Tensor, value: Tensor) -> Callable[[Tensor], Tensor]:
         batch, n_heads, length, n_targets = logits.shape
@@ -90,27 +90,29 @@ class Sparse(Normaliser):
         def highest(n: int) -> tuple[Tensor, Tensor]:
             return x[:, :, None, :n], there.take_along_dim(order[:, :, None, :n], dim=-2)  # [B, H, M, n, T]
 
-        top, weights, threshold = self._solved(highest, x.shape[-2], there.sum(-2, keepdim=True))
-        weights, value = weights * self.gate(top - threshold), value[:, :, : top.shape[-2]]
+        top, weights, last, below = self._solved(highest, x.shape[-2], there.sum(-2, keepdim=True))
+        weights, value = weights * self.gate(top - last + below), value[:, :, : top.shape[-2]]
         if weights.shape[-1] == 1:  # shared by all targets
             return (weights.squeeze(-1) @ value).sum(1)
         return (weights * value.unsqueeze(2)).sum((1, 3))
 
     def _solved(
         self, highest: Callable[[int], tuple[Tensor, Tensor]], length: int, whole: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The highest ranks, presence at them, and tau; of as many ranks as it takes, up to all."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The highest ranks, presence at them, and tau in two parts, see `_threshold`; of as many ranks as it takes, up
+        to all."""
         n = min(self.first, length)
         while True:
             x, there = highest(n)
-            threshold, found = self._threshold(x, there, whole)
+            last, below, found = self._threshold(x, there, whole)
             if found or n == length:
-                return x, there, threshold
+                return x, there, last, below
             n = min(n * _MORE, length)
 
-    def _threshold(self, x: Tensor, there: Tensor, whole: Tensor) -> tuple[Tensor, bool]:
-        """tau [..., 1, T] of the highest ranks x [..., K, T], falling, with presence there [..., K, T]; and whether all
-        are found: the gates end among these, or the whole presence [..., 1, T] lies there."""
+    def _threshold(self, x: Tensor, there: Tensor, whole: Tensor) -> tuple[Tensor, Tensor, bool]:
+        """x_k and t [..., 1, T] of the highest ranks x [..., K, T], falling, with presence there [..., K, T]: tau is
+        x_k - t, which large logits would round. And whether all are found: the gates end among these, or the whole
+        presence [..., 1, T] lies there."""
         step = -x.diff(dim=-2, prepend=x[..., :1, :])
         total = there.cumsum(-2)
         before = total - there
@@ -120,7 +122,7 @@ class Sparse(Normaliser):
         found = (reached[..., -1:, :] >= 1) | (total[..., -1:, :] >= whole)
         total, above, reached, x = (t.expand_as(reached).gather(-2, last) for t in (total, above, reached, x))
         total = torch.where(total > _NOTHING, total, 1.0)
-        return x - self.below(total, above, reached), bool(found.all())
+        return x, self.below(total, above, reached), bool(found.all())
 
 
 class Sparsemax(Sparse):
