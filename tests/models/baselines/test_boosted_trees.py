@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,8 @@ from tests.toys import fit_data, histories
 from xrec.models.baselines import boosted_trees as module
 from xrec.models.baselines.boosted_trees import BoostedTrees
 from xrec.models.baselines.repeat_probability import N_FEATURES, pair_features
+
+NEVER: Any = False  # scikit-learn's stubs take a word only
 
 
 def pairs(n: int = 1500, missing: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +34,7 @@ def pairs(n: int = 1500, missing: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
 def test_log_odds_are_those_of_scikit_learn_also_on_a_threshold(toy, missing, positions, monkeypatch):
     monkeypatch.setattr(module, "_POSITIONS", positions * 20)  # positions: rows at once
     features, labels = pairs(missing=missing)
-    theirs = HistGradientBoostingClassifier(max_iter=20, max_leaf_nodes=12, early_stopping=False).fit(features, labels)
+    theirs = HistGradientBoostingClassifier(max_iter=20, max_leaf_nodes=12, early_stopping=NEVER).fit(features, labels)
     model = BoostedTrees(toy.catalogue, n_trees=20, n_leaves=12)
     model.export(theirs)
     nodes = np.concatenate([tree.nodes for (tree,) in theirs._predictors])
@@ -50,7 +54,7 @@ def test_a_fitted_one_predicts_as_scikit_learn_whatever_the_global_generator(toy
         torch.manual_seed(9)
         model.fit(fit_data(toy, tmp_path))
     theirs = HistGradientBoostingClassifier(
-        max_iter=30, max_leaf_nodes=5, min_samples_leaf=4, l2_regularization=0.5, early_stopping=False, random_state=1
+        max_iter=30, max_leaf_nodes=5, min_samples_leaf=4, l2_regularization=0.5, early_stopping=NEVER, random_state=1
     ).fit(*model.examples(toy))
     history = histories(toy, list(range(12)))
     channels = (history.age, history.first_age, history.n_periods, history.strength, history.decayed)

@@ -137,7 +137,7 @@ def test_the_loss_and_its_gradient_are_those_of_the_dense_graph(model, toy, know
     found = model.loss(graph, free, edges, torch.Generator().manual_seed(5))
     (slope,) = torch.autograd.grad(found, free)
     drawn = torch.randint(30, (len(edges),), generator=torch.Generator().manual_seed(5)).tolist()
-    n_users, total = len(known), 0.0
+    n_users, total = len(known), torch.zeros(())
     final = dense_layers(known, free).mean(0)
     for user, item, other in zip(graph.user[edges].tolist(), graph.item[edges].tolist(), drawn, strict=True):
         if known[user, other]:
