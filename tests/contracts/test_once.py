@@ -46,7 +46,7 @@ def test_histories_tables_and_files(
     assert seen["ranking"] == 1
     assert seen["read", "results.parquet"] == 1
     assert seen["sink", "results"] == 5  # after every stage, so that a killed run has what is done
-    assert all(seen["write", stage] == 1 for stage in ("fit", "rank", "explain", "fidelity", "report"))
+    assert all(seen["sink", stage] == 1 for stage in ("fit", "rank", "explain", "fidelity", "report"))
     assert seen["write", "attributions"] == seen["write", "explanations"] == 1
 
 

@@ -486,6 +486,7 @@ def test_it_is_explained_again_from_the_saved_run(
     assert SavedRun(again).config["model"]["_target_"] == "mine.nearness.Nearness"
 
 
+@pytest.mark.slow
 def test_multiruns_and_studies_find_them(journey: Path, outside: Path) -> None:
     jobs = ["-m", "explainer=[recency]", "model=nearness,popularity", "stages=[fit,rank]", "baselines=[]"]
     arguments = [a for a in small(journey, outside, "model=nearness", *jobs[1:]) if a != "model=nearness"]

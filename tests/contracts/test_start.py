@@ -110,7 +110,7 @@ print(json.dumps({
 """
 
 
-@pytest.mark.parametrize("imported", [False, True])
+@pytest.mark.parametrize("imported", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_algorithms_are_deterministic_as_by_the_public_call_and_the_compiler_is_left_alone(imported):
     public, ours = answer(_REPEATABLE, "public"), answer(_REPEATABLE, "compiler" if imported else "")
     assert isinstance(public, dict) and isinstance(ours, dict)

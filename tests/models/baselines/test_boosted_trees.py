@@ -71,8 +71,16 @@ def test_a_fitted_one_predicts_as_scikit_learn_whatever_the_global_generator(toy
     assert model.value.dtype == torch.float64 and model.state_dict().keys() == dict(model.named_buffers()).keys()
 
 
-def test_it_is_additive_and_has_no_gradient(toy):
-    assert BoostedTrees(toy.catalogue).capabilities.names() == {"additive", "fractional_presence"}
+def test_its_gradient_in_presence_is_the_contribution(toy, tmp_path):
+    model = BoostedTrees(toy.catalogue, n_trees=4)
+    model.fit(fit_data(toy, tmp_path))
+    assert model.capabilities.names() == {"additive", "fractional_presence", "gradients"}
+    context = model.prepare(histories(toy, [3, 8]))
+    presence = context.history.presence.unsqueeze(1).clone().requires_grad_()
+    targets = context.history.item[:, :1]
+    (gradient,) = torch.autograd.grad(model.score(context, presence, targets).sum(), presence)
+    torch.testing.assert_close(gradient[:, 0], model.contributions(context, targets)[..., 0], check_dtype=False)
+    assert gradient[:, 0, 0].abs().min() > 0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from xrec.models.baselines.repeat_probability import RepeatProbability
-from xrec.models.recommender import Capabilities
 from xrec.models.settings import above_0, at_least
 from xrec.types import Catalogue, Floats
 
@@ -19,8 +18,7 @@ _POSITIONS = 2**21
 class BoostedTrees(RepeatProbability):
     """`RepeatProbability` by gradient boosting, whose trees are kept as plain tensors and walked in torch.
 
-    The log odds are the intercept plus the value of the leaf that a pair reaches in each tree. Trees are step functions
-    of what a pair is: no gradient is offered, though the score is linear in presence, as that of every additive model.
+    The log odds are the intercept plus the value of the leaf that a pair reaches in each tree.
 
     Args:
         horizon, n_windows, backfill_periods, backfill_weight: as of `RepeatProbability`.
@@ -30,7 +28,6 @@ class BoostedTrees(RepeatProbability):
         SettingError: settings out of range; (on fitting) training periods without repeats.
     """
 
-    capabilities = Capabilities(fractional_presence=True, additive=True)
     owner = "boosted_trees"
 
     def __init__(
