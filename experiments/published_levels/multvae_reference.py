@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -62,23 +64,44 @@ def held_out(dataset, part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return users[some], seen[some], new[some]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def settings(description: str | None) -> argparse.ArgumentParser:
+    """What every reference is asked for."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a run directory, for its data and split")
     parser.add_argument("--part", default="validation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=200)
-    parser.add_argument("--patience", type=int, default=20)
-    parser.add_argument("--beta", type=float, default=0.2)
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    return parser
+
+
+def started(given: argparse.Namespace):
+    """Threads and seed set; the data, and the rows of the users that train [U, I]."""
     torch.set_num_threads(given.threads)
     torch.manual_seed(given.seed)
     dataset = read_data(OmegaConf.load(given.run / "config.yaml"))  # type: ignore[arg-type]
-    table, n_items = dataset.histories(dataset.train_end + 1), dataset.catalogue.n_items
-    trained = torch.from_numpy(rows(table, np.flatnonzero(table.lengths() > 1), n_items))
-    model = MultVAE(n_items)
+    table = dataset.histories(dataset.train_end + 1)
+    return dataset, torch.from_numpy(rows(table, np.flatnonzero(table.lengths() > 1), dataset.catalogue.n_items))
+
+
+def report(given: argparse.Namespace, dataset, scored: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Say the part's mean, and write what each user has."""
+    users, seen, relevant = held_out(dataset, given.part)
+    per_user = ndcg_at_10(scored(seen), seen, relevant)
+    print(f"{given.part}: NDCG@10 {per_user.mean():.4f} of {len(users)} users")
+    if given.out:
+        ids = [dataset.catalogue.user_ids[user] for user in users]
+        given.out.write_text(json.dumps(dict(zip(ids, per_user.tolist(), strict=True))))
+
+
+def main() -> None:
+    parser = settings(__doc__)
+    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--patience", type=int, default=20)
+    parser.add_argument("--beta", type=float, default=0.2)
+    given = parser.parse_args()
+    dataset, trained = started(given)
+    model = MultVAE(trained.shape[1])
     optimiser, step, best, since, state = torch.optim.Adam(model.parameters(), lr=1e-3), 0, 0.0, 0, model.state_dict()
     for epoch in range(given.epochs):
         model.train()
@@ -98,12 +121,7 @@ def main() -> None:
         elif (since := since + 1) == given.patience:
             break
     model.load_state_dict(state)
-    users, seen, relevant = held_out(dataset, given.part)
-    per_user = ndcg_at_10(scored(model, seen), seen, relevant)
-    print(f"{given.part}: NDCG@10 {per_user.mean():.4f} of {len(users)} users")
-    if given.out:
-        ids = [dataset.catalogue.user_ids[user] for user in users]
-        given.out.write_text(json.dumps(dict(zip(ids, per_user.tolist(), strict=True))))
+    report(given, dataset, partial(scored, model))
 
 
 def scored(model: MultVAE, seen: np.ndarray) -> np.ndarray:

@@ -9,19 +9,14 @@ epochs, early stopping on the validation users' NDCG@10.
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 import math
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
-from multvae_reference import held_out, ndcg_at_10, rows
-from omegaconf import OmegaConf
+from multvae_reference import held_out, ndcg_at_10, report, settings, started
 from torch import nn
-
-from xrec.pipeline import read_data
 
 
 class Encoder(nn.Module):
@@ -60,21 +55,13 @@ def losses(encoder: Encoder, old: Encoder, decoder: nn.Linear, x: torch.Tensor, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a run directory, for its data and split")
-    parser.add_argument("--part", default="validation")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
+    parser = settings(__doc__)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--patience", type=int, default=10)
     parser.add_argument("--gamma", type=float, default=0.005)
-    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    torch.manual_seed(given.seed)
-    dataset = read_data(OmegaConf.load(given.run / "config.yaml"))  # type: ignore[arg-type]
-    table, n_items = dataset.histories(dataset.train_end + 1), dataset.catalogue.n_items
-    trained = torch.from_numpy(rows(table, np.flatnonzero(table.lengths() > 1), n_items))
+    dataset, trained = started(given)
+    n_items = trained.shape[1]
     encoder, decoder = Encoder(n_items), nn.Linear(200, n_items)
     for layer in (*encoder.modules(), decoder):
         if isinstance(layer, nn.Linear):
@@ -102,12 +89,7 @@ def main() -> None:
             print(f"round {number + 1}: {best:.4f}", flush=True)
         elif (since := since + 1) == given.patience:
             break
-    users, seen, relevant = held_out(dataset, given.part)
-    per_user = ndcg_at_10(scored(*kept, seen), seen, relevant)
-    print(f"{given.part}: NDCG@10 {per_user.mean():.4f} of {len(users)} users")
-    if given.out:
-        ids = [dataset.catalogue.user_ids[user] for user in users]
-        given.out.write_text(json.dumps(dict(zip(ids, per_user.tolist(), strict=True))))
+    report(given, dataset, partial(scored, *kept))
 
 
 def scored(encoder: Encoder, decoder: nn.Linear, seen: np.ndarray) -> np.ndarray:

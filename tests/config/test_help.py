@@ -37,6 +37,9 @@ def test_a_sentence_that_goes_on_below_is_finished(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("a: 1\n")
     (line,) = [x for x in help_text(tmp_path).splitlines() if x.startswith("  half ")]
     assert line.endswith("  Some are hidden, others are not")
+    (tmp_path / "masker" / "late.yaml").write_text("\n_target_: mine.Late\n# Said late.\n")
+    (line,) = [x for x in help_text(tmp_path).splitlines() if x.startswith("  late ")]
+    assert line.endswith("  Said late.")
 
 
 def test_it_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

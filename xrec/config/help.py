@@ -46,8 +46,8 @@ def _about(path: Path) -> str:
     """The first comment line, and the rest of its sentence where that goes on below."""
     about = ""
     for line in path.read_text(encoding="utf-8").splitlines():
-        words = line.lstrip("#").strip()
-        if not line.startswith("#") or (about and not words[:1].islower()):
+        words = line.lstrip("#").strip() if line.startswith("#") else ""
+        if about and not words[:1].islower():
             break
         if not words.startswith("@package"):
             about += f" {words.split('. ')[0]}" if about else words
