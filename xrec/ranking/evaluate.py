@@ -127,7 +127,7 @@ def _hidden(group: str, known: Bools, cold: Ints | None) -> Bools | None:
 
 def _measure(users: Ints, scores: Tensor, relevant: Bools, depth: int) -> _Piece:
     top, values = top_items(scores, depth)
-    items = top.cpu().numpy()
+    items = top.to(torch.int32).cpu().numpy()  # kept for every user: half the memory
     hits = np.take_along_axis(relevant, items, axis=1)
     best = best_rank(scores, torch.from_numpy(relevant).to(scores.device)).cpu().numpy()
     short = max(0, depth - scores.shape[1])  # a catalogue smaller than the deepest cut-off: empty places
