@@ -86,7 +86,7 @@ CASES = (
 class Table(AdditiveRecommender):
     """The table above as a model, or another one. Its attention is none of its contributions."""
 
-    capabilities = Capabilities(attention=True, gradients=True, fractional_presence=True, additive=True)
+    capabilities = Capabilities(attention=True, gradients=True, fractional_presence=True, additive=True, linear=True)
 
     def __init__(self, prior: dict[int, float] | None = None, weights: dict[tuple[int, int], float] | None = None):
         super().__init__()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xrec.explain.controls import Popularity
-from xrec.games.game import Game
+from xrec.games.game import About, Game
 from xrec.games.maskers import Masker, Zero
 from xrec.games.model_game import ModelGame, Rules
 from xrec.games.outputs import Logit, Output
@@ -86,7 +86,7 @@ def exact_shapley(game: Game, row: int) -> np.ndarray:
 class Planted(AdditiveRecommender):
     """Item c in the history causes item n_items - 1 - c; everything else adds noise that is ten times smaller."""
 
-    capabilities = Capabilities(attention=True, gradients=True, fractional_presence=True, additive=True)
+    capabilities = Capabilities(attention=True, gradients=True, fractional_presence=True, additive=True, linear=True)
 
     def __init__(self, n_items: int) -> None:
         super().__init__()
@@ -128,3 +128,47 @@ def plain_history(rows: list[list[int]]) -> History:
         presence=presence,
         moment=1,
     )
+
+
+class TableGame(Game):
+    """A game of any values: those of case b are tables[b] [2 ^ P_b], the first player being the lowest bit."""
+
+    def __init__(self, *tables: np.ndarray) -> None:
+        n_players = [len(table).bit_length() - 1 for table in tables]
+        self.history = plain_history([list(range(n)) for n in n_players])
+        self.cases = cases_of([n + 1 for n in n_players])
+        self.players = Items().bind(self.history, bare_catalogue(max(n_players) + 2))
+        self.candidates = torch.ones(len(tables), 1, dtype=torch.bool)
+        self.about, self.capabilities = About("table", "items", "zero", "logit"), frozenset()
+        self.tables = tables
+        self._masks = np.zeros(len(tables), dtype=np.int64)
+
+    @property
+    def masks(self) -> np.ndarray:
+        return self._masks
+
+    forwards = masks
+
+    def values(self, masks: np.ndarray, uncounted: Any = 0) -> np.ndarray:
+        self._masks += masks.shape[1] - np.asarray(uncounted)
+        rows = []
+        for table, mask, n in zip(self.tables, masks, self.n_players.tolist(), strict=True):
+            rows.append(table[mask[:, :n].astype(np.int64) @ (1 << np.arange(n))])
+        return np.stack(rows)
+
+    def differentiable(self, present: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def single(self, row: int) -> TableGame:
+        game = TableGame(self.tables[row])
+        game.cases = self.cases[row : row + 1]
+        return game
+
+    def spread(self) -> np.ndarray:
+        return np.ones(len(self.tables))
+
+
+def random_tables(seed: int, *n_players: int) -> list[np.ndarray]:
+    """Values of coalitions that have nothing to do with each other, f(empty) other than 0."""
+    generator = np.random.default_rng(seed)
+    return [generator.normal(size=2**n) for n in n_players]

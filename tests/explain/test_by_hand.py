@@ -18,10 +18,13 @@ from tests.toys import histories, no_progress
 from xrec.errors import SettingError
 from xrec.explain.attention import AdditiveContributions, RawAttention
 from xrec.explain.controls import Popularity, Random
+from xrec.explain.enumeration import ExactShapley
 from xrec.explain.explainer import Answer, Explainer
 from xrec.explain.gradient import IntegratedGradients
+from xrec.explain.library import ShapExplainer, ShapKernel, ShapPermutation, numpy_global_seed
+from xrec.explain.pairwise import Pairwise
 from xrec.explain.removal import LeaveOneOut
-from xrec.explain.shapley import KernelShap, PermutationShap, ShapExplainer, numpy_global_seed
+from xrec.explain.shapley import KernelShap, LeverageShap, PermutationShap, Sampled, Shapley
 from xrec.games.fitting import Fitting
 from xrec.games.keyed import case_seed
 from xrec.games.players import Field
@@ -35,6 +38,12 @@ PROMISES = {
     IntegratedGradients(n_steps=5): (True, True),
     PermutationShap(): (True, True),
     KernelShap(): (True, True),
+    LeverageShap(): (True, True),
+    Shapley(): (True, True),
+    ExactShapley(): (True, True),
+    Pairwise(): (True, True),
+    ShapPermutation(): (True, True),
+    ShapKernel(): (True, True),
     popularity_control(N_ITEMS): (False, False),
     Random(): (False, False),
 }
@@ -95,8 +104,18 @@ def test_random_is_uniform() -> None:
         (RawAttention(), [1] * 4),
         (AdditiveContributions(), [1] * 4),
         (IntegratedGradients(n_steps=5), [5] * 4),
-        (PermutationShap(), [17, 7, 11, 5]),  # 2 P + 1
-        (PermutationShap(budget=34), [34, 28, 33, 30]),  # as many whole permutations as that pays for
+        (PermutationShap(), [14, 4, 8, 4]),  # 2 P - 2 beside both ends; of two players two pairs
+        (PermutationShap(budget=34), [28, 32, 32, 32]),  # as many pairs of walks as that pays for
+        (KernelShap(), [32, 6, 20, 2]),  # 4 P, or all there are
+        (KernelShap(budget=60), [58, 6, 30, 2]),
+        (LeverageShap(), [32, 6, 20, 2]),
+        (Pairwise(), [16, 6, 10, 4]),  # 2 P
+        (ExactShapley(), [256, 8, 32, 4]),  # 2 ^ P
+        (Shapley(), [1] * 4),  # a table of contributions
+        (ShapPermutation(), [17, 7, 11, 5]),  # 2 P + 1
+        (ShapPermutation(budget=34), [34, 28, 33, 30]),  # as many whole permutations as that pays for
+        (ShapKernel(), [36, 8, 24, 4]),  # 4 P + 2 and both ends, or all there are: 2 ^ P
+        (ShapKernel(budget=60), [62, 8, 32, 4]),
         (popularity_control(N_ITEMS), [0] * 4),
         (Random(), [0] * 4),
     ],
@@ -105,12 +124,6 @@ def test_forwards_are_counted_per_case_whatever_it_is_padded_to(explainer: Expla
     value = game_of()
     value.forwards[:] += 1000
     assert explainer.attribute(value, 0, "x").n_forwards.tolist() == forwards
-
-
-def test_kernel_shap_may_see_twice_as_many_coalitions_as_permutation_shap() -> None:
-    """4 P + 2 of them and both ends, or all there are: 2 ^ P."""
-    assert KernelShap().attribute(game_of(), 0, "x").n_forwards.tolist() == [36, 8, 24, 4]
-    assert KernelShap(budget=60).attribute(game_of(), 0, "x").n_forwards.tolist()[0] == 62
 
 
 @pytest.mark.parametrize("explainer", list(PROMISES), ids=name_of)
@@ -124,7 +137,7 @@ def test_an_attribution_says_where_it_comes_from(explainer: Explainer) -> None:
     assert found.role == ("control" if control else "explainer")
     assert found.reference == isinstance(explainer, Random)
     assert found.f_x.tolist() == [3.5, -5.5, 4.0, 4.0] and found.f_empty.tolist() == [1.0, -5.0, 0.0, 4.0]
-    assert found.standard_error is None and found.selected is None
+    assert (found.standard_error is None) == (not isinstance(explainer, Sampled | Shapley)) and found.selected is None
     assert found.values.dtype == np.float64 and found.n_players.tolist() == LENGTHS
 
 
@@ -271,14 +284,17 @@ def test_impossible_budgets_are_refused(budget) -> None:
         PermutationShap(budget)
 
 
-def test_a_budget_of_one_permutation_is_enough_and_one_less_is_not() -> None:
-    assert PermutationShap(17).attribute(game_of(CASES[:1]), 0, "x").n_forwards.tolist() == [17]
+def test_a_budget_of_one_pair_of_walks_is_enough_and_one_less_is_not() -> None:
+    assert PermutationShap(16).attribute(game_of(CASES[:1]), 0, "x").n_forwards.tolist() == [14]
+    with pytest.raises(ValueError, match="a case with 8 players needs a budget of at least 16, got 15"):
+        PermutationShap(15).attribute(game_of(CASES[:1]), 0, "x")
+    assert ShapPermutation(17).attribute(game_of(CASES[:1]), 0, "x").n_forwards.tolist() == [17]
     with pytest.raises(ValueError, match="a case with 8 players needs a budget of at least 17, got 16"):
-        PermutationShap(16).attribute(game_of(CASES[:1]), 0, "x")
+        ShapPermutation(16).attribute(game_of(CASES[:1]), 0, "x")
 
 
 def test_the_ends_of_what_is_legal_and_what_is_beyond_them() -> None:
-    assert KernelShap(1).budget == 1
+    assert ShapKernel(1).budget == KernelShap(1).budget == 1
     assert (Random(1).n_draws, Random().n_draws, Popularity().n_draws) == (1, 10, 1)
     for n in (0, 10_001):
         with pytest.raises(SettingError, match=f"n_draws must be from 1 to 10000, got {n}"):
@@ -292,7 +308,7 @@ def test_kernel_shap_chooses_no_features() -> None:
     """shap itself would keep ten of the twelve players."""
     weights = {(j, 20): (-1) ** j * (1 + j / 4) for j in range(12)}
     value = game_of((OnPaper(tuple(range(12)), 20),), Table({}, weights))
-    found = KernelShap(400).attribute(value, 0, "x").values[0]
+    found = ShapKernel(400).attribute(value, 0, "x").values[0]
     np.testing.assert_allclose(found, list(weights.values()), atol=1e-6)
 
 
@@ -305,7 +321,7 @@ def test_permutations_are_shuffled_by_the_seed_of_the_case(monkeypatch) -> None:
             super().__init__(game, masker, seed=seed)
 
     monkeypatch.setattr(shap, "PermutationExplainer", Watched)
-    PermutationShap().attribute(game_of(), 5, "mine", draw=2)
+    ShapPermutation().attribute(game_of(), 5, "mine", draw=2)
     assert seeds == [case_seed(5, case, "mine", 2) % 2**32 for case in cases()]
 
 

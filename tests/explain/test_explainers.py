@@ -11,8 +11,9 @@ from tests.toys import fitted_composed, histories, no_progress, toy_composed
 from xrec.explain.attention import AdditiveContributions, RawAttention
 from xrec.explain.controls import Random
 from xrec.explain.gradient import IntegratedGradients
+from xrec.explain.library import ShapPermutation, numpy_global_seed
 from xrec.explain.removal import LeaveOneOut
-from xrec.explain.shapley import KernelShap, PermutationShap, numpy_global_seed
+from xrec.explain.shapley import KernelShap, PermutationShap
 from xrec.games.fitting import Fitting
 from xrec.games.maskers import Masker, Popularity, SampledUser, Zero
 from xrec.games.outputs import List, Logit, LogProbability, Margin, Output
@@ -181,7 +182,7 @@ def test_too_small_a_budget_is_refused(values) -> None:
 
 
 @pytest.mark.parametrize(("n_players", "budget"), [(1, 5), (2, 6), (7, 16), (7, 64), (40, 82)])
-def test_permutation_shap_asks_what_shap_s_own_masker_asks_and_says_the_same(n_players: int, budget: int) -> None:
+def test_shap_permutation_asks_what_shap_s_own_masker_asks_and_says_the_same(n_players: int, budget: int) -> None:
     import shap
     from shap.maskers import Independent
 
@@ -196,7 +197,7 @@ def test_permutation_shap_asks_what_shap_s_own_masker_asks_and_says_the_same(n_p
 
     mine, theirs = [], []
     with numpy_global_seed(3):
-        found = PermutationShap().explain(recorded(mine), n_players, budget, 3)
+        found = ShapPermutation().explain(recorded(mine), n_players, budget, 3)
     with numpy_global_seed(3):
         own = Independent(np.zeros((1, n_players)), max_samples=1)
         explainer = shap.PermutationExplainer(recorded(theirs), own, seed=3)

@@ -1,112 +1,369 @@
-"""Shapley values of a game by the shap package, which is imported when it first explains: it takes seconds."""
+"""Shapley values of a game: exact where the model's structure allows, sampled otherwise, over cases and masks at once.
+
+Coalitions are drawn once for all cases of a user, whose masked copies are then scored together.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import itertools
+import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from xrec.errors import SettingError
-from xrec.explain.explainer import Explainer
+from xrec.explain.explainer import Answer, Explainer
+from xrec.explain.weighted_mean import weighted_mean_shapley
 from xrec.games.game import Game
 from xrec.games.keyed import Keyed
-from xrec.types import Doubles
+from xrec.types import Bools, Doubles, Ints
+from xrec.words import did_you_mean, listed
 
-#: masks [M, P] -> values [M]
-SetFunction = Callable[[np.ndarray], np.ndarray]
-
-
-@contextlib.contextmanager
-def numpy_global_seed(seed: int) -> Iterator[None]:
-    """Seed numpy's global state for a library that knows no generators (shap), and put it back afterwards."""
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
+Budget = int | Literal["auto"]
+#: masks a player that are the most a case may cost, where a target error decides and no budget is given
+_MOST_PER_PLAYER = 64
+#: masks of a case that are asked for together: what bounds memory
+_MASKS_TOGETHER = 1024
+#: added to the diagonal of a Gram matrix, whose eigenvalues are about 1 / (2 log P)
+_JITTER = 1e-10
 
 
-class ShapExplainer(Explainer):
-    """One run of shap per case.
-
-    Args:
-        budget: masks per case; 'auto' is `per_player` * P + 2 for P players.
+class Sampled(Explainer):
+    """Args:
+        budget: masks per case, f(x) and f(empty) among them; 'auto' is `per_player` * P + 2 for P players.
+        target_error: draw on, round by round, until the estimated relative error of a case, the L2 norm of its standard
+            errors over that of its values, is at most this; the budget is then the most that is spent, 'auto' 64 P + 2.
+    Raises:
+        SettingError: a budget outside 1 to 1000000, or a target that is not above 0.
     """
 
     complete = True
     per_player = 2
 
-    def __init__(self, budget: int | Literal["auto"] = "auto") -> None:
+    def __init__(self, budget: Budget = "auto", target_error: float | None = None) -> None:
+        called = type(self).__name__
         if budget != "auto" and (isinstance(budget, str) or not 1 <= budget <= 1_000_000):
-            raise SettingError(
-                f"{type(self).__name__}: budget must be 'auto' or from 1 to 1000000 masks, got {budget!r}"
-            )
-        self.budget = budget
+            raise SettingError(f"{called}: budget must be 'auto' or from 1 to 1000000 masks, got {budget!r}")
+        if target_error is not None and not target_error > 0:
+            raise SettingError(f"{called}: target_error must be above 0 (or null), got {target_error!r}")
+        self.budget, self.target_error = budget, target_error
 
-    def values(self, game: Game, random: Keyed) -> Doubles:
-        values = np.zeros((len(game), game.width))
-        for row, n in enumerate(game.n_players.tolist()):
-            alone = game.single(row)
-            budget = self.per_player * n + 2 if self.budget == "auto" else int(self.budget)
-            seed = random.seed_of(game.cases[row])
-            with numpy_global_seed(seed):
-                values[row, :n] = self.explain(lambda masks, g=alone: g.values(masks[None])[0], n, budget, seed)
-        return values
+    def values(self, game: Game, random: Keyed) -> Answer:
+        n = game.n_players
+        factor = self.per_player if self.target_error is None else _MOST_PER_PLAYER
+        allowed = factor * n if self.budget == "auto" else np.full(len(game), int(self.budget) - 2)
+        self._check_budget(n, allowed)
+        return self.sampled(game, [random.shared(case) for case in game.cases], allowed)
+
+    def _check_budget(self, n_players: Ints, allowed: Ints) -> None:
+        short = allowed < self.fewest(n_players)
+        if short.any():
+            n = n_players[short].max(keepdims=True)
+            raise SettingError(
+                f"{type(self).__name__}: a case with {int(n[0])} players needs a budget of at least "
+                f"{int(self.fewest(n)[0]) + 2}, got {self.budget}"
+            )
+
+    def reached(self, values: Doubles, error: Doubles) -> Bools:
+        if self.target_error is None:
+            return np.zeros(len(values), dtype=bool)
+        return relative_error(values, error) <= self.target_error
 
     @abstractmethod
-    def explain(self, game: SetFunction, n_players: int, budget: int, seed: int) -> Doubles:
-        """Shapley values [P] of game(masks [M, P]) -> [M]."""
+    def fewest(self, n_players: Ints) -> Ints:
+        """[B] the fewest masks beside f(x) and f(empty) that cases of so many players [B] need."""
+
+    @abstractmethod
+    def sampled(self, game: Game, generators: list[np.random.Generator], allowed: Ints) -> Answer:
+        """Estimates by at most so many masks [B] beside f(x) and f(empty); what a case gets does not depend on the
+        others of its game."""
 
 
-class _Present:
-    """What shap calls a masker: a coalition is shown to the game as it is. Of shap's own ones `Independent` over zeros
-    asks the same in the same order, but is compiled for seconds at its first call."""
-
-    immutable_outputs = True
-
-    def __init__(self, n_players: int) -> None:
-        self.shape = (1, n_players)
-
-    def __call__(self, mask: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return mask[None].astype(np.float64)
-
-    def mask_shapes(self, x: np.ndarray) -> list[tuple[int, ...]]:
-        return [x.shape]
+def relative_error(values: Doubles, standard_error: Doubles) -> Doubles:
+    """[B] L2 norm of standard errors over that of values, both [B, P]; nan where one is not known."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.sqrt((standard_error**2).sum(1)) / np.sqrt((values**2).sum(1))
 
 
-class PermutationShap(ShapExplainer):
-    """Permutation sampling, forward and backward through each permutation (shap.PermutationExplainer)."""
+class PermutationShap(Sampled):
+    """Antithetic permutation sampling (Castro et al. 2009; Mitchell et al., JMLR 2022): players come in a random order
+    and go in it again, and a value is the mean of what a player adds when it comes and takes when it goes. Such a pair
+    of walks is 2 (P - 1) masks, and exact for a game of pairwise interactions at most. Standard errors are those of a
+    mean of pairs, nan for a single one.
+    """
 
-    def explain(self, game: SetFunction, n_players: int, budget: int, seed: int) -> Doubles:
-        if budget < 2 * n_players + 1:
-            raise SettingError(
-                f"permutation_shap: a case with {n_players} players needs a budget of at least "
-                f"{2 * n_players + 1}, got {budget}"
-            )
-        import shap
+    def fewest(self, n_players: Ints) -> Ints:
+        return 2 * np.maximum(0, n_players - 1)
 
-        explainer = shap.PermutationExplainer(game, _Present(n_players), seed=seed % 2**32)
-        result = explainer(np.ones((1, n_players)), max_evals=budget, batch_size=budget, silent=True)
-        assert isinstance(result, shap.Explanation)
-        return np.asarray(result.values, dtype=np.float64).reshape(n_players)
+    def sampled(self, game: Game, generators: list[np.random.Generator], allowed: Ints) -> Answer:
+        per_pair = np.maximum(1, self.fewest(game.n_players))
+        left = np.maximum(1, allowed // per_pair)
+        together = np.maximum(1, _MASKS_TOGETHER // per_pair) if self.target_error is None else np.full_like(left, 2)
+        mean, squares, drawn = (
+            np.zeros((len(game), game.width)),
+            np.zeros((len(game), game.width)),
+            np.zeros((len(game), 1)),
+        )
+        error, active = np.full_like(mean, np.nan), game.n_players > 0
+        while active.any():
+            n_pairs = np.where(active, np.minimum(left, together), 0)
+            for number, pairs in enumerate(_walks(game, generators, n_pairs).swapaxes(0, 1)):
+                there = (number < n_pairs)[:, None]
+                drawn += there
+                step = np.where(there, pairs - mean, 0.0)
+                mean += step / np.maximum(drawn, 1)
+                squares += step * (pairs - mean)
+            left = left - n_pairs
+            if self.target_error is not None:
+                together = np.minimum(2 * together, np.maximum(2, _MASKS_TOGETHER // per_pair))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                error = np.sqrt(squares / (drawn * (drawn - 1)))
+            active &= (left > 0) & ~self.reached(mean, error)
+        return Answer(mean, error)
 
 
-class KernelShap(ShapExplainer):
-    """Weighted least squares over coalitions (shap.KernelExplainer) without feature selection (l1_reg = 0).
+def _walks(game: Game, generators: list[np.random.Generator], n_pairs: Ints) -> Doubles:
+    """[B, K, P] what players add on each of n pairs [B] of walks."""
+    n, width, most = game.n_players, game.width, int(n_pairs.max())
+    keys = np.full((len(n), most, width), np.inf)
+    for row, (generator, pairs, players) in enumerate(zip(generators, n_pairs, n, strict=True)):
+        keys[row, :pairs, :players] = generator.random((pairs, players))
+    rank = keys.argsort(2).argsort(2)
+    whole, empty = (np.broadcast_to(end[:, None, None], (len(n), most, 1)) for end in game.ends())
+    steps = np.arange(1, width)
+    inside = rank[:, :, None, :] < steps[:, None]  # [B, K, P - 1, P]
+    masks = np.concatenate([inside, ~inside], axis=2).reshape(len(n), -1, width)
+    if width == 1:
+        return (whole - empty).repeat(width, 2)
+    values = game.values(masks, uncounted=masks.shape[1] - n_pairs * 2 * np.maximum(0, n - 1))
+    values = values.reshape(len(n), most, 2, width - 1)
+    beyond = (steps >= n[:, None])[:, None, :]
+    there, back = np.where(beyond, whole, values[:, :, 0]), np.where(beyond, empty, values[:, :, 1])
+    comes = np.diff(np.concatenate([empty, there, whole], axis=2), axis=2)
+    goes = -np.diff(np.concatenate([whole, back, empty], axis=2), axis=2)
+    return np.take_along_axis((comes + goes) / 2, rank, axis=2)
 
-    shap draws a coalition and its complement, which make one equation once the sum is fixed: 2P + 2 masks are about
-    as many equations as unknowns, where least squares is at its worst; hence 4P + 2.
+
+class Regression(Sampled):
+    """Shapley values as weighted least squares over coalitions, whose values sum to f(x) - f(empty) (Charnes et al.
+    1988; Lundberg & Lee, NeurIPS 2017, theorem 2), in pairs of a coalition and its complement (Covert & Lee, AISTATS
+    2021). A size of which more would be drawn than there are is taken whole. Standard errors are those of least squares
+    whose residuals have any variance (the sandwich), nan with no more pairs than players; what is taken whole has none.
     """
 
     per_player = 4
 
-    def explain(self, game: SetFunction, n_players: int, budget: int, seed: int) -> Doubles:
-        import shap
+    def fewest(self, n_players: Ints) -> Ints:
+        return np.minimum(2 * np.maximum(0, n_players - 1), 2 ** np.minimum(n_players, 60) - 2)
 
-        explainer = shap.KernelExplainer(game, np.zeros((1, n_players)))
-        result = explainer.shap_values(np.ones((1, n_players)), nsamples=budget, l1_reg=0, silent=True)
-        return np.asarray(result, dtype=np.float64).reshape(n_players)
+    @abstractmethod
+    def share(self, mass: Doubles) -> Doubles:
+        """How often pairs are drawn by size, up to a factor, of their kernel weights by size."""
+
+    def sampled(self, game: Game, generators: list[np.random.Generator], allowed: Ints) -> Answer:
+        """With a target error as many pairs are drawn again as there are, until it is reached."""
+        n, left = game.n_players, allowed // 2
+        ask = left if self.target_error is None else np.minimum(left, 2 * n)
+        values, error = np.zeros((len(game), game.width)), np.zeros((len(game), game.width))
+        active, sample, first = n > 0, None, ask
+        while active.any():
+            ask = np.where(active, np.minimum(ask, left), 0)
+            drawn = [
+                drawn_pairs(
+                    int(players), int(pairs), generator, self.share, n_before=0 if sample is None else int(before)
+                )
+                for players, pairs, before, generator in zip(n, ask, first, generators, strict=True)
+            ]
+            new = _asked(game, Pairs(*(_stacked(parts, game.width) for parts in zip(*drawn, strict=True))))
+            sample = new if sample is None else sample.joined(new)
+            found, variance = self.solved(sample, n)
+            keep = active[:, None]
+            values, error = np.where(keep, found, values), np.where(keep, np.sqrt(variance), error)
+            used = sample.n_pairs
+            left, ask = left - ask, used
+            active &= (left > 0) & ~self.reached(values, error) & sample.random.any(1)
+        effect = np.subtract(*game.ends()) / np.maximum(1, n)
+        return Answer(values + effect[:, None], error)
+
+    def solved(self, sample: Sample, n_players: Ints) -> tuple[Doubles, Doubles]:
+        """What is left of values [B, P] when each has the same share of the effect, and variances."""
+        return least_squares(sample, n_players)
+
+
+class Pairs(NamedTuple):
+    """Pairs of a coalition and its complement: masks [m, P] of the coalitions, weights [m] as the Shapley kernel has
+    them, 0 for what only fills up; random [m]: what was drawn, and not taken with all others of its size."""
+
+    masks: Bools
+    weight: Doubles
+    random: Bools
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Equations of pairs: rows [B, m, P], which sum to 0, times values are half of what a coalition is worth more than
+    its complement, beyond the share that players have in the effect by their number: halves [B, m]."""
+
+    rows: Doubles
+    halves: Doubles
+    weight: Doubles
+    random: Bools
+
+    @property
+    def n_pairs(self) -> Ints:
+        """[B]"""
+        return (self.weight > 0).sum(1)
+
+    def joined(self, new: Sample) -> Sample:
+        """With further random pairs, which share the weight of those that are there."""
+        old, more = self.random.sum(1, keepdims=True), new.random.sum(1, keepdims=True)
+        share = old / np.maximum(1, old + more)
+        mine = np.where(self.random, self.weight * np.where(more > 0, share, 1.0), self.weight)
+        parts = [(self.rows, new.rows), (self.halves, new.halves), (mine, new.weight * (1 - share))]
+        return Sample(*(np.concatenate(p, axis=1) for p in [*parts, (self.random, new.random)]))
+
+
+def _stacked(parts: tuple[np.ndarray, ...], width: int) -> np.ndarray:
+    """[B, m, ...] of parts [m, ...], or of masks [m, P], filled up."""
+    most = max(1, *map(len, parts))
+    whole = np.zeros((len(parts), most, *((width,) if parts[0].ndim == 2 else ())), dtype=parts[0].dtype)
+    for row, part in enumerate(parts):
+        whole[(row, slice(len(part)), *(slice(n) for n in part.shape[1:]))] = part
+    return whole
+
+
+def _asked(game: Game, pairs: Pairs) -> Sample:
+    n, there, most = game.n_players[:, None], pairs.weight > 0, pairs.masks.shape[1]
+    both = np.concatenate([pairs.masks, ~pairs.masks], axis=1)
+    values = game.values(both, uncounted=2 * (most - there.sum(1)))
+    size, effect = pairs.masks.sum(2), np.subtract(*game.ends())[:, None] / np.maximum(1, n)
+    halves = (values[:, :most] - values[:, most:] - (2 * size - n) * effect) / 2 * there
+    real = np.arange(game.width) < n
+    rows = (pairs.masks - (size / np.maximum(1, n))[:, :, None]) * real[:, None, :]
+    return Sample(rows, halves, pairs.weight, pairs.random)
+
+
+def drawn_pairs(
+    n_players: int,
+    n_pairs: int,
+    generator: np.random.Generator,
+    share: Callable[[Doubles], Doubles],
+    n_before: int = 0,
+) -> Pairs:
+    """So many pairs, or all there are. n_before: that a first call asked for; what it took whole is not drawn again."""
+    sizes = np.arange(1, n_players // 2 + 1)
+    count = np.array([math.comb(n_players, s) / (2 if 2 * s == n_players else 1) for s in sizes.tolist()])
+    mass = 1.0 / (sizes * (n_players - sizes)) * np.where(2 * sizes == n_players, 0.5, 1.0)
+    mass, often, left, n_whole = mass / (mass.sum() or 1.0), share(mass), n_before or n_pairs, 0
+    if left >= count.sum():
+        left, n_whole = 0, len(sizes)
+    while n_whole < len(sizes) and left * often[n_whole] / often[n_whole:].sum() >= count[n_whole] * (1 - 1e-9):
+        left, n_whole = left - int(count[n_whole]), n_whole + 1
+    masks, weights = [np.zeros((0, n_players), dtype=bool)], [np.zeros(0)]
+    left = n_pairs if n_before else left
+    for size, of_size in zip([] if n_before else sizes[:n_whole].tolist(), mass, strict=False):
+        chosen = np.array(list(itertools.combinations(range(n_players), size)))[: int(count[size - 1])]
+        layer = np.zeros((len(chosen), n_players), dtype=bool)
+        np.put_along_axis(layer, chosen, True, axis=1)
+        masks.append(layer)
+        weights.append(np.full(len(layer), of_size / len(layer)))
+    n_taken = sum(map(len, weights))
+    if n_whole < len(sizes) and left > 0:
+        often = often[n_whole:] / often[n_whole:].sum()
+        size = generator.choice(sizes[n_whole:], left, p=often)
+        keys = generator.random((left, n_players))
+        masks.append(keys <= np.take_along_axis(np.sort(keys, axis=1), size[:, None] - 1, axis=1))
+        weights.append((mass[n_whole:] / often)[size - n_whole - 1] / left)
+    weight = np.concatenate(weights)
+    return Pairs(np.concatenate(masks), weight, np.arange(len(weight)) >= n_taken)
+
+
+def least_squares(sample: Sample, n_players: Ints) -> tuple[Doubles, Doubles]:
+    """Coefficients [B, P], which sum to 0, and their variances by the residuals of what was drawn at random."""
+    rows, width = sample.rows, sample.rows.shape[2]
+    weight = sample.weight / np.maximum(sample.weight.sum(1, keepdims=True), 1e-300)
+    there = np.arange(width) < n_players[:, None]
+    gram = (rows * weight[:, :, None]).transpose(0, 2, 1) @ rows
+    gram += np.where(there[:, :, None] & there[:, None, :], 1.0 / np.maximum(1, n_players)[:, None, None], 0.0)
+    gram += np.eye(width) * np.where(there, _JITTER, 1.0)[:, None, :]
+    inverse: Doubles = np.linalg.inv(gram).astype(np.float64, copy=False)
+    moment = (rows.transpose(0, 2, 1) @ (weight * sample.halves)[:, :, None])[..., 0]
+    values = (inverse @ moment[:, :, None])[..., 0]
+    residuals = (sample.halves - (rows @ values[:, :, None])[..., 0]) * weight * sample.random
+    freedom = sample.n_pairs - n_players + 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.where(freedom > 0, sample.n_pairs / freedom, np.nan)[:, None]
+    variance = (((rows * residuals[:, :, None]) @ inverse) ** 2).sum(1)
+    return values, np.where(sample.random.any(1, keepdims=True), variance * factor, 0.0)
+
+
+class KernelShap(Regression):
+    """Coalitions drawn by their kernel weight (Lundberg & Lee, NeurIPS 2017)."""
+
+    def share(self, mass: Doubles) -> Doubles:
+        return mass
+
+
+class LeverageShap(Regression):
+    """Coalitions drawn by their leverage in the regression, which is the same for every size (Musco & Witter, ICLR
+    2025), and weighted for it."""
+
+    def share(self, mass: Doubles) -> Doubles:
+        return np.ones_like(mass)
+
+
+ESTIMATORS: dict[str, type[Sampled]] = {"permutation": PermutationShap, "kernel": KernelShap, "leverage": LeverageShap}
+
+
+class Shapley(Explainer):
+    """Shapley values of a sum are sums of Shapley values: each component's own, exact where it is linear in presence
+    (the contributions) or a weighted mean (softmax attention, `xrec.explain.weighted_mean`), in one forward each; what
+    is left is sampled as one game, and standard errors are of that. Zero throughout where nothing is left.
+
+    Args:
+        estimator: of what is left: 'permutation', 'kernel' or 'leverage'.
+        budget, target_error: of the estimator. The error is relative to the values of what is left.
+    Raises:
+        SettingError: another estimator, or settings that it does not take.
+    """
+
+    complete = True
+
+    def __init__(
+        self, estimator: str = "permutation", budget: Budget = "auto", target_error: float | None = None
+    ) -> None:
+        if estimator not in ESTIMATORS:
+            raise SettingError(
+                f"shapley: estimator must be one of {listed(ESTIMATORS)}; got {estimator!r}"
+                f"{did_you_mean(estimator, ESTIMATORS)}"
+            )
+        self.estimator = ESTIMATORS[estimator](budget, target_error)
+
+    def values(self, game: Game, random: Keyed) -> Answer:
+        values, left = np.zeros((len(game), game.width)), []
+        parts = game.components() if "components" in game.capabilities else {"": game}
+        for name, part in parts.items():
+            exact = exact_values(part)
+            if exact is None:
+                left.append(name)
+            else:
+                values += exact
+        if not left:
+            return Answer(values, np.zeros_like(values))
+        sampled = self.estimator.values(game if len(left) == len(parts) else game.only(*left), random)
+        return Answer(values + sampled.values, sampled.standard_error)
+
+
+def exact_values(game: Game) -> Doubles | None:
+    """Shapley values [B, P] of a game with a closed form; None: it has none."""
+    if "linear" in game.capabilities:
+        return game.contributions()
+    if "weighted_means" not in game.capabilities:
+        return None
+    means = game.weighted_means()
+    rows = (part.flatten(0, 1) for part in (means.weight, means.weighted, means.base_weight, means.base_weighted))
+    of_means = weighted_mean_shapley(*rows).unflatten(0, means.weight.shape[:2])
+    return means.value(of_means).double().cpu().numpy()

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from xrec.errors import SettingError
+from xrec.games.means import PlayerMeans
 from xrec.games.players import BoundPlayers
 from xrec.models.history import History
 from xrec.types import Bools, Case, Doubles, Ints
@@ -123,9 +124,17 @@ class Game(ABC):
         of each item; one forward. Needs 'additive'."""
         self._refuse("additive")
 
+    def weighted_means(self) -> PlayerMeans:
+        """The value as weighted means over players; one forward. Needs 'weighted_means'."""
+        self._refuse("weighted_means")
+
     def components(self) -> Mapping[str, Game]:
         """A game per component of the model, whose values sum to this one's; they count their cost here too. Needs
         'components'."""
+        self._refuse("components")
+
+    def only(self, *components: str) -> Game:
+        """The game of some components together; it counts its cost here too. Needs 'components'."""
         self._refuse("components")
 
     def item_features(self) -> Tensor:

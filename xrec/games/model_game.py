@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from xrec.errors import SettingError
 from xrec.games.game import About, Game
 from xrec.games.maskers import Masker
+from xrec.games.means import PlayerMeans
 from xrec.games.outputs import Output
 from xrec.games.players import BoundPlayers, Players
-from xrec.models.history import History
+from xrec.models.history import CHANNELS, History
 from xrec.models.recommender import OF_SUMS, Context, Recommender, checked_scores
 from xrec.types import Bools, Case, Catalogue, Doubles, Ints
 from xrec.words import listed
@@ -86,6 +87,7 @@ class ModelGame(Game):
         self._masks: Ints = np.zeros(len(cases), dtype=np.int64)
         self._forwards: Ints = np.zeros(len(cases), dtype=np.int64)
         self._context: Context | None = None
+        self._shared: _Shared | None = None
         self._spread: Doubles | None = None
 
     @property
@@ -157,13 +159,35 @@ class ModelGame(Game):
         items = self._reading.items
         with torch.no_grad():
             added = self._reading.value(self.model.contributions(self.context, items))  # a value of each channel
-            whole = self.history.presence.unsqueeze(1)
-            taken = (self._views(whole) - self._views(torch.zeros_like(whole))).mean(2).squeeze(1)
-        return _doubles(self.players.pooled(added * taken))
+            taken, _ = self._taken()
+        return _doubles(self.players.pooled(added * taken.mean(1)))
+
+    def weighted_means(self) -> PlayerMeans:
+        self._need("weighted_means")
+        self._count(1, views=1)
+        assert self._reading.items is not None  # an output that needs the whole catalogue is not linear
+        with torch.no_grad():
+            means = self.model.weighted_means(self.context, self._reading.items)
+            taken, left = (views[:, :, None, None].double() for views in self._taken())  # [B, V, 1, 1, L]
+        values, logs = (t.transpose(2, 3).double() for t in (means.values, means.log_weights))  # [B, H, T, L]
+        weights = (logs - logs.amax(-1, keepdim=True).nan_to_num(neginf=0.0)).exp().expand_as(values).unsqueeze(1)
+        weighted, shape = weights * values.unsqueeze(1), (len(self), -1, values.shape[3])
+        players = [self._pooled((part * taken).reshape(shape)) for part in (weights, weighted)]
+        base = [(part * left).sum(-1).flatten(1) for part in (weights, weighted)]
+
+        def value(of_means: Tensor) -> Tensor:  # [B, V * H * T, P]
+            per_view = of_means.unflatten(1, (self.rules.masker.n_views, *values.shape[1:3]))
+            return self._reading.value(per_view.mean(1).sum(1).transpose(1, 2))
+
+        return PlayerMeans(players[0], players[1], base[0], base[1], value)
 
     def components(self) -> dict[str, ModelGame]:
         self._need("components")
         return {name: self._of(self.model.only(name)) for name in self.model.component_names}
+
+    def only(self, *components: str) -> ModelGame:
+        self._need("components")
+        return self._of(self.model.only(*components))
 
     def item_features(self) -> Tensor:
         self._need("item_features")
@@ -179,7 +203,18 @@ class ModelGame(Game):
         """The same game of a view of the model."""
         game = ModelGame(model, self.history, self.cases, self.candidates, self.rules, self.players)
         game._masks, game._forwards = self._masks, self._forwards
+        game._context, game._views = self.context, self._views
         return game
+
+    def _taken(self) -> tuple[Tensor, Tensor]:
+        """What the masker takes away of each channel's presence and what it leaves of it, in each view [B, V, L]."""
+        whole = self.history.presence.unsqueeze(1)
+        with_all, with_none = (self._views(players).squeeze(1) for players in (whole, torch.zeros_like(whole)))
+        return with_all - with_none, with_none
+
+    def _pooled(self, values: Tensor) -> Tensor:
+        """[B, R, P] sums over the channels of each player of values [B, R, L]."""
+        return torch.stack([self.players.pooled(values[:, row]) for row in range(values.shape[1])], dim=1)
 
     def _need(self, capability: str) -> None:
         if capability not in self.capabilities:
@@ -197,8 +232,26 @@ class ModelGame(Game):
         if views.shape != expected:
             raise SettingError(f"masker {self.about.masker} gave {tuple(views.shape)}, expected {expected}")
         self._count(n_masks)
-        scores = checked_scores(self.model, self.context, views.flatten(1, 2), items)
+        scores = self._scored(views.flatten(1, 2), items)
         return scores if n_views == 1 else scores.unflatten(1, (n_masks, n_views)).mean(2)
+
+    def _scored(self, presence: Tensor, items: Tensor | None) -> Tensor:
+        """[B, m, T] scores of channels present [B, m, L]. Copies that several cases of one history ask for are scored
+        once for the targets of all."""
+        if self._shared is None:
+            self._shared = _Shared.of(self.history)
+        shared = self._shared
+        own = presence[shared.first]
+        if presence.requires_grad or shared.most == 1 or not torch.equal(presence, own[shared.of_case]):
+            return checked_scores(self.model, self.context, presence, items)
+        if shared.context is None:
+            shared.context = self.model.prepare(self.history.rows(shared.first.tolist()))
+        if items is None:
+            return checked_scores(self.model, shared.context, own)[shared.of_case]
+        wanted = items.new_zeros(len(shared.first), shared.most, items.shape[1])
+        wanted[shared.of_case, shared.slot] = items
+        scores = checked_scores(self.model, shared.context, own, wanted.flatten(1))
+        return scores.unflatten(2, wanted.shape[1:])[shared.of_case, :, shared.slot]
 
     def _ranks(self, present: Tensor) -> Ints:
         scores = self._scores(present)  # [B, m, I]
@@ -234,6 +287,29 @@ class ModelGame(Game):
         for start in range(0, masks.shape[1], n):
             piece = np.ascontiguousarray(masks[:, start : start + n], dtype=np.float32)
             yield torch.from_numpy(piece).to(device)
+
+
+@dataclass
+class _Shared:
+    """Which cases have the same history. first [U]: the first case of each; of_case, slot [B]: which history is a
+    case's, and how many of its cases stand before it; most: cases of one history; context: of these histories."""
+
+    first: Tensor
+    of_case: Tensor
+    slot: Tensor
+    most: int
+    context: Context | None = None
+
+    @classmethod
+    def of(cls, history: History) -> _Shared:
+        channels = [getattr(history, name).flatten(1).double() for name in CHANNELS]
+        user = torch.zeros(len(history)) if history.user is None else history.user
+        whole = torch.cat([user.double().reshape(len(history), -1).to(history.item.device), *channels], dim=1)
+        _, of_case = torch.unique(whole, dim=0, return_inverse=True)
+        slot = (of_case.unsqueeze(1) == of_case).tril(-1).sum(1)
+        first = (slot == 0).nonzero().squeeze(1)
+        of_case = (of_case.unsqueeze(1) == of_case[first]).int().argmax(1)
+        return cls(first, of_case, slot, int(slot.amax()) + 1)
 
 
 def _padded(rows: list[tuple[int, ...]], device: torch.device) -> Tensor:

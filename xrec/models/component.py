@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from xrec.models.history import Positions
-from xrec.models.recommender import Capabilities, Context, FitData
+from xrec.models.recommender import Capabilities, Context, FitData, WeightedMeans
 from xrec.models.update import Update
 
 #: what a component is in a mixture: log odds outside the log, log odds inside it, or odds that are added up
@@ -58,9 +58,9 @@ class Component(Submodule, ABC):
     `context.tables` holds what components share: 'features' [I, d] of the item encoder, 'statistics' [I, S] of the
     items just before the history's moment. What a component keeps there for later calls begins with its own name.
 
-    capabilities: `attention`, `additive` and `layers` mean the methods below. linear: the score is exactly
-    presence @ contributions, so that one table serves every masked copy. sparse: its `score` of masked copies
-    costs less than a product with such a table.
+    capabilities: `attention`, `additive`, `layers` and `weighted_means` mean the methods below. linear: the score is
+    exactly presence @ contributions, so that one table serves every masked copy. constant: the score does not depend on
+    presence. sparse: its `score` of masked copies costs less than a product with such a table.
     uses_features: it needs the item encoder's features.
     in_mixture: how it enters a score that is a mixture (see `xrec.models.composed`); evidence is 0 where there is none.
     positions: it has `score_positions`, and can be trained on sequences.
@@ -70,6 +70,7 @@ class Component(Submodule, ABC):
 
     capabilities: Capabilities = Capabilities(gradients=True, fractional_presence=True)
     linear: bool = False
+    constant: bool = False
     sparse: bool = False
     uses_features: bool = False
     in_mixture: InMixture = "logit"
@@ -99,6 +100,14 @@ class Component(Submodule, ABC):
             TypeError: it is not additive.
         """
         raise TypeError(f"{type(self).__name__} is not additive over history items")
+
+    def weighted_means(self, context: Context, targets: Tensor) -> WeightedMeans:
+        """The score of targets [B, T] as weighted means over history items, for `capabilities.weighted_means`.
+
+        Raises:
+            TypeError: it is none.
+        """
+        raise TypeError(f"{type(self).__name__} is no sum of weighted means over history items")
 
     def attention_weights(self, context: Context, targets: Tensor | None = None) -> Tensor:
         """Attention weight [B, L, T] of each history item, for `capabilities.attention`.

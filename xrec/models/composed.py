@@ -43,7 +43,7 @@ from xrec.models.history import History, Positions
 from xrec.models.item_encoder.item_encoder import ItemEncoder
 from xrec.models.item_statistics import ItemStatistics
 from xrec.models.log_evidence import LogEvidence, log_mixture
-from xrec.models.recommender import Capabilities, Context, FitData, Recommender
+from xrec.models.recommender import Capabilities, Context, FitData, Recommender, WeightedMeans
 from xrec.models.samples import drawn_histories
 from xrec.models.update import Update
 from xrec.types import Catalogue
@@ -183,12 +183,17 @@ class Composed(Recommender):
         return any(component.uses_features for _, component in self._active())
 
     def _capabilities(self) -> Capabilities:
-        own = [component.capabilities for _, component in self._active()]
+        active = [component for _, component in self._active()]
+        own, constant = [c.capabilities for c in active], [c.constant for c in active]
+        linear = all(c.linear or c.constant for c in active) and not self._logs()
         return Capabilities(
             attention=any(c.attention for c in own),
             gradients=all(c.gradients for c in own),
             fractional_presence=all(c.fractional_presence for c in own),
-            additive=any(c.additive for c in own) and not self._logs(),
+            additive=linear or (any(c.additive for c in own) and not self._logs()),
+            linear=linear,
+            weighted_means=not all(constant)
+            and all(c.weighted_means or fixed for c, fixed in zip(own, constant, strict=True)),
             layers=any(c.layers for c in own),
             components=True,
             item_features=True,
@@ -347,7 +352,18 @@ class Composed(Recommender):
         able = [(name, c) for name, c in self._active() if c.capabilities.additive]
         if not self.capabilities.additive:
             return super().contributions(context, targets)
+        if not able:  # nothing depends on the history
+            n_targets = self.n_items if targets is None else targets.shape[1]
+            return context.history.presence.new_zeros(()).expand(*context.history.item.shape, n_targets)
         return _sum([self._scaled(name, c.contributions(context, targets)) for name, c in able])
+
+    def weighted_means(self, context: Context, targets: Tensor) -> WeightedMeans:
+        if not self.capabilities.weighted_means:
+            return super().weighted_means(context, targets)
+        of = {name: c.weighted_means(context, targets) for name, c in self._active() if not c.constant}
+        values = torch.cat([self._scaled(name, means.values) for name, means in of.items()], dim=1)
+        weights = [means.log_weights.expand(-1, -1, -1, values.shape[-1]) for means in of.values()]
+        return WeightedMeans(torch.cat(weights, dim=1), values)
 
     def attention_weights(self, context: Context, targets: Tensor | None = None) -> Tensor:
         able = [c for _, c in self._active() if c.capabilities.attention]

@@ -21,7 +21,8 @@ class Capabilities:
     """What a recommender can be asked for. Explainers and stages ask its instance, never for a class or a name.
 
     attention: `attention_weights`. gradients: scores are differentiable with respect to presence. fractional_presence:
-    presence between 0 and 1 means something. additive: `contributions`. components: `component_scores` and `only`.
+    presence between 0 and 1 means something. additive: `contributions`. linear: the score is what an empty history gets
+    plus presence @ contributions, exactly. weighted_means: `weighted_means`. components: `component_scores` and `only`.
     item_features: `item_features`. layers: `attention_layers`. cold_items: items that were never trained on get a
     meaningful score. likelihood: scores are logits of a likelihood, so that a softmax of them is a probability.
     trainable: it has loss terms, and is trained by `xrec.training.fit`.
@@ -31,6 +32,8 @@ class Capabilities:
     gradients: bool = False
     fractional_presence: bool = False
     additive: bool = False
+    linear: bool = False
+    weighted_means: bool = False
     components: bool = False
     item_features: bool = False
     layers: bool = False
@@ -44,7 +47,20 @@ class Capabilities:
 
 
 #: capabilities that are lost where the number that is explained is not linear in scores
-OF_SUMS = frozenset({"additive", "components"})
+OF_SUMS = frozenset({"additive", "linear", "weighted_means", "components"})
+
+
+@dataclass(frozen=True)
+class WeightedMeans:
+    """A score that is, beside what an empty history gets, sum_h sum_j p_j exp(s_hj) v_hj / sum_j p_j exp(s_hj), and 0
+    where nothing is there.
+
+    log_weights: s [B, H, L, T], or [B, H, L, 1] where targets share them; -inf for what has no weight. values: v [B, H,
+    L, T].
+    """
+
+    log_weights: Tensor
+    values: Tensor
 
 
 @dataclass
@@ -229,6 +245,15 @@ class Recommender(nn.Module, ABC):
         """
         raise TypeError(f"{type(self).__name__} has no additive parts over history items")
 
+    def weighted_means(self, context: Context, targets: Tensor) -> WeightedMeans:
+        """The score of targets [B, T] as weighted means over history items, for models with
+        `capabilities.weighted_means`.
+
+        Raises:
+            TypeError: the model is none.
+        """
+        raise TypeError(f"{type(self).__name__} is no sum of weighted means over history items")
+
     def attention_weights(self, context: Context, targets: Tensor | None = None) -> Tensor:
         """Attention weight [B, L, T] of each history item for each target, for models with `capabilities.attention`.
 
@@ -264,7 +289,7 @@ def checked_scores(
 class AdditiveRecommender(Recommender):
     """A model whose score is exactly prior(target) + sum_j presence_j contribution(j, target)."""
 
-    capabilities = Capabilities(gradients=True, fractional_presence=True, additive=True)
+    capabilities = Capabilities(gradients=True, fractional_presence=True, additive=True, linear=True)
 
     @abstractmethod
     def prior(self, context: Context, targets: Tensor | None) -> Tensor:

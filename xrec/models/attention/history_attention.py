@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -26,7 +26,7 @@ from xrec.models.attention.normalisers.by_name import NormaliserName, normaliser
 from xrec.models.attention.normalisers.normaliser import Normaliser
 from xrec.models.component import Component, target_features
 from xrec.models.history import History
-from xrec.models.recommender import Capabilities, Context
+from xrec.models.recommender import Capabilities, Context, WeightedMeans
 from xrec.types import Catalogue
 
 #: entries of a table of [B, H, L, T] that are computed together over the catalogue: what bounds memory
@@ -117,6 +117,10 @@ class HistoryAttention(Component):
         own = context.history.presence
         return torch.cat([t.contributions(own) for t in self._tables(context, targets)], dim=-1) * self.scale
 
+    def weighted_means(self, context: Context, targets: Tensor) -> WeightedMeans:
+        (tables,) = self._tables(context, targets)
+        return WeightedMeans(tables.logits, tables.value * self.scale)
+
     def attention_weights(self, context: Context, targets: Tensor | None = None) -> Tensor:
         """The mean over heads."""
         own = context.history.presence
@@ -157,6 +161,7 @@ class HeadedAttention(HistoryAttention):
         if n_heads < 1:
             raise SettingError(f"model.components.attention.n_heads must be at least 1, got {n_heads}")
         self.n_heads, self.linear = n_heads, self.normaliser.linear
+        self.capabilities = replace(self.capabilities, weighted_means=self.normaliser.weighted_mean)
         self.decay = nn.Parameter(torch.full((n_heads,), 0.5))
         self.kind_bias = nn.Parameter(torch.zeros(n_heads, len(catalogue.event_kinds)))
         self.bias = nn.Parameter(torch.full((n_heads,), -1.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor, nn
 
 from xrec.models.attention.history_attention import AttentionTables, HistoryAttention, where_there
@@ -12,6 +14,8 @@ from xrec.types import Catalogue
 
 class Mean(HistoryAttention):
     """v_j = V f_j, averaged over the history."""
+
+    capabilities = replace(HistoryAttention.capabilities, weighted_means=True)
 
     def __init__(self, catalogue: Catalogue, embedding_size: int) -> None:
         super().__init__(catalogue, embedding_size)

@@ -17,6 +17,7 @@ class Prior(Component):
 
     term_names = ("item_bias",)
     group = "wide"
+    constant = True
     in_mixture = "factor"
 
     def __init__(self, catalogue: Catalogue, embedding_size: int) -> None:

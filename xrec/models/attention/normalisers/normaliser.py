@@ -12,10 +12,11 @@ class Normaliser(ABC):
     """Gates depend on presence p such that an item at p = 0 is as if it were not there.
 
     linear: a gate depends on its own logit alone, so that the score is linear in presence and an item's contribution is
-    what deleting it takes away.
+    what deleting it takes away. weighted_mean: a gate is its share of exp(logit) among what is there.
     """
 
     linear: bool = False
+    weighted_mean: bool = False
 
     @abstractmethod
     def gates(self, logits: Tensor, presence: Tensor) -> Tensor:

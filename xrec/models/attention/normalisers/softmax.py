@@ -13,6 +13,8 @@ from xrec.models.attention.present_softmax import PresentMean, present_gates
 class Softmax(Normaliser):
     """g_j = exp(s_j) / sum_k p_k exp(s_k)"""
 
+    weighted_mean = True
+
     def gates(self, logits: Tensor, presence: Tensor) -> Tensor:
         return present_gates(logits, presence, dim=-2)
 

@@ -1,0 +1,112 @@
+"""Shapley values of a game by the shap package, which is imported when it first explains: it takes seconds."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+
+from xrec.errors import SettingError
+from xrec.explain.explainer import Explainer
+from xrec.games.game import Game
+from xrec.games.keyed import Keyed
+from xrec.types import Doubles
+
+#: masks [M, P] -> values [M]
+SetFunction = Callable[[np.ndarray], np.ndarray]
+
+
+@contextlib.contextmanager
+def numpy_global_seed(seed: int) -> Iterator[None]:
+    """Seed numpy's global state for a library that knows no generators (shap), and put it back afterwards."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
+class ShapExplainer(Explainer):
+    """One run of shap per case.
+
+    Args:
+        budget: masks per case; 'auto' is `per_player` * P + 2 for P players.
+    """
+
+    complete = True
+    per_player = 2
+
+    def __init__(self, budget: int | Literal["auto"] = "auto") -> None:
+        if budget != "auto" and (isinstance(budget, str) or not 1 <= budget <= 1_000_000):
+            raise SettingError(
+                f"{type(self).__name__}: budget must be 'auto' or from 1 to 1000000 masks, got {budget!r}"
+            )
+        self.budget = budget
+
+    def values(self, game: Game, random: Keyed) -> Doubles:
+        values = np.zeros((len(game), game.width))
+        for row, n in enumerate(game.n_players.tolist()):
+            alone = game.single(row)
+            budget = self.per_player * n + 2 if self.budget == "auto" else int(self.budget)
+            seed = random.seed_of(game.cases[row])
+            with numpy_global_seed(seed):
+                values[row, :n] = self.explain(lambda masks, g=alone: g.values(masks[None])[0], n, budget, seed)
+        return values
+
+    @abstractmethod
+    def explain(self, game: SetFunction, n_players: int, budget: int, seed: int) -> Doubles:
+        """Shapley values [P] of game(masks [M, P]) -> [M]."""
+
+
+class _Present:
+    """What shap calls a masker: a coalition is shown to the game as it is. Of shap's own ones `Independent` over zeros
+    asks the same in the same order, but is compiled for seconds at its first call."""
+
+    immutable_outputs = True
+
+    def __init__(self, n_players: int) -> None:
+        self.shape = (1, n_players)
+
+    def __call__(self, mask: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return mask[None].astype(np.float64)
+
+    def mask_shapes(self, x: np.ndarray) -> list[tuple[int, ...]]:
+        return [x.shape]
+
+
+class ShapPermutation(ShapExplainer):
+    """Permutation sampling, forward and backward through each permutation (shap.PermutationExplainer)."""
+
+    def explain(self, game: SetFunction, n_players: int, budget: int, seed: int) -> Doubles:
+        if budget < 2 * n_players + 1:
+            raise SettingError(
+                f"shap_permutation: a case with {n_players} players needs a budget of at least "
+                f"{2 * n_players + 1}, got {budget}"
+            )
+        import shap
+
+        explainer = shap.PermutationExplainer(game, _Present(n_players), seed=seed % 2**32)
+        result = explainer(np.ones((1, n_players)), max_evals=budget, batch_size=budget, silent=True)
+        assert isinstance(result, shap.Explanation)
+        return np.asarray(result.values, dtype=np.float64).reshape(n_players)
+
+
+class ShapKernel(ShapExplainer):
+    """Weighted least squares over coalitions (shap.KernelExplainer) without feature selection (l1_reg = 0).
+
+    shap draws a coalition and its complement, which make one equation once the sum is fixed: 2P + 2 masks are about
+    as many equations as unknowns, where least squares is at its worst; hence 4P + 2.
+    """
+
+    per_player = 4
+
+    def explain(self, game: SetFunction, n_players: int, budget: int, seed: int) -> Doubles:
+        import shap
+
+        explainer = shap.KernelExplainer(game, np.zeros((1, n_players)))
+        result = explainer.shap_values(np.ones((1, n_players)), nsamples=budget, l1_reg=0, silent=True)
+        return np.asarray(result, dtype=np.float64).reshape(n_players)
