@@ -19,6 +19,7 @@ from xrec.explain.enumeration import ExactShapley, enumerated
 from xrec.explain.explainer import Explainer
 from xrec.explain.pairwise import Pairwise
 from xrec.explain.shapley import (
+    AdjustedShap,
     KernelShap,
     LeverageShap,
     PermutationShap,
@@ -35,7 +36,7 @@ from xrec.games.outputs import List, Logit, LogProbability, Margin, Output
 from xrec.games.players import Field, Items
 from xrec.types import Attribution
 
-SAMPLED = [PermutationShap, KernelShap, LeverageShap]
+SAMPLED = [PermutationShap, KernelShap, LeverageShap, AdjustedShap]
 
 
 def attributed(explainer: Explainer, game) -> Attribution:
@@ -168,7 +169,9 @@ def test_a_number_that_is_not_linear_in_scores_is_one_game(toy, tmp_path) -> Non
 
 
 def test_an_estimator_that_is_none_is_refused() -> None:
-    with pytest.raises(SettingError, match=r"estimator must be one of permutation, kernel, leverage; got 'kernal'"):
+    with pytest.raises(
+        SettingError, match=r"estimator must be one of permutation, kernel, leverage, adjusted; got 'kernal'"
+    ):
         Shapley("kernal")
 
 
@@ -234,7 +237,7 @@ def test_a_budget_is_never_exceeded_and_hardly_ever_left(kind: type[Sampled]) ->
         assert (spent <= most).all() and (most - spent < 2 * game.n_players).all()
 
 
-@pytest.mark.parametrize("kind", [KernelShap, LeverageShap])
+@pytest.mark.parametrize("kind", [KernelShap, LeverageShap, AdjustedShap])
 def test_regression_over_all_coalitions_is_exact(kind: type[Sampled]) -> None:
     game = TableGame(*random_tables(1, 6, 2, 5, 3))
     found = attributed(kind(64), game)

@@ -110,3 +110,38 @@ class ShapKernel(ShapExplainer):
         explainer = shap.KernelExplainer(game, np.zeros((1, n_players)))
         result = explainer.shap_values(np.ones((1, n_players)), nsamples=budget, l1_reg=0, silent=True)
         return np.asarray(result, dtype=np.float64).reshape(n_players)
+
+
+class ShapiqExplainer(ShapExplainer):
+    """One run of an approximator of shapiq per case (Muschalik et al., NeurIPS 2024)."""
+
+    approximator: str
+
+    def explain(self, game: SetFunction, n_players: int, budget: int, seed: int) -> Doubles:
+        import shapiq
+
+        (empty,) = game(np.zeros((1, n_players), dtype=bool))
+        if n_players == 1:  # there is nothing to approximate, and some of them fail
+            return game(np.ones((1, 1), dtype=bool)) - empty
+        approximator = getattr(shapiq, self.approximator)(n_players, random_state=seed % 2**32)
+        found = approximator.approximate(budget, lambda masks: game(np.atleast_2d(masks)) - empty)
+        return np.asarray(found.get_n_order_values(1), dtype=np.float64)
+
+
+class ShapiqKernel(ShapiqExplainer):
+    """shapiq.KernelSHAP: weighted least squares, with sizes at the border taken whole."""
+
+    approximator, per_player = "KernelSHAP", 4
+
+
+class ShapiqPermutation(ShapiqExplainer):
+    """shapiq.PermutationSamplingSV (Castro et al. 2009): walks in one direction, P - 1 masks each."""
+
+    approximator = "PermutationSamplingSV"
+
+
+class ShapiqSvarm(ShapiqExplainer):
+    """shapiq.SVARM (Kolpaczki et al., AAAI 2024): every value of a coalition counts for all players. Its values need
+    not sum to f(x) - f(empty)."""
+
+    approximator, complete = "SVARM", False
