@@ -2,10 +2,13 @@
 
     data    a generated file of the shape of MovieLens-25M, from CSV to cached splits, and its cached start-up
     start   from the start of a run's process to its first training batch, everything that is cached being there
+    explain explainers on a saved run's cases, beside the shap package on the same games and on games that cost nothing
 
 Times of `data` are also given as ratios to a bare `polars.scan_csv(...).collect()` of the same file in the same run:
 absolute figures of two machines, or of two moments of one, do not compare. Those of `start` are CPU seconds of a
 process, all its threads, beside a bare `import torch` and a bare Hydra composing the same config: medians, by turns.
+Those of `explain` are CPU milliseconds a case, one thread, by turns, the last time of each; how far two explainers that
+estimate the same are apart stands beside them.
 
 Examples:
     python scripts/bench.py data
@@ -13,6 +16,7 @@ Examples:
     python scripts/bench.py data --events 1000000 split=leave_last_out
     python scripts/bench.py start
     python scripts/bench.py start --times 9 experiment=quickstart tracking=none
+    python scripts/bench.py explain runs/quickstart/2026-11-29_03-17-41-781984
 """
 
 from __future__ import annotations
@@ -65,6 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
     start.add_argument("--times", type=int, default=5, help="runs of each; medians are printed (default: 5)")
     start.add_argument("--json", type=Path, help="write the figures there too")
     start.add_argument("overrides", nargs="*", help="of the config (default: experiment=quickstart)")
+    explain = commands.add_parser("explain", help="explainers on a saved run")
+    explain.add_argument("run", type=Path, help="a run directory with a fitted model")
+    explain.add_argument("--users", type=int, default=12, help="whose recommendations are explained (default: 12)")
+    explain.add_argument("--json", type=Path, help="write the figures there too")
     step = commands.add_parser("step")  # what a process of its own runs; not for people
     step.add_argument("name", choices=sorted(STEPS))
     step.add_argument("folder", type=Path)
@@ -74,11 +82,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(STEPS[options.name](options.folder, options.overrides)))
         return 0
     of_data = options.command == "data"
-    if (options.events if of_data else options.times) < 1:
-        parser.error(f"{'--events' if of_data else '--times'} must be at least 1")
+    count = {"data": "events", "start": "times", "explain": "users"}[options.command]
+    if getattr(options, count) < 1:
+        parser.error(f"--{count} must be at least 1")
     with tempfile.TemporaryDirectory(prefix="xrec-bench-", dir=options.folder if of_data else None) as folder:
         try:
-            if of_data:
+            if options.command == "explain":
+                figures = bench_explain(Path(folder), options.run, options.users)
+            elif of_data:
                 figures = bench_data(Path(folder), options.events, options.seed, options.overrides)
             else:
                 figures = bench_start(Path(folder), options.times, options.overrides or ["experiment=quickstart"])
@@ -139,6 +150,17 @@ def bench_start(folder: Path, times: int, overrides: list[str]) -> dict[str, Any
         print(f"{seconds:15.2f}  {phase}")
     print(f"CPU seconds, medians of {times}; {os.cpu_count()} CPUs")
     return {"medians": medians, "totals": totals, "times": times, "overrides": overrides}
+
+
+def bench_explain(folder: Path, run: Path, users: int) -> dict[str, Any]:
+    """Print CPU milliseconds a case."""
+    figures = run_step("explain", folder, [str(run), str(users)])
+    print(f"{figures['cases']} cases of {figures['players']:.0f} players on average, model {figures['model']}")
+    for name, milliseconds in figures["milliseconds"].items():
+        apart = figures["apart"].get(name)
+        print(f"{milliseconds:10.2f}  {name}" + ("" if apart is None else f", {apart[1]:.2g} from {apart[0]}"))
+    print("CPU milliseconds a case, one thread; how far apart: relative L2, median over cases")
+    return figures
 
 
 def cpu_seconds(command: list[str]) -> float:
@@ -352,9 +374,85 @@ def step_hydra(folder: Path, overrides: list[str]) -> dict[str, Any]:
     return {"phases": {"all": time.process_time()}}
 
 
+def step_explain(folder: Path, overrides: list[str]) -> dict[str, Any]:
+    """Explain the cases of so many users by every estimator."""
+    del folder
+    import torch
+    from omegaconf import open_dict
+
+    import xrec
+    from xrec.explain.library import ShapKernel, ShapPermutation, numpy_global_seed
+    from xrec.explain.pairwise import Pairwise
+    from xrec.explain.removal import LeaveOneOut
+    from xrec.explain.shapley import KernelShap, LeverageShap, PermutationShap, Shapley
+    from xrec.stages.cases import case_chunks, choose_cases, games_of, rules_of
+
+    torch.set_num_threads(1)
+    loaded = xrec.load(overrides[0])
+    run = loaded.run
+    with open_dict(run.config):
+        run.config.cases.n_users = int(overrides[1])
+    rules = rules_of(run)
+    cases = choose_cases(run, loaded.model, rules).cases
+    explainers = {
+        "shapley": Shapley(), "permutation_shap": PermutationShap(), "kernel_shap": KernelShap(),
+        "leverage_shap": LeverageShap(), "pairwise": Pairwise(), "leave_one_out": LeaveOneOut(),
+        "shap_permutation": ShapPermutation(), "shap_kernel": ShapKernel(),
+    }  # fmt: skip
+    of_nothing = {"bare shap permutation": ShapPermutation(), "bare shap kernel": ShapKernel()}
+    seconds: dict[str, list[float]] = {name: [] for name in ["forwards of 2P masks", *explainers, *of_nothing]}
+    found: dict[str, list[np.ndarray]] = {name: [] for name in explainers}
+    taken: dict[str, float] = {}
+    for game in games_of(run, loaded.model, rules, case_chunks(run, cases)):
+        for turn in range(2):  # what compiles or loads itself does so in the first
+            game.ends()
+            masks = np.random.default_rng(0).random((len(game), 2 * game.width, game.width)) < 0.5
+            taken["forwards of 2P masks"] = _cpu(lambda masks=masks, game=game: game.values(masks))[0]
+            for name, explainer in explainers.items():
+                taken[name], attribution = _cpu(lambda e=explainer, n=name, g=game: e.attribute(g, 0, n))
+                if turn:
+                    found[name] += list(attribution.values)
+            for name, explainer in of_nothing.items():
+                taken[name] = sum(_cpu(_bare(explainer, int(n), numpy_global_seed))[0] for n in game.n_players)
+        for name, value in taken.items():
+            seconds[name].append(value)
+    pairs = {"permutation_shap": "shap_permutation", "kernel_shap": "shap_kernel", "shapley": "permutation_shap"}
+    return {
+        "cases": len(cases),
+        "players": float(np.mean([len(v) - np.isnan(v).sum() for v in found["shapley"]])),
+        "model": type(loaded.model).__name__,
+        "milliseconds": {name: 1000 * sum(each) / len(cases) for name, each in seconds.items()},
+        "apart": {one: (other, _apart(found[one], found[other])) for one, other in pairs.items()},
+    }
+
+
+def _cpu(do: Any) -> tuple[float, Any]:
+    started = time.process_time()
+    done = do()
+    return time.process_time() - started, done
+
+
+def _bare(explainer: Any, n_players: int, seeded: Any) -> Any:
+    """The package's estimator on a game that costs nothing: a sum of weights."""
+    weights = np.linspace(-1, 1, n_players)
+
+    def explain() -> None:
+        with seeded(0):
+            budget = explainer.per_player * n_players + 2
+            explainer.explain(lambda masks: masks @ weights, n_players, budget, 0)
+
+    return explain
+
+
+def _apart(one: list[np.ndarray], other: list[np.ndarray]) -> float:
+    pairs = [(np.nan_to_num(a), np.nan_to_num(b)) for a, b in zip(one, other, strict=True)]
+    return float(np.median([np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in pairs]))
+
+
 STEPS = {
     "bare": step_bare,
     "build": step_build,
+    "explain": step_explain,
     "first_batch": step_first_batch,
     "hydra": step_hydra,
     "torch": step_torch,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from xrec.errors import SettingError
 from xrec.explain.explainer import Answer, Explainer
@@ -151,7 +152,7 @@ class Regression(Sampled):
     """Shapley values as weighted least squares over coalitions, whose values sum to f(x) - f(empty) (Charnes et al.
     1988; Lundberg & Lee, NeurIPS 2017, theorem 2), in pairs of a coalition and its complement (Covert & Lee, AISTATS
     2021). A size of which more would be drawn than there are is taken whole. Standard errors are those of least squares
-    whose residuals have any variance (the sandwich), nan with no more pairs than players; what is taken whole has none.
+    whose residuals have any variance, nan with no more pairs than players; what is taken whole has none.
     """
 
     per_player = 4
@@ -282,22 +283,44 @@ def drawn_pairs(
 
 
 def least_squares(sample: Sample, n_players: Ints) -> tuple[Doubles, Doubles]:
-    """Coefficients [B, P], which sum to 0, and their variances by the residuals of what was drawn at random."""
-    rows, width = sample.rows, sample.rows.shape[2]
+    """Coefficients [B, P], which sum to 0, and their variances by the residuals of what was drawn at random, with the
+    kernel's own Gram matrix in place of an inverted one, and as many fewer pairs as there are unknowns."""
+    values = coefficients(sample, n_players, np.full((len(n_players), 1), _JITTER))
     weight = sample.weight / np.maximum(sample.weight.sum(1, keepdims=True), 1e-300)
-    there = np.arange(width) < n_players[:, None]
-    gram = (rows * weight[:, :, None]).transpose(0, 2, 1) @ rows
-    gram += np.where(there[:, :, None] & there[:, None, :], 1.0 / np.maximum(1, n_players)[:, None, None], 0.0)
-    gram += np.eye(width) * np.where(there, _JITTER, 1.0)[:, None, :]
-    inverse: Doubles = np.linalg.inv(gram).astype(np.float64, copy=False)
-    moment = (rows.transpose(0, 2, 1) @ (weight * sample.halves)[:, :, None])[..., 0]
-    values = (inverse @ moment[:, :, None])[..., 0]
-    residuals = (sample.halves - (rows @ values[:, :, None])[..., 0]) * weight * sample.random
+    residuals = (sample.halves - _times(sample.rows, values)) * weight * sample.random
+    squares = _times(sample.rows.transpose(0, 2, 1) ** 2, residuals**2)
     freedom = sample.n_pairs - n_players + 1
     with np.errstate(divide="ignore", invalid="ignore"):
-        factor = np.where(freedom > 0, sample.n_pairs / freedom, np.nan)[:, None]
-    variance = (((rows * residuals[:, :, None]) @ inverse) ** 2).sum(1)
-    return values, np.where(sample.random.any(1, keepdims=True), variance * factor, 0.0)
+        factor = np.where(freedom > 0, (sample.n_pairs / freedom) ** 2.0, np.nan)
+    variance = squares / eigenvalues(n_players) ** 2 * factor[:, None]
+    return values, np.where(sample.random.any(1, keepdims=True), variance, 0.0)
+
+
+def eigenvalues(n_players: Ints) -> Doubles:
+    """[B, 1] of the Gram matrix of coalitions as the Shapley kernel weighs them: 1 / (2 H_(P - 1)), but for the sum."""
+    harmonic = np.cumsum(1 / np.arange(1, max(3, int(n_players.max(initial=0)) + 1)))
+    return 1 / (2 * harmonic[np.maximum(n_players - 2, 0)])[:, None]
+
+
+def coefficients(sample: Sample, n_players: Ints, ridge: Doubles) -> Doubles:
+    """[B, P] of weighted least squares with a ridge [B, 1]; they sum to 0."""
+    weight = sample.weight / np.maximum(sample.weight.sum(1, keepdims=True), 1e-300)
+    scaled = torch.from_numpy(sample.rows * np.sqrt(weight)[:, :, None])
+    gram = scaled.mT @ scaled
+    there = np.arange(scaled.shape[2]) < n_players[:, None]
+    share = torch.from_numpy(there / np.maximum(1, n_players)[:, None])
+    gram += share.unsqueeze(2) * torch.from_numpy(there).unsqueeze(1)  # the sum, which the rows say nothing of
+    gram.diagonal(dim1=1, dim2=2).add_(torch.from_numpy(np.where(there, ridge, 1.0)))
+    moment = scaled.mT @ torch.from_numpy(np.sqrt(weight) * sample.halves).unsqueeze(2)
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    if failed.any():  # fewer equations than unknowns
+        return torch.linalg.lstsq(gram, moment, driver="gelsd").solution[..., 0].numpy()
+    return torch.cholesky_solve(moment, factor)[..., 0].numpy()
+
+
+def _times(matrix: Doubles, vector: Doubles) -> Doubles:
+    """[B, m] of [B, m, P] and [B, P]."""
+    return (torch.from_numpy(matrix) @ torch.from_numpy(vector).unsqueeze(2))[..., 0].numpy()
 
 
 class KernelShap(Regression):
@@ -332,35 +355,26 @@ class AdjustedShap(Regression):
         return mass
 
     def solved(self, sample: Sample, n_players: Ints) -> tuple[Doubles, Doubles]:
-        n_folds = self.n_folds
-        eigenvalue = np.array([1 / (2 * sum(1 / s for s in range(1, max(2, n)))) for n in n_players.tolist()])[:, None]
+        eigenvalue, n_folds = eigenvalues(n_players), self.n_folds
         fold = (sample.weight > 0).cumsum(1) % n_folds
         values, variance = np.zeros_like(sample.rows[:, 0]), np.zeros_like(sample.rows[:, 0])
-        whole = sample.random.any(1) | (n_players > 1)
         for number in range(n_folds):
             fitted, held = (_part(sample, side) for side in (fold != number, fold == number))
-            beta = _coefficients(fitted, self.ridge * eigenvalue)
-            residuals = held.weight * (held.halves - (held.rows @ beta[:, :, None])[..., 0])
-            parts = held.rows * (residuals / eigenvalue)[:, :, None]
-            values += (beta + parts.sum(1)) / n_folds
-            variance += (parts**2 * sample.random[:, :, None]).sum(1) / n_folds**2
-        exact, _ = least_squares(sample, n_players)
-        everything = ~sample.random.any(1, keepdims=True) & whole[:, None]
-        return np.where(everything, exact, values), np.where(everything, 0.0, variance)
+            beta = coefficients(fitted, n_players, self.ridge * eigenvalue)
+            residuals = held.weight * (held.halves - _times(held.rows, beta))
+            transposed = held.rows.transpose(0, 2, 1)
+            values += (beta + _times(transposed, residuals) / eigenvalue) / n_folds
+            variance += _times(transposed**2, (residuals * sample.random) ** 2) / eigenvalue**2 / n_folds**2
+        everything = ~sample.random.any(1, keepdims=True)
+        if everything.any():
+            values = np.where(everything, least_squares(sample, n_players)[0], values)
+        return values, np.where(everything, 0.0, variance)
 
 
 def _part(sample: Sample, chosen: Bools) -> Sample:
     """The weights of some of the pairs [B, m], which sum to 1, and 0 for the others."""
     weight = sample.weight * chosen
     return replace(sample, weight=weight / np.maximum(weight.sum(1, keepdims=True), 1e-300))
-
-
-def _coefficients(sample: Sample, ridge: Doubles) -> Doubles:
-    """[B, P] of ridge regression by penalties [B, 1]."""
-    gram = (sample.rows * sample.weight[:, :, None]).transpose(0, 2, 1) @ sample.rows
-    moment = sample.rows.transpose(0, 2, 1) @ (sample.weight * sample.halves)[:, :, None]
-    found = np.linalg.solve(gram + np.eye(gram.shape[1]) * ridge[:, :, None], moment)
-    return found[..., 0].astype(np.float64, copy=False)
 
 
 ESTIMATORS: dict[str, type[Sampled]] = {

@@ -248,10 +248,12 @@ class ModelGame(Game):
             shared.context = self.model.prepare(self.history.rows(shared.first.tolist()))
         if items is None:
             return checked_scores(self.model, shared.context, own)[shared.of_case]
-        wanted = items.new_zeros(len(shared.first), shared.most, items.shape[1])
-        wanted[shared.of_case, shared.slot] = items
-        scores = checked_scores(self.model, shared.context, own, wanted.flatten(1))
-        return scores.unflatten(2, wanted.shape[1:])[shared.of_case, :, shared.slot]
+        if shared.items is None:
+            wanted = items.new_zeros(len(shared.first), shared.most, items.shape[1])
+            wanted[shared.of_case, shared.slot] = items
+            shared.items = wanted.flatten(1)
+        scores = checked_scores(self.model, shared.context, own, shared.items)
+        return scores.unflatten(2, (shared.most, -1))[shared.of_case, :, shared.slot]
 
     def _ranks(self, present: Tensor) -> Ints:
         scores = self._scores(present)  # [B, m, I]
@@ -292,13 +294,15 @@ class ModelGame(Game):
 @dataclass
 class _Shared:
     """Which cases have the same history. first [U]: the first case of each; of_case, slot [B]: which history is a
-    case's, and how many of its cases stand before it; most: cases of one history; context: of these histories."""
+    case's, and how many of its cases stand before it; most: cases of one history; context: of these histories; items
+    [U, most * T]: the wanted ones of all cases of each."""
 
     first: Tensor
     of_case: Tensor
     slot: Tensor
     most: int
     context: Context | None = None
+    items: Tensor | None = None
 
     @classmethod
     def of(cls, history: History) -> _Shared:

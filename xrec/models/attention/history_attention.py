@@ -99,18 +99,19 @@ class HistoryAttention(Component):
             own = context.history.presence
             whole = torch.cat([tables.once(own) for tables in self._tables(context, targets)], dim=-1)
             return whole.unsqueeze(1) * self.scale
-        present, kept = context.presence(presence), context.kept.get(self) if targets is None else None
-        scores: list[Callable[[Tensor], Tensor]] = kept if isinstance(kept, list) else []
-        if scores:
+        present, (whose, scores) = context.presence(presence), context.kept.get(self, (None, []))
+        if scores and whose is targets and not torch.is_grad_enabled():
             return torch.cat([score(present) for score in scores], dim=-1) * self.scale
-        keep, pieces = targets is None and self._entries(context) * len(context.tables["features"]) <= _MAX_KEPT, []
+        n_targets = len(context.tables["features"]) if targets is None else targets.shape[-1]
+        keep = self._entries(context) * n_targets <= _MAX_KEPT and not torch.is_grad_enabled()
+        scores, pieces = [], []
         for tables in self._tables(context, targets):
             score = tables.score()
             pieces.append(score(present))
             if keep:
                 scores.append(score)
         if keep:
-            context.kept[self] = scores
+            context.kept[self] = targets, scores
         return torch.cat(pieces, dim=-1) * self.scale
 
     def contributions(self, context: Context, targets: Tensor | None = None) -> Tensor:
