@@ -155,7 +155,8 @@ def _epochs_done(folder: Path) -> int:
 
 
 def _validation(run: Run) -> Any:
-    """A function measuring NDCG@10 of `all` and `new` on a fixed sample of validation users; None: there are none."""
+    """A function measuring NDCG@10 of `all`, `new` and, where the split has cold items, `cold` on a fixed sample of
+    validation users; None: there are none."""
     if "validation" not in run.dataset.parts:
         log_lines.info(
             "split %s has no validation part: training goes on for all of its %d epochs and keeps the last weights",
@@ -168,13 +169,14 @@ def _validation(run: Run) -> Any:
     sample = np.sort(run.numpy_generator(2).permutation(users)[: run.config.training.validation_users])
     chunks = by_length(sample, table.lengths(), run.config.ranking.chunk_size)
     settings = RankingSettings(ndcg=(10,), recall=(10,), map=(10,), coverage=(10,))
-    popularity = run.popularity()
+    popularity, cold = run.popularity(), run.dataset.cold_items("validation")
+    groups = ("all", "new") if cold is None else ("all", "new", "cold")
 
     def validate(model: Recommender) -> dict[str, float]:
         def score(chunk: np.ndarray) -> dict[str, torch.Tensor]:
             return {"model": score_users(model, table, chunk, run.device)}
 
-        ranked = evaluate(score, chunks, table, targets, popularity, ("all", "new"), settings)["model"]
+        ranked = evaluate(score, chunks, table, targets, popularity, groups, settings, cold)["model"]
         return {f"validation/ndcg_at_10/{g}": float(r.values[("ndcg", 10)].mean()) for g, r in ranked.items()}
 
     return validate
