@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xrec.models import cold_map as module
-from xrec.models.cold_map import RidgeColdMap, SimilarColdMap
+from xrec.models.cold_map import AlignedColdMap, RidgeColdMap, SimilarColdMap
 from xrec.models.tfidf import tfidf_attributes
 
 COLD = [3, 7, 8]
@@ -59,7 +59,39 @@ def test_similar_items_columns_are_averaged(toy, table, weights, columns, monkey
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("cold_map", [RidgeColdMap(), SimilarColdMap()])
+@pytest.mark.parametrize("columns", [2, 512])
+@pytest.mark.parametrize("alpha", [0.5, 20.0])
+def test_aligned_columns_solve_the_paper_s_normal_equations(toy, table, weights, columns, alpha, monkeypatch):
+    """MARec's loss |X - XB|^2 + alpha |(XB - XG) D|^2 + lambda |B|^2 of all items at once, D picking the cold ones."""
+    monkeypatch.setattr(module, "_COLUMNS", columns)
+    attributes, warm = parts(toy)
+    found = AlignedColdMap(regularization=3.0, power=2.0).fill(weights.copy(), table, toy.catalogue)
+    x = np.zeros((table.n_users, len(weights)))
+    x[table.user(), table.item] = table.positive > 0
+    similar = np.maximum(attributes @ attributes.T, 0) ** 2
+    similar[np.ix_(COLD, COLD)] = 0.0  # nobody has them
+    for cold in COLD:
+        left = (1 + alpha) * x.T @ x + 3.0 * (1 + alpha) * np.eye(len(weights))
+        wanted = np.linalg.solve(left, x.T @ x[:, cold] + alpha * x.T @ x @ similar[:, cold])
+        np.testing.assert_allclose(found[:, cold], wanted * (1 + alpha) / alpha, atol=1e-5)
+    np.testing.assert_array_equal(found[:, warm], weights[:, warm])
+
+
+def test_little_regularization_leaves_the_similarities(toy, weights):
+    """Where what users had has full rank, X w = X g is w = g."""
+    n_items = len(weights)
+    items = np.array([i for i in range(n_items) if i not in COLD])
+    one = replace(
+        toy.histories(toy.train_end + 1),
+        indptr=np.arange(len(items) + 1), item=items, positive=np.ones(len(items), dtype=np.float32),
+    )  # fmt: skip
+    found = AlignedColdMap(regularization=1e-4, power=1.0).fill(weights.copy(), one, toy.catalogue)
+    attributes, warm = parts(toy)
+    np.testing.assert_allclose(found[np.ix_(warm, COLD)], attributes[warm] @ attributes[COLD].T, atol=1e-3)
+    assert not found[np.ix_(COLD, COLD)].any()
+
+
+@pytest.mark.parametrize("cold_map", [AlignedColdMap(), RidgeColdMap(), SimilarColdMap()])
 def test_without_cold_items_nothing_changes(toy, weights, cold_map):
     table = toy.histories(toy.train_end + 1)
     assert len(np.unique(table.item)) == toy.catalogue.n_items
@@ -67,7 +99,7 @@ def test_without_cold_items_nothing_changes(toy, weights, cold_map):
 
 
 def test_each_map_has_a_key_of_its_own():
-    keys = [m.key() for m in (RidgeColdMap(), RidgeColdMap(2.0), SimilarColdMap(), SimilarColdMap(5.0))]
+    keys = [m.key() for m in (AlignedColdMap(3.0), AlignedColdMap(), RidgeColdMap(), RidgeColdMap(2.0), SimilarColdMap(), SimilarColdMap(5.0))]
     assert all(a != b for i, a in enumerate(keys) for b in keys[:i])
 
 
@@ -75,6 +107,8 @@ def test_each_map_has_a_key_of_its_own():
     ("make", "message"),
     [
         (lambda: RidgeColdMap(0.0), "cold_map.regularization must be above 0, got 0.0"),
+        (lambda: AlignedColdMap(0.0), "cold_map.regularization must be above 0, got 0.0"),
+        (lambda: AlignedColdMap(power=0.0), "cold_map.power must be above 0, got 0.0"),
         (lambda: SimilarColdMap(power=0.0), "cold_map.power must be above 0, got 0.0"),
         (lambda: SimilarColdMap(shrinkage=0.0), "cold_map.shrinkage must be above 0, got 0.0"),
     ],

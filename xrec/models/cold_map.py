@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xrec.errors import SettingError
+from xrec.models.gram import inverse
+from xrec.models.sparse import interactions
 from xrec.models.tfidf import similarity_block, tfidf_attributes
 from xrec.types import Catalogue, Floats, HistoryTable, Ints
 
@@ -35,10 +37,11 @@ class ColdMap:
             SettingError: no attributes.
         """
         attributes = tfidf_attributes(catalogue, "ease: cold_map")
-        has = np.bincount(table.item[table.positive > 0], minlength=catalogue.n_items) > 0
+        matrix = interactions(table, catalogue.n_items)
+        has = matrix.getnnz(0) > 0
         warm, cold = np.flatnonzero(has), np.flatnonzero(~has)
         if len(warm) and len(cold):
-            columns_of = self.columns(weights, attributes, warm)
+            columns_of = self.columns(weights, attributes, matrix[:, warm], warm)
             for start in range(0, len(cold), _COLUMNS):
                 some = cold[start : start + _COLUMNS]
                 weights[:, some] = columns_of(some)
@@ -46,8 +49,11 @@ class ColdMap:
         return weights
 
     @abstractmethod
-    def columns(self, weights: Floats, attributes: sparse.csr_matrix, warm: Ints) -> Callable[[Ints], Floats]:
-        """A function that gives columns [I, n] of n cold items; `weights` [I, I] at `warm`, `attributes` [I, L]."""
+    def columns(
+        self, weights: Floats, attributes: sparse.csr_matrix, known: sparse.csr_matrix, warm: Ints
+    ) -> Callable[[Ints], Floats]:
+        """A function that gives columns [I, n] of n cold items; `weights` [I, I] at `warm`, `attributes` [I, L], `known`
+        [U, W] who has which warm item."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,13 @@ class RidgeColdMap(ColdMap):
         if self.regularization <= 0:
             raise SettingError(f"ease: cold_map.regularization must be above 0, got {self.regularization}")
 
-    def columns(self, weights: Floats, attributes: sparse.csr_matrix, warm: Ints) -> Callable[[Ints], Floats]:
+    def columns(
+        self, weights: Floats, attributes: sparse.csr_matrix, known: sparse.csr_matrix, warm: Ints
+    ) -> Callable[[Ints], Floats]:
         from scipy.linalg import cho_factor, cho_solve
 
-        known = attributes[warm].astype(np.float64)
-        gram = (known.T @ known).toarray()
+        described = attributes[warm].astype(np.float64)
+        gram = (described.T @ described).toarray()
         gram[np.diag_indices(len(gram))] += self.regularization
         spread = np.zeros((len(weights), len(gram)), dtype=np.float32)  # W_w A_w [I, L]
         for start in range(0, len(warm), _COLUMNS):
@@ -97,9 +105,11 @@ class SimilarColdMap(ColdMap):
         if self.shrinkage <= 0:
             raise SettingError(f"ease: cold_map.shrinkage must be above 0, got {self.shrinkage}")
 
-    def columns(self, weights: Floats, attributes: sparse.csr_matrix, warm: Ints) -> Callable[[Ints], Floats]:
+    def columns(
+        self, weights: Floats, attributes: sparse.csr_matrix, known: sparse.csr_matrix, warm: Ints
+    ) -> Callable[[Ints], Floats]:
         def found(cold: Ints) -> Floats:
-            similar = similarity_block(attributes, cold)[:, warm].clip(0, 1) ** np.float32(self.power)  # [n, W]
+            similar = _similar(attributes, cold, warm, self.power)
             similar /= similar.sum(1, keepdims=True) + np.float32(self.shrinkage)
             total = np.zeros((len(weights), len(cold)), dtype=np.float32)
             for start in range(0, len(warm), _COLUMNS):
@@ -107,3 +117,47 @@ class SimilarColdMap(ColdMap):
             return total
 
         return found
+
+
+@dataclass(frozen=True)
+class AlignedColdMap(ColdMap):
+    """MARec with EASE's linear model (Monteil et al., RecSys 2024): what history items say of a cold item is to agree
+    with its similarity to them, W_c = argmin |X w - X g_c|^2 + lambda |w|^2 = (X'X + lambda I)^-1 X'X g_c, g_c the
+    cosines of TF-IDF attributes to a power.
+
+    The paper adds alpha d_i |X w_i - X g_i|^2 to EASE's loss, d_i falling to 0 with an item's users. Here only items
+    without any are aligned, so that the others' columns are EASE's; the paper's lambda is this one times
+    1 + alpha d, and its factor alpha d / (1 + alpha d) changes no ranking of cold items among themselves. One similarity
+    of all attributes stands for the paper's weighted sum of several.
+
+    Args:
+        regularization: lambda; large: content-kNN over co-occurrences, small: content-kNN itself.
+        power: larger lets only the nearest items speak.
+    """
+
+    regularization: float = 100.0
+    power: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.regularization <= 0:
+            raise SettingError(f"ease: cold_map.regularization must be above 0, got {self.regularization}")
+        if self.power <= 0:
+            raise SettingError(f"ease: cold_map.power must be above 0, got {self.power}")
+
+    def columns(
+        self, weights: Floats, attributes: sparse.csr_matrix, known: sparse.csr_matrix, warm: Ints
+    ) -> Callable[[Ints], Floats]:
+        solved = inverse((known.T @ known).toarray(), self.regularization)  # [W, W]
+
+        def found(cold: Ints) -> Floats:
+            similar = _similar(attributes, cold, warm, self.power)
+            columns = np.zeros((len(weights), len(cold)), dtype=np.float32)
+            columns[warm] = solved @ (known.T @ (known @ similar.T))
+            return columns
+
+        return found
+
+
+def _similar(attributes: sparse.csr_matrix, cold: Ints, warm: Ints, power: float) -> Floats:
+    """Cosines of attributes to a power: [n cold, n warm]."""
+    return similarity_block(attributes, cold)[:, warm].clip(0, 1) ** np.float32(power)
