@@ -15,6 +15,7 @@ from xrec.report.fidelity import CaseGroup, left_out_words
 from xrec.report.tables import (
     components_table,
     cost_table,
+    learned_table,
     data_card_table,
     data_facts_table,
     fidelity_table,
@@ -312,6 +313,7 @@ def test_nothing_saved_gives_empty_tables() -> None:
         components_table(empty),
         fidelity_table(empty, NEW),
         cost_table(empty),
+        learned_table(empty),
         data_card_table({}),
     ):
         assert table.is_empty()

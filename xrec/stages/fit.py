@@ -40,6 +40,65 @@ FIT_METRICS = (
         "discriminator that always wins, ...); which ones is in metrics.jsonl, `monitor/...collapsed`.",
     ),
 )
+#: what an adversarial item encoder learned (`AdversarialEncoder.learned`); those that it has
+LEARNED = tuple(
+    Metric(name, label, direction, ".3f", definition, family="learned")  # type: ignore[arg-type]
+    for name, label, direction, definition in (
+        (
+            "learned_accuracy",
+            "Discriminator accuracy",
+            None,
+            "Share of real and generated samples that the discriminator tells right; .5 when it is fooled.",
+        ),
+        (
+            "learned_mmd",
+            "MMD²",
+            "lower",
+            "Squared maximum mean discrepancy, unbiased, 0 when the two agree: of items and generated ones (GAN), encoded "
+            "items and the prior (BiGAN, AAE), item factors and generated ones (conditional GAN).",
+        ),
+        (
+            "learned_coverage",
+            "Coverage",
+            "higher",
+            "Share of the levels of 1 % of the items or more that are generated within a factor of 2 of their share; "
+            "a conditional GAN: of the items that have a generated factor no further away than their fifth neighbour.",
+        ),
+        (
+            "learned_round_trip",
+            "Round trip",
+            "higher",
+            "Share of an item's categories that come back after encoding and decoding.",
+        ),
+        ("learned_spread", "Spread", None, "Variance of generated item factors over that of the factors."),
+        (
+            "learned_alignment",
+            "Alignment",
+            "higher",
+            "Mean cosine between an item's factor and the mean of those that are generated from its attributes.",
+        ),
+        (
+            "probe_popularity",
+            "Probe: popularity",
+            "higher",
+            "R² of a linear probe (ridge, five folds of items) of log(1 + users) on what the item encoder makes of the "
+            "attributes.",
+        ),
+        (
+            "probe_popularity_components",
+            "Probe: popularity, PCA",
+            None,
+            "The same probe on as many principal components of the attributes.",
+        ),
+        (
+            "probe_factors",
+            "Probe: item factors",
+            "higher",
+            "R² of a linear probe of 16 factors of PureSVD, which say who is bought with whom, on what the item encoder "
+            "makes of the attributes.",
+        ),
+    )
+)
 
 
 def build(run: Run, node: Any, path: str = "model", copies: int = 1) -> Recommender:
@@ -59,7 +118,7 @@ def build(run: Run, node: Any, path: str = "model", copies: int = 1) -> Recommen
 def fit_model(run: Run, model: Recommender) -> Done:
     """Fit, and write model.safetensors and model.json."""
     monitored = Metric(str(run.config.get("training", {}).get("monitor")), "Best on validation", "higher", ".4f")
-    rows = run.rows("fit", (*FIT_METRICS, monitored))
+    rows = run.rows("fit", (*FIT_METRICS, monitored, *LEARNED))
     if model.capabilities.trainable:
         folder = run.store.path("checkpoint")
         run.store.trim_log(_epochs_done(folder))
@@ -76,6 +135,8 @@ def fit_model(run: Run, model: Recommender) -> Done:
     else:
         model.fit(run.fit_data())
     model.eval()
+    for name, value in model.learned(run.fit_data()).items():
+        rows.add(name, value)
     save_tensors(run.store.path("model.safetensors"), model.state_dict())
     digest = weights_digest(model)
     write_json(run.store.path("model.json"), _description(run, digest, _closed_form(run, model)))
