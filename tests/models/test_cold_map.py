@@ -101,7 +101,15 @@ def test_without_cold_items_nothing_changes(toy, weights, cold_map):
 
 
 def test_each_map_has_a_key_of_its_own():
-    keys = [m.key() for m in (AlignedColdMap(3.0), AlignedColdMap(), RidgeColdMap(), RidgeColdMap(2.0), SimilarColdMap(), SimilarColdMap(5.0))]
+    maps = (
+        AlignedColdMap(3.0),
+        AlignedColdMap(),
+        RidgeColdMap(),
+        RidgeColdMap(2.0),
+        SimilarColdMap(),
+        SimilarColdMap(5.0),
+    )
+    keys = [m.key() for m in maps]
     assert all(a != b for i, a in enumerate(keys) for b in keys[:i])
 
 

@@ -93,7 +93,7 @@ def test_every_section_is_there(page: Page) -> None:
 
 
 def test_what_the_item_encoder_learned_stands_beside_the_curves(page: Page) -> None:
-    for words in ("Discriminator accuracy", ".770", "MMD²", ".007", "Probe: popularity", ".134"):
+    for words in ("Discriminator accuracy", ".770", "MMD²", ".0070", "Probe: popularity", ".134"):
         assert words in page.sections["learning"]
     assert "Round trip" not in page.sections["learning"]
     assert "log(1 + users)" in page.sections["glossary"]

@@ -15,11 +15,11 @@ from xrec.report.fidelity import CaseGroup, left_out_words
 from xrec.report.tables import (
     components_table,
     cost_table,
-    learned_table,
     data_card_table,
     data_facts_table,
     fidelity_table,
     front_table,
+    learned_table,
     main_model,
     ranking_table,
 )

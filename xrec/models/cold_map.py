@@ -41,7 +41,7 @@ class ColdMap:
         Raises:
             SettingError: no attributes.
         """
-        tfidf_attributes(catalogue, _WANTED)
+        tfidf_attributes(catalogue, _WANTED)  # refuses a catalogue without any, with cold items or none
         matrix = interactions(table, catalogue.n_items)
         has = matrix.getnnz(0) > 0
         warm, cold = np.flatnonzero(has), np.flatnonzero(~has)
@@ -55,8 +55,8 @@ class ColdMap:
 
     @abstractmethod
     def columns(self, weights: Floats, catalogue: Catalogue, known: sparse.csr_matrix, warm: Ints) -> ColumnsOf:
-        """A function that gives columns [I, n] of n cold items; `weights` [I, I] at `warm`, `known` [U, W] who has which
-        warm item."""
+        """A function that gives columns [I, n] of n cold items; `weights` [I, I] at `warm`, `known` [U, W] who has
+        which warm item."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ class SimilarColdMap(ColdMap):
 
     def columns(self, weights: Floats, catalogue: Catalogue, known: sparse.csr_matrix, warm: Ints) -> ColumnsOf:
         attributes = tfidf_attributes(catalogue, _WANTED)
+
         def found(cold: Ints) -> Floats:
             similar = _similar(attributes, cold, warm, self.power)  # [n, W]
             similar /= similar.sum(1, keepdims=True) + np.float32(self.shrinkage)
@@ -125,9 +126,9 @@ class AlignedColdMap(ColdMap):
     """MARec with EASE's linear model (Monteil et al., RecSys 2024): what history items say of a cold item is to agree
     with its similarity to them, W_c = argmin |X w - X g_c|^2 + lambda |w|^2 = (X'X + lambda I)^-1 X'X g_c.
 
-    G = sum_k mu_k G_k, where G_k are the cosines of TF-IDF attributes of a field, to a power, and the products of two of
-    them (items that agree in both); mu is the least squares fit of X by sum_k mu_k X G_k over the items with an event,
-    of which each says nothing about itself.
+    G = sum_k mu_k G_k, where G_k are the cosines of a field's TF-IDF attributes, to a power, and the products of two of
+    them (items that agree in both fields); mu is the least squares fit of X by sum_k mu_k X G_k over the items with an
+    event, of which each says nothing about itself.
 
     The paper adds alpha d_i |X w_i - X g_i|^2 to EASE's loss, d_i falling to 0 with an item's users. Here only items
     without any are aligned, so that the others' columns are EASE's; the paper's lambda is this one times
@@ -169,7 +170,7 @@ class AlignedColdMap(ColdMap):
 
     def _shares(self, attributes: list[sparse.csr_matrix], known: sparse.csr_matrix, warm: Ints) -> Floats:
         """mu [K], by the normal equations, over `_USERS` users at most."""
-        some = known[:: -(-known.shape[0] // _USERS)]
+        some = known[:: -(-len(known.indptr) // _USERS)]
         n = len(attributes) * (len(attributes) + 1) // 2
         gram, own = np.zeros((n, n)), np.zeros(n)
         for start in range(0, len(warm), _COLUMNS):
@@ -177,9 +178,9 @@ class AlignedColdMap(ColdMap):
             taken = some[:, place].toarray().ravel()
             said = []
             for similar in self._similar(attributes, warm, warm[place]):
-                similar = np.array(similar)
-                similar[place, np.arange(len(place))] = 0.0
-                said.append((some @ similar).ravel())
+                others = np.array(similar)
+                others[place, np.arange(len(place))] = 0.0
+                said.append((some @ others).ravel())
             gram += [[float(a @ b) for b in said] for a in said]
             own += [float(a @ taken) for a in said]
         return np.linalg.lstsq(gram, own, rcond=1e-10)[0].astype(np.float32)

@@ -184,8 +184,8 @@ class Recommender(nn.Module, ABC):
         return {}
 
     def learned(self, data: FitData) -> dict[str, float]:
-        """Numbers that say what has been learned, once the model is fitted, by the names of `xrec.stages.fit.LEARNED`; for
-        the report."""
+        """Numbers that say what has been learned, once the model is fitted, by the names of `xrec.stages.fit.LEARNED`;
+        for the report."""
         return {}
 
     def updates(self) -> list[Update]:

@@ -6,7 +6,7 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,64 +40,69 @@ FIT_METRICS = (
         "discriminator that always wins, ...); which ones is in metrics.jsonl, `monitor/...collapsed`.",
     ),
 )
+
+
+def _learned(
+    name: str, label: str, direction: Literal["higher", "lower"] | None, definition: str, form: str = ".3f"
+) -> Metric:
+    return Metric(name, label, direction, form, definition, family="learned")
+
+
 #: what an adversarial item encoder learned (`AdversarialEncoder.learned`); those that it has
-LEARNED = tuple(
-    Metric(name, label, direction, ".3f", definition, family="learned")  # type: ignore[arg-type]
-    for name, label, direction, definition in (
-        (
-            "learned_accuracy",
-            "Discriminator accuracy",
-            None,
-            "Share of real and generated samples that the discriminator tells right; .5 when it is fooled.",
-        ),
-        (
-            "learned_mmd",
-            "MMD²",
-            "lower",
-            "Squared maximum mean discrepancy, unbiased, 0 when the two agree: of items and generated ones (GAN), encoded "
-            "items and the prior (BiGAN, AAE), item factors and generated ones (conditional GAN).",
-        ),
-        (
-            "learned_coverage",
-            "Coverage",
-            "higher",
-            "Share of the levels of 1 % of the items or more that are generated within a factor of 2 of their share; "
-            "a conditional GAN: of the items that have a generated factor no further away than their fifth neighbour.",
-        ),
-        (
-            "learned_round_trip",
-            "Round trip",
-            "higher",
-            "Share of an item's categories that come back after encoding and decoding.",
-        ),
-        ("learned_spread", "Spread", None, "Variance of generated item factors over that of the factors."),
-        (
-            "learned_alignment",
-            "Alignment",
-            "higher",
-            "Mean cosine between an item's factor and the mean of those that are generated from its attributes.",
-        ),
-        (
-            "probe_popularity",
-            "Probe: popularity",
-            "higher",
-            "R² of a linear probe (ridge, five folds of items) of log(1 + users) on what the item encoder makes of the "
-            "attributes.",
-        ),
-        (
-            "probe_popularity_components",
-            "Probe: popularity, PCA",
-            None,
-            "The same probe on as many principal components of the attributes.",
-        ),
-        (
-            "probe_factors",
-            "Probe: item factors",
-            "higher",
-            "R² of a linear probe of 16 factors of PureSVD, which say who is bought with whom, on what the item encoder "
-            "makes of the attributes.",
-        ),
-    )
+LEARNED = (
+    _learned(
+        "learned_accuracy",
+        "Discriminator accuracy",
+        None,
+        "Share of real and generated samples that the discriminator tells right; .5 when it is fooled.",
+    ),
+    _learned(
+        "learned_mmd",
+        "MMD²",
+        "lower",
+        "Squared maximum mean discrepancy, unbiased, 0 when the two agree: of items and generated ones (GAN), encoded "
+        "items and the prior (BiGAN, AAE), item factors and generated ones (conditional GAN).",
+        ".4f",
+    ),
+    _learned(
+        "learned_coverage",
+        "Coverage",
+        "higher",
+        "Share of the levels of 1 % of the items or more that are generated within a factor of 2 of their share; of a "
+        "conditional GAN: of the items that have a generated factor no further away than their fifth neighbour.",
+    ),
+    _learned(
+        "learned_round_trip",
+        "Round trip",
+        "higher",
+        "Share of an item's categories that come back after encoding and decoding.",
+    ),
+    _learned("learned_spread", "Spread", None, "Variance of generated item factors over that of the factors."),
+    _learned(
+        "learned_alignment",
+        "Alignment",
+        "higher",
+        "Mean cosine between an item's factor and the mean of those that are generated from its attributes.",
+    ),
+    _learned(
+        "probe_popularity",
+        "Probe: popularity",
+        "higher",
+        "R² of a linear probe (ridge, five folds of items) of log(1 + users) on the item encoder's code of the "
+        "attributes.",
+    ),
+    _learned(
+        "probe_popularity_components",
+        "Probe: popularity, PCA",
+        None,
+        "The same probe on as many principal components of the attributes.",
+    ),
+    _learned(
+        "probe_factors",
+        "Probe: item factors",
+        "higher",
+        "R² of a linear probe of 16 factors of PureSVD, which say who is bought with whom, on the same code.",
+    ),
 )
 
 

@@ -16,8 +16,8 @@ from xrec.models.adam import FusedAdam
 from xrec.models.item_encoder.attribute_codes import AttributeCodes
 from xrec.models.item_encoder.discriminator import Discriminator
 from xrec.models.item_encoder.item_encoder import ItemEncoder
-from xrec.models.recommender import FitData
 from xrec.models.item_encoder.probe import principal, probe
+from xrec.models.recommender import FitData
 from xrec.models.settings import above_0, at_least, from_0_below_1
 from xrec.models.singular import scaled_factors
 from xrec.models.update import Update
