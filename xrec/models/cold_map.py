@@ -74,9 +74,9 @@ class RidgeColdMap(ColdMap):
             raise SettingError(f"ease: cold_map.regularization must be above 0, got {self.regularization}")
 
     def columns(self, weights: Floats, catalogue: Catalogue, known: sparse.csr_matrix, warm: Ints) -> ColumnsOf:
-        attributes = tfidf_attributes(catalogue, _WANTED)
         from scipy.linalg import cho_factor, cho_solve
 
+        attributes = tfidf_attributes(catalogue, _WANTED)
         described = attributes[warm].astype(np.float64)
         gram = (described.T @ described).toarray()
         gram[np.diag_indices(len(gram))] += self.regularization
