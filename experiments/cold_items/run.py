@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from xrec.rundir.saved import SavedRun
 from xrec.stats.bootstrap import generator_for, resampled_means
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,24 +90,27 @@ def place(data: str, name: str, fold: int) -> Path:
 
 
 def run(data: str, name: str, fold: int, overrides: list[str]) -> None:
-    """Fit and rank, unless that was done."""
+    """Fit and rank, or what is left of it."""
     directory = place(data, name, fold)
-    if (directory / "results.parquet").is_file():
+    if finished(directory):
         return
-    command = [sys.executable, str(ROOT / "experiments" / "run.py"), *MODELS[data][name], "stages=[fit,rank]"]
-    command += [
-        "baselines=[]",
-        "ranking.groups=[cold]",
-        "ranking.chunk_size=64",
-        "threads=1",
-        "tracking=none",
-        f"split.fold={fold}",
-        f"hydra.run.dir={directory}",
-    ]
-    subprocess.run([*command, *overrides], check=True)
+    command = [sys.executable, str(ROOT / "experiments" / "run.py")]
+    if directory.exists():
+        command.append(f"resume={directory}")
+    else:
+        command += [*MODELS[data][name], "stages=[fit,rank]", "baselines=[]", "ranking.groups=[cold]"]
+        command += ["ranking.chunk_size=64", "threads=1", "tracking=none", f"split.fold={fold}"]
+        command += [f"hydra.run.dir={directory}", *overrides]
+    subprocess.run(command, check=True)
+
+
+def finished(directory: Path) -> bool:
+    return directory.exists() and "rank" in SavedRun(directory).stages
 
 
 def by_user(directory: Path, part: str) -> dict[str, float]:
+    if not finished(directory):
+        raise SystemExit(f"cold_items: {directory} is not ranked yet; leave --table out")
     rows = pl.read_parquet(directory / "results.parquet").filter(
         pl.col("stage") == "rank", pl.col("part") == part, pl.col("group") == "cold", pl.col("metric") == "ndcg",
         pl.col("k") == 10, pl.col("user").is_not_null(), pl.col("component").is_null(),
