@@ -131,13 +131,21 @@ def test_errors_have_no_traceback(journey: Path, tmp_path: Path) -> None:
 def test_cold_items_are_ranked_apart_and_their_folds_saved(journey: Path, tmp_path: Path) -> None:
     run = tmp_path / "cold"
     overrides = ["split=cold_item", "stages=[fit,rank,report]", "tracking=none"]
+    overrides += ["training.monitor=validation/ndcg_at_10/cold", "model/item_encoder=aae"]
+    overrides += ["model.item_encoder.pretraining_steps=20"]
     done = execute(command(journey, tmp_path / "cache", *overrides, f"hydra.run.dir={run}"), tmp_path)
     assert done.returncode == 0, done.stderr
     folds, results = pl.read_parquet(run / "folds.parquet"), pl.read_parquet(run / "results.parquet")
     assert set(folds["part"]) == {"train", "validation", "test"}
     assert set(results["split"]) == {"cold_item_temporal"}
     assert set(results.filter(pl.col("metric") == "ndcg")["group"]) == {"all", "new", "cold"}
-    assert "Cold items, ranked among themselves" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "Cold items, ranked among themselves" in page
+    assert all(words in page for words in ("Discriminator accuracy", "Round trip", "Probe: item factors"))
+    fitted = results.filter(pl.col("stage") == "fit")
+    best = fitted.filter(pl.col("metric") == "validation/ndcg_at_10/cold")["value"].item()
+    logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert best == max(line.get("validation/ndcg_at_10/cold", 0.0) for line in logged) > 0
     assert "Long tail" in done.stdout
 
 

@@ -24,6 +24,7 @@ AT_ONCE = {
     "fidelity.eraser.shares=[2]": r"fidelity.eraser.shares must lie in \(0, 1\)",
     "split=temporal split.train_end=60": "split: needs train_end < validation_end < test_end, got 60",
     "ranking.groups=[all,cold]": "ranking.groups names cold, but split temporal has no cold items; use split=cold_item",
+    "training.monitor=validation/ndcg_at_10/cold": "training.monitor names cold, but split temporal has no cold items",
     "schedule@loss.schedules.kl=warm_up loss.schedules.kl.steps=0": "warm_up: takes steps of at least 1",
     "data.ends.train=50": "split: needs train_end < validation_end < test_end, got 50, 47, 53",
 }

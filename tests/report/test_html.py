@@ -92,6 +92,13 @@ def test_every_section_is_there(page: Page) -> None:
         assert words in page.sections[section]
 
 
+def test_what_the_item_encoder_learned_stands_beside_the_curves(page: Page) -> None:
+    for words in ("Discriminator accuracy", ".770", "MMD²", ".0070", "Probe: popularity", ".134"):
+        assert words in page.sections["learning"]
+    assert "Round trip" not in page.sections["learning"]
+    assert "log(1 + users)" in page.sections["glossary"]
+
+
 def test_the_kept_epoch_is_the_one_that_the_fit_names(page: Page) -> None:
     kept = [line for line in page.sections["learning"].splitlines() if "kept: epoch" in line]
     assert len(kept) == 2, "all, new"

@@ -16,7 +16,8 @@ from xrec.rundir.saved import SavedRun
 def test_all_tables_in_order(run_directory: Path) -> None:
     names = [name for name, _ in RunTables(SavedRun(run_directory)).all()]
     assert names == [
-        "data_cleaning", "data_facts", "ranking", "components", "fidelity_new", "fidelity_repeat", "cost",
+        "data_cleaning", "data_facts", "ranking", "components", "item_encoder", "fidelity_new", "fidelity_repeat",
+        "cost",
     ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from xrec.report.tables import (
     data_facts_table,
     fidelity_table,
     front_table,
+    learned_table,
     main_model,
     ranking_table,
 )
@@ -312,6 +313,7 @@ def test_nothing_saved_gives_empty_tables() -> None:
         components_table(empty),
         fidelity_table(empty, NEW),
         cost_table(empty),
+        learned_table(empty),
         data_card_table({}),
     ):
         assert table.is_empty()

@@ -134,7 +134,7 @@ SCHEMA = Section(
                 "popularity_share": number(0),
                 "max_pairs": whole(1, 1_000_000_000, _TOGETHER),
                 "patience": whole(0),
-                "monitor": nullable(choice("validation/ndcg_at_10/all", "validation/ndcg_at_10/new")),
+                "monitor": nullable(choice(*(f"validation/ndcg_at_10/{group}" for group in ("all", "new", "cold")))),
                 "validation_users": nullable(whole(1)),
                 "log_every": whole(1),
                 "max_loss": number(0, open_low=True),

@@ -47,6 +47,10 @@ class Submodule(nn.Module):
         """See `Recommender.monitors`."""
         return {}
 
+    def learned(self, data: FitData) -> dict[str, float]:
+        """See `Recommender.learned`."""
+        return {}
+
     def updates(self) -> list[Update]:
         """The alternating steps that it owns."""
         return []

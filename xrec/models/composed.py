@@ -424,6 +424,9 @@ class Composed(Recommender):
     def monitors(self) -> dict[str, float]:
         return _merged(submodule.monitors() for submodule in self._submodules())
 
+    def learned(self, data: FitData) -> dict[str, float]:
+        return _merged(submodule.learned(data) for submodule in self._submodules())
+
     def updates(self) -> list[Update]:
         return [update for submodule in self._submodules() for update in submodule.updates()]
 

@@ -153,15 +153,15 @@ def weights_of(gram: Floats, regularization: float, after: sparse.csr_matrix | N
     Raises:
         SettingError: the matrix cannot be inverted.
     """
-    inverse = _inverse(gram, regularization)
-    diagonal = inverse.diagonal().astype(np.float32)
+    solved = inverse(gram, regularization)
+    diagonal = solved.diagonal().astype(np.float32)
     ahead = None
     if after is not None:
-        ahead = np.empty(inverse.shape, dtype=np.float32)
+        ahead = np.empty(solved.shape, dtype=np.float32)
         transposed = after.T.tocsr()
-        for rows in blocks(len(inverse)):  # P is symmetric: rows of P C are (C' P)' of columns of P
-            ahead[rows] = (transposed @ inverse[rows].T).T
-    weights = inverse if inverse.dtype == np.float32 else inverse.astype(np.float32)
+        for rows in blocks(len(solved)):  # P is symmetric: rows of P C are (C' P)' of columns of P
+            ahead[rows] = (transposed @ solved[rows].T).T
+    weights = solved if solved.dtype == np.float32 else solved.astype(np.float32)
     if ahead is None:
         weights /= -diagonal
     else:
@@ -171,7 +171,7 @@ def weights_of(gram: Floats, regularization: float, after: sparse.csr_matrix | N
     return weights
 
 
-def _inverse(gram: np.ndarray, regularization: float) -> np.ndarray:
+def inverse(gram: np.ndarray, regularization: float) -> np.ndarray:
     """(gram + regularization I)^-1, in the memory of `gram` where float32 is accurate enough; see `weights_of`."""
     from scipy.linalg import get_lapack_funcs
 
@@ -182,12 +182,12 @@ def _inverse(gram: np.ndarray, regularization: float) -> np.ndarray:
     matrix = gram.T  # the same memory in LAPACK's order: what was the lower triangle is the upper one
     potrf, potri = get_lapack_funcs(("potrf", "potri"), (matrix,))
     factor, failed = potrf(matrix, lower=0, overwrite_a=1, clean=0)
-    inverse, singular = potri(factor, lower=0, overwrite_c=1)
+    solved, singular = potri(factor, lower=0, overwrite_c=1)
     if failed or singular:
         raise SettingError(f"ease: the Gram matrix + {regularization} I cannot be inverted; raise the regularization")
-    inverse = inverse.T
-    mirror(inverse)
-    return inverse
+    solved = solved.T
+    mirror(solved)
+    return solved
 
 
 def _row_sums(lower: np.ndarray) -> Doubles:

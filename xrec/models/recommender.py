@@ -183,6 +183,11 @@ class Recommender(nn.Module, ABC):
         ends in `collapsed` is 0 or 1; a 1 is said aloud, and stands in the report."""
         return {}
 
+    def learned(self, data: FitData) -> dict[str, float]:
+        """Numbers that say what has been learned, once the model is fitted, by the names of `xrec.stages.fit.LEARNED`;
+        for the report."""
+        return {}
+
     def updates(self) -> list[Update]:
         """The alternating steps that the model owns."""
         return []

@@ -79,6 +79,7 @@ def _content(tables: RunTables, figures: RunFigures) -> dict[str, Any]:
             "Learning curves: losses against the step, validation metrics against the epoch",
         ),
         "switched_off": [title_of(term) for term in switched_off(run.log)],
+        "learned": _html(tables.learned, "Item encoder"),
         "ranking": _html(tables.ranking, "Ranking"),
         "findings": _ranking_findings(tables.ranking),
         "components": _html(tables.components, "Components of the model"),

@@ -47,6 +47,11 @@ class RunTables:
         return tables.components_table(self.results)
 
     @cached_property
+    def learned(self) -> pl.DataFrame:
+        """What an adversarial item encoder learned."""
+        return tables.learned_table(self.results)
+
+    @cached_property
     def cost(self) -> pl.DataFrame:
         threads = self.run.config.get("threads")
         return tables.cost_table(self.results, threads if isinstance(threads, int) else None)
@@ -71,5 +76,6 @@ class RunTables:
     def all(self) -> Iterator[tuple[str, pl.DataFrame]]:
         """Every table that is not empty, by name; those of the data card first."""
         named = [*self.data.items(), ("ranking", self.ranking), ("components", self.components)]
+        named.append(("item_encoder", self.learned))
         named += [(f"fidelity_{cases.name}", self.fidelity(cases)) for cases in self.case_groups]
         yield from ((name, table) for name, table in [*named, ("cost", self.cost)] if table.height)

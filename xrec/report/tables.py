@@ -20,7 +20,7 @@ from xrec.report.cells import (
     summarise,
     table_of,
 )
-from xrec.report.fidelity import CaseGroup
+from xrec.report.fidelity import CaseGroup, of_family
 from xrec.report.fidelity import fidelity_table as fidelity_table
 from xrec.report.metrics import label
 from xrec.report.records import data_card_table as data_card_table
@@ -104,6 +104,18 @@ def components_table(results: Results, part: str | None = None, main: str | None
         f"{_absent_words(whole)}"
     )
     return table_of(cells, caption)
+
+
+def learned_table(results: Results) -> pl.DataFrame:
+    """What an adversarial item encoder learned: rows of stage fit; empty when the run has none."""
+    rows = results.frame.filter(pl.col("stage") == "fit")
+    names = [name for name in of_family(results, "learned") if name in rows["metric"].to_list()]
+    cells = []
+    for name in names:
+        metric, values = results.metric(name), rows.filter(pl.col("metric") == name)["value"]
+        shown = {"column": metric.label, "metric": name, "form": metric.form}
+        cells.append(shown | {"row": "item encoder", "value": values.mean()})
+    return table_of(cells, "What the item encoder's generator and discriminator learned; each is told in the glossary.")
 
 
 def cost_table(results: Results, threads: int | None = None) -> pl.DataFrame:

@@ -94,8 +94,12 @@ def _check_baseline(run: Run, name: str, node: DictConfig) -> None:
 def _check_split(config: DictConfig) -> None:
     split = instantiate(config.split)
     known = at_once(split) or split
-    if "rank" in config.stages and "cold" in config.ranking.groups and getattr(known, "cold_items", None) is False:
+    if getattr(known, "cold_items", None) is not False:
+        return
+    if "rank" in config.stages and "cold" in config.ranking.groups:
         raise RunError(NO_COLD.format(known.name))
+    if "fit" in config.stages and str(config.get("training", {}).get("monitor")).endswith("/cold"):
+        raise RunError(f"training.monitor names cold, but split {known.name} has no cold items; use split=cold_item")
 
 
 def _building(node: Mapping[str, Any]) -> Iterator[Check]:

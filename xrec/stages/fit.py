@@ -6,7 +6,7 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -42,6 +42,70 @@ FIT_METRICS = (
 )
 
 
+def _learned(
+    name: str, label: str, direction: Literal["higher", "lower"] | None, definition: str, form: str = ".3f"
+) -> Metric:
+    return Metric(name, label, direction, form, definition, family="learned")
+
+
+#: what an adversarial item encoder learned (`AdversarialEncoder.learned`); those that it has
+LEARNED = (
+    _learned(
+        "learned_accuracy",
+        "Discriminator accuracy",
+        None,
+        "Share of real and generated samples that the discriminator tells right; .5 when it is fooled.",
+    ),
+    _learned(
+        "learned_mmd",
+        "MMD²",
+        "lower",
+        "Squared maximum mean discrepancy, unbiased, 0 when the two agree: of items and generated ones (GAN), encoded "
+        "items and the prior (BiGAN, AAE), item factors and generated ones (conditional GAN).",
+        ".4f",
+    ),
+    _learned(
+        "learned_coverage",
+        "Coverage",
+        "higher",
+        "Share of the levels of 1 % of the items or more that are generated within a factor of 2 of their share; of a "
+        "conditional GAN: of the items that have a generated factor no further away than their fifth neighbour.",
+    ),
+    _learned(
+        "learned_round_trip",
+        "Round trip",
+        "higher",
+        "Share of an item's categories that come back after encoding and decoding.",
+    ),
+    _learned("learned_spread", "Spread", None, "Variance of generated item factors over that of the factors."),
+    _learned(
+        "learned_alignment",
+        "Alignment",
+        "higher",
+        "Mean cosine between an item's factor and the mean of those that are generated from its attributes.",
+    ),
+    _learned(
+        "probe_popularity",
+        "Probe: popularity",
+        "higher",
+        "R² of a linear probe (ridge, five folds of items) of log(1 + users) on the item encoder's code of the "
+        "attributes.",
+    ),
+    _learned(
+        "probe_popularity_components",
+        "Probe: popularity, PCA",
+        None,
+        "The same probe on as many principal components of the attributes.",
+    ),
+    _learned(
+        "probe_factors",
+        "Probe: item factors",
+        "higher",
+        "R² of a linear probe of 16 factors of PureSVD, which say who is bought with whom, on the same code.",
+    ),
+)
+
+
 def build(run: Run, node: Any, path: str = "model", copies: int = 1) -> Recommender:
     """The model a config node describes, with fresh weights drawn from the run's seed.
 
@@ -59,7 +123,7 @@ def build(run: Run, node: Any, path: str = "model", copies: int = 1) -> Recommen
 def fit_model(run: Run, model: Recommender) -> Done:
     """Fit, and write model.safetensors and model.json."""
     monitored = Metric(str(run.config.get("training", {}).get("monitor")), "Best on validation", "higher", ".4f")
-    rows = run.rows("fit", (*FIT_METRICS, monitored))
+    rows = run.rows("fit", (*FIT_METRICS, monitored, *LEARNED))
     if model.capabilities.trainable:
         folder = run.store.path("checkpoint")
         run.store.trim_log(_epochs_done(folder))
@@ -76,6 +140,8 @@ def fit_model(run: Run, model: Recommender) -> Done:
     else:
         model.fit(run.fit_data())
     model.eval()
+    for name, value in model.learned(run.fit_data()).items():
+        rows.add(name, value)
     save_tensors(run.store.path("model.safetensors"), model.state_dict())
     digest = weights_digest(model)
     write_json(run.store.path("model.json"), _description(run, digest, _closed_form(run, model)))
@@ -155,7 +221,8 @@ def _epochs_done(folder: Path) -> int:
 
 
 def _validation(run: Run) -> Any:
-    """A function measuring NDCG@10 of `all` and `new` on a fixed sample of validation users; None: there are none."""
+    """A function measuring NDCG@10 of `all`, `new` and, where the split has cold items, `cold` on a fixed sample of
+    validation users; None: there are none."""
     if "validation" not in run.dataset.parts:
         log_lines.info(
             "split %s has no validation part: training goes on for all of its %d epochs and keeps the last weights",
@@ -168,13 +235,14 @@ def _validation(run: Run) -> Any:
     sample = np.sort(run.numpy_generator(2).permutation(users)[: run.config.training.validation_users])
     chunks = by_length(sample, table.lengths(), run.config.ranking.chunk_size)
     settings = RankingSettings(ndcg=(10,), recall=(10,), map=(10,), coverage=(10,))
-    popularity = run.popularity()
+    popularity, cold = run.popularity(), run.dataset.cold_items("validation")
+    groups = ("all", "new") if cold is None else ("all", "new", "cold")
 
     def validate(model: Recommender) -> dict[str, float]:
         def score(chunk: np.ndarray) -> dict[str, torch.Tensor]:
             return {"model": score_users(model, table, chunk, run.device)}
 
-        ranked = evaluate(score, chunks, table, targets, popularity, ("all", "new"), settings)["model"]
+        ranked = evaluate(score, chunks, table, targets, popularity, groups, settings, cold)["model"]
         return {f"validation/ndcg_at_10/{g}": float(r.values[("ndcg", 10)].mean()) for g, r in ranked.items()}
 
     return validate

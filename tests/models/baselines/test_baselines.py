@@ -15,7 +15,7 @@ from xrec.models.baselines.item_knn import ItemKNN
 from xrec.models.baselines.personal_frequency import PersonalFrequency
 from xrec.models.baselines.popularity import Popularity
 from xrec.models.baselines.repeat_classifier import RepeatClassifier
-from xrec.models.cold_map import RidgeColdMap, SimilarColdMap
+from xrec.models.cold_map import AlignedColdMap, RidgeColdMap, SimilarColdMap
 from xrec.models.history import History
 
 BASELINES = {
@@ -24,6 +24,7 @@ BASELINES = {
     "ordered ease": lambda c: EASE(c, 5.0, gram_decay=0.8, transition_weight=0.5),
     "slow ease": lambda c: EASE(c, 5.0, half_life=16.0),
     "cold ease": lambda c: EASE(c, 5.0, cold_map=SimilarColdMap()),
+    "cold ease aligned": lambda c: EASE(c, 5.0, cold_map=AlignedColdMap()),
     "cold ease by ridge": lambda c: EASE(c, 5.0, cold_map=RidgeColdMap()),
     "item-kNN": lambda c: ItemKNN(c, n_neighbours=4, shrinkage=2.0, history_decay=0.65),
     "content-kNN": ContentKNN,

@@ -18,6 +18,7 @@ from xrec.models.item_encoder.bigan import BiGAN
 from xrec.models.item_encoder.conditional_gan import ConditionalGAN
 from xrec.models.item_encoder.discriminator import Discriminator, SpectralLinear
 from xrec.models.item_encoder.gan import GAN
+from xrec.stages.fit import LEARNED
 
 #: with what the players are, and what of the ranker's loss is for them where asked
 ENCODERS = {
@@ -44,6 +45,30 @@ def make(toy):
 def reached(model: torch.nn.Module) -> set[str]:
     """The parts of a model that have a gradient other than 0."""
     return {n.split(".")[0] for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+
+
+COMMON = {"learned_accuracy", "learned_mmd", "learned_coverage"}
+COMMON |= {"probe_popularity", "probe_popularity_components", "probe_factors"}
+OWN = {
+    BiGAN: {"learned_round_trip"},
+    AAE: {"learned_round_trip"},
+    ConditionalGAN: {"learned_spread", "learned_alignment"},
+    GAN: set(),
+}
+
+
+@every_encoder
+def test_what_was_learned_has_the_declared_names_and_is_what_the_monitors_say(make, toy, tmp_path, kind):
+    encoder = make(kind)
+    data = fit_data(toy, tmp_path)
+    encoder.fit(data)
+    found, monitors = encoder.learned(data), encoder.monitors()
+    assert set(found) == COMMON | OWN[kind] <= {metric.name for metric in LEARNED}
+    assert found["learned_accuracy"] == monitors["discriminator_accuracy"]
+    for name in set(found) - {"learned_accuracy"}:
+        if name.startswith("learned_"):
+            assert found[name] == monitors[f"{encoder.name}_{name.removeprefix('learned_')}"]
+    assert np.isfinite(list(found.values())).all()
 
 
 @every_encoder

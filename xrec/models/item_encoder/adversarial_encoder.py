@@ -16,8 +16,10 @@ from xrec.models.adam import FusedAdam
 from xrec.models.item_encoder.attribute_codes import AttributeCodes
 from xrec.models.item_encoder.discriminator import Discriminator
 from xrec.models.item_encoder.item_encoder import ItemEncoder
+from xrec.models.item_encoder.probe import principal, probe
 from xrec.models.recommender import FitData
 from xrec.models.settings import above_0, at_least, from_0_below_1
+from xrec.models.singular import scaled_factors
 from xrec.models.update import Update
 from xrec.types import Catalogue
 
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 BETAS = (0.5, 0.999)
 #: items and draws that `monitors` looks at
 LOOKED_AT = 1000
+#: a variant's measures that are reported, and the item factors that are probed
+MEASURES, PROBED = ("mmd", "coverage", "round_trip", "spread", "alignment"), 16
 #: a discriminator right so often has won, and a generator that finds so few of what there is has collapsed
 WON, COLLAPSED = 0.99, 0.5
 COLLAPSES = {
@@ -116,6 +120,10 @@ class AdversarialEncoder(ItemEncoder):
     @abstractmethod
     def _looked_at(self, rows: Tensor, generator: torch.Generator) -> tuple[Shown, dict[str, float]]:
         """These items [N] and as many draws as `LOOKED_AT`, without noise; and measures by name."""
+
+    @abstractmethod
+    def described(self) -> Tensor:
+        """[I, ...] what it makes of each item's attributes alone; no draw."""
 
     def examples(self) -> Tensor:
         """Items [n] that D is shown: no cold one's."""
@@ -222,6 +230,24 @@ class AdversarialEncoder(ItemEncoder):
         means = {"discriminator_real": float(real.mean()), "discriminator_fake": float(fake.mean())}
         named = {f"{self.name}_{name}": value for name, value in measures.items()}
         return {"discriminator_accuracy": accuracy, **means, **named}
+
+    @torch.no_grad()
+    def learned(self, data: FitData) -> dict[str, float]:
+        """What `monitors` says of D and of what is generated, and linear probes of `described`, over the items that are
+        no cold ones: of popularity (log(1 + users)), beside as many principal components of the attributes; and of
+        PureSVD's factors, which say who is bought with whom."""
+        monitors, rows = self.monitors(), self.warm.cpu().numpy()
+        found = {f"learned_{name}": monitors.get(f"{self.name}_{name}") for name in MEASURES}
+        found["learned_accuracy"] = monitors["discriminator_accuracy"]
+        described = self.described().double().cpu().numpy()[rows]
+        table = data.dataset.histories(data.dataset.train_end + 1)
+        n_items = len(self.codes.columns)
+        popular = np.log1p(np.bincount(table.item[table.positive > 0], minlength=n_items))[rows]
+        factors = scaled_factors(data.dataset, n_items, PROBED, 1.0, 0.25).double().numpy()[rows]
+        found["probe_popularity"] = probe(described, popular)
+        found["probe_popularity_components"] = probe(principal(self.codes, rows, described.shape[1]), popular)
+        found["probe_factors"] = probe(described, factors)
+        return {name: value for name, value in found.items() if value is not None}
 
     def shares(self) -> Tensor:
         """[n_columns] mean of x over the items that are no cold ones: what should be generated in the mean."""

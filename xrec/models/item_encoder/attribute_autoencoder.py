@@ -65,6 +65,9 @@ class AttributeAutoencoder(AdversarialEncoder):
             return mean
         return mean + log_deviation.exp() * normal(mean.shape, mean, generator)
 
+    def described(self) -> Tensor:
+        return self.encode()
+
     def generate(self, latents: Tensor) -> Tensor:
         """G(z): latents [N, latent_size] -> the expected attributes [N, n_columns]: shares that sum to 1 within a
         category or text; for a number, the chance that it is missing and its scaled value, weighed by the chance that

@@ -115,6 +115,9 @@ class ConditionalGAN(AdversarialEncoder):
         chosen = slice(None) if rows is None else rows
         return self.generator.mean(self.codes.columns[chosen], self.codes.weights[chosen], self.draws)
 
+    def described(self) -> Tensor:
+        return self.generate()
+
     def features(self, generator: torch.Generator | None = None) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.fine_tune):
             generated = self.generate()
