@@ -70,7 +70,7 @@ BAD = [
         ["linear.regularization: got 'high', takes a number"],
     ),
     ("model.components.attention.normaliser=sofmax", ["one of sigmoid, softmax", "did you mean 'softmax'"]),
-    ("explainer.kernel_shap.budget=atuo", ["a whole number or 'auto'", "did you mean 'auto'"]),
+    ("explainer.permutation_shap.budget=atuo", ["a whole number or 'auto'", "did you mean 'auto'"]),
     ("fidelity.eraser.shares=[0.1,x]", ["fidelity.eraser.shares: got [0.1, 'x'], takes a list of a number"]),
     ("fidelity.removal.cutoffs=5", ["fidelity.removal.cutoffs: got 5, takes a list of a whole number"]),
     ("tracking.mode=onlin", ["tracking.mode", "did you mean 'online'"]),
