@@ -114,10 +114,11 @@ class ExpectedGradients(OnTraining):
     """
 
     requires = NEEDS
+    name = "expected_gradients"
 
     def __init__(self, n_samples: int = 64) -> None:
         super().__init__()
-        self.n_samples = _number("expected_gradients", "n_samples", n_samples, least=2)
+        self.n_samples = _number(self.name, "n_samples", n_samples, least=2)
 
     def values(self, game: Game, random: Keyed) -> Answer:
         start = self.presences(game, random, self.n_samples)
@@ -137,11 +138,12 @@ class SPINRecMean(OnTraining):
     """
 
     requires = NEEDS
+    name = "spinrec_mean"
 
     def __init__(self, n_users: int = 10, n_steps: int = 16) -> None:
         super().__init__()
-        self.n_users = _number("spinrec", "n_users", n_users, least=2)
-        self.n_steps = _number("spinrec", "n_steps", n_steps)
+        self.n_users = _number(self.name, "n_users", n_users, least=2)
+        self.n_steps = _number(self.name, "n_steps", n_steps)
 
     def maps(self, game: Game, random: Keyed) -> Doubles:
         """[B, n_users, P]"""
@@ -162,6 +164,7 @@ class SPINRec(SPINRecMean):
     """
 
     role = "oracle"
+    name = "spinrec"
 
     def values(self, game: Game, random: Keyed) -> Doubles:
         maps = self.maps(game, random)

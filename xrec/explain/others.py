@@ -18,7 +18,9 @@ from xrec.types import Floats, Ints
 
 
 class OnTraining(Explainer, ABC):
-    """An explainer that keeps the histories that training ended with."""
+    """An explainer that keeps the histories that training ended with. name: in errors."""
+
+    name: str
 
     def __init__(self) -> None:
         self._indptr: Tensor | None = None
@@ -26,13 +28,11 @@ class OnTraining(Explainer, ABC):
 
     def fit(self, fitting: Fitting) -> None:
         table = fitting.training()
-        if (table.lengths() > 0).sum() < 2:
-            raise SettingError(f"{self._called()}: fewer than two users have a training history, which it draws from")
         self._indptr = torch.from_numpy(table.indptr.copy())
         self._item = torch.from_numpy(table.item.astype(np.int32))
 
     def state(self) -> dict[str, Tensor]:
-        indptr, item = (fitted(self._called(), kept, "explains") for kept in (self._indptr, self._item))
+        indptr, item = (fitted(f"explainer {self.name}", kept, "explains") for kept in (self._indptr, self._item))
         return {"indptr": indptr, "item": item}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -61,16 +61,14 @@ class OnTraining(Explainer, ABC):
         sizes = game.players.pooled(torch.ones_like(game.history.presence)).cpu().numpy()
         return (counts.reshape(len(game), n, game.width) / np.maximum(sizes, 1)[:, None]).astype(np.float32)
 
-    @staticmethod
-    def _drawn(game: Game, random: Keyed, n: int, users: Ints) -> Ints:
+    def _drawn(self, game: Game, random: Keyed, n: int, users: Ints) -> Ints:
         """[B, n] users other than the case's own."""
         drawn = np.zeros((len(game), n), dtype=np.int64)
         for row, case in enumerate(game.cases):
             own = int(np.searchsorted(users, case.user))
             among = own < len(users) and users[own] == case.user
+            if len(users) <= among:
+                raise SettingError(f"explainer {self.name}: no other user with a training history to draw")
             place = random.generator(case).integers(len(users) - among, size=n)
             drawn[row] = users[place + (place >= own) if among else place]
         return drawn
-
-    def _called(self) -> str:
-        return f"explainer {type(self).__name__}"

@@ -51,6 +51,7 @@ class Jaccard(Similarity, OnTraining):
     nothing of the model."""
 
     role = "control"
+    name = "jaccard"
 
     def similar(self, game: Game, targets: Ints) -> Doubles:
         indptr, item = self.training()
