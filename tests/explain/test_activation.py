@@ -17,6 +17,7 @@ from xrec.games.fitting import Fitting
 from xrec.games.maskers import Masker, Popularity, SampledUser, Zero
 from xrec.games.outputs import List, Logit, Margin, Output
 from xrec.games.players import Field
+from xrec.models.attention.history_attention import HistoryAttention
 from xrec.models.recommender import Capabilities, Context, FitData, Recommender
 
 USERS, TARGETS = [4, 9, 2], [7, 8, 11]
@@ -127,12 +128,19 @@ def test_a_model_that_takes_another_way_for_empty_histories_is_refused() -> None
         DeepLift().attribute(game_of(Branching(20), plain_history([[0, 3, 5], [1, 2, 4]]), [9, 8]), 0, "x")
 
 
-def test_copies_of_heads_are_not_taken_for_one_another(toy, tmp_path) -> None:
-    """A softmax gate of two heads, alone: phi_j is w_j (v_j - half of what is read) for the mean of both orders of a
-    ratio with a denominator that goes from 1, where nobody is there, to 1."""
+def test_a_softmax_of_two_heads_on_paper(toy, tmp_path) -> None:
+    """sum g v / sum g, whose denominator D is 1 where nobody is there: g_j v_j (1 / D + 1) / 2 - N / 2 g_j / D."""
     model = fitted_composed(toy, tmp_path, attention="multi_head", normaliser="softmax").only("attention")
     game = game_of(model, histories(toy, USERS), TARGETS)
-    found = DeepLift().attribute(game, 0, "x")
-    again = [DeepLift().attribute(game.single(row), 0, "x").values[0] for row in range(3)]
-    for row, alone in enumerate(again):
-        np.testing.assert_allclose(found.values[row, : len(alone)], alone, atol=1e-5)
+    found = DeepLift().attribute(game, 0, "x").values
+    attention = model.component("attention")
+    assert isinstance(attention, HistoryAttention)
+    with torch.no_grad():
+        (tables,) = attention._tables(game.context, game.targets)
+        gate = (tables.logits - tables.logits.amax(2, keepdim=True)).exp()
+        total, value = gate.sum(2, keepdim=True), tables.value
+        read = (gate * value).sum(2, keepdim=True)
+        known = (gate * value * (1 / total + 1) / 2 - read / 2 * gate / total).sum(1)[..., 0] * attention.scale
+    there = ~np.isnan(found)
+    np.testing.assert_allclose(found[there], known.numpy()[there], atol=1e-5)
+    assert np.abs(found[there]).max() > 0.01

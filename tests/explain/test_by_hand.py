@@ -16,6 +16,7 @@ from tests.toy_games import Planted, popularity_control, with_users
 from tests.toy_games import game_of as toy_game
 from tests.toys import histories, no_progress
 from xrec.errors import SettingError
+from xrec.explain.activation import DeepLift
 from xrec.explain.attention import AdditiveContributions, RawAttention
 from xrec.explain.controls import Popularity, Random, Recency
 from xrec.explain.enumeration import ExactShapley
@@ -65,6 +66,7 @@ PROMISES = {
     with_users(SPINRecMean(2, 3)): (True, False),
     with_users(SPINRec(2, 3)): (True, False),
     LimeRS(width=5.0, ridge=1e-9): (True, False),
+    DeepLift(): (True, False),
 }
 EXACT = [e for e in PROMISES if e.role != "control" and e.signed]
 LENGTHS = [len(c.history) for c in CASES]
@@ -147,6 +149,7 @@ def test_random_is_uniform() -> None:
         (with_users(SPINRec(2, 3)), [6 + 18] * 4),
         (LimeRS(), [34, 14, 22, 10]),  # 4 P + 2
         (LimeRS(budget=9), [9] * 4),
+        (DeepLift(), [2] * 4),
     ],
 )
 def test_forwards_are_counted_per_case_whatever_it_is_padded_to(explainer: Explainer, forwards: list[int]) -> None:

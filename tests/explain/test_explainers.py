@@ -8,6 +8,7 @@ import torch
 
 from tests.toy_games import Planted, exact_shapley, game_of, plain_history, popularity_control, with_users
 from tests.toys import fitted_composed, histories, no_progress, toy_composed
+from xrec.explain.activation import DeepLift
 from xrec.explain.attention import AdditiveContributions, RawAttention
 from xrec.explain.controls import Random
 from xrec.explain.gradient import (
@@ -43,6 +44,7 @@ REAL = {
     "spinrec": with_users(SPINRec(3, 4)),
     "spinrec_mean": with_users(SPINRecMean(3, 4)),
     "lime_rs": LimeRS(budget=300),
+    "deep_lift": DeepLift(),
 }
 
 

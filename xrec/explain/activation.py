@@ -72,9 +72,8 @@ class _Calls(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         result, name = func(*args, **(kwargs or {})), getattr(func, "__name__", "")
         moving = [isinstance(given, Tensor) and given.requires_grad for given in args]
-        if (name in _OF_TWO and moving[:2] == [True, True]) or (
-            name in _OF_ONE and moving[:1] == [True] and not any(moving[1:])
-        ):
+        of_one = name in _OF_ONE and moving[:1] == [True] and not any(moving[1:])
+        if of_one or (name in _OF_TWO and moving[:2] == [True, True]):
             inputs = [given.detach() for given, moves in zip(args, moving, strict=True) if moves]
             self.made.append(_Call(name, inputs, result.detach()))
             return self.instead(result, func, args, kwargs or {})
