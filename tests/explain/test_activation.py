@@ -17,7 +17,6 @@ from xrec.games.fitting import Fitting
 from xrec.games.maskers import Masker, Popularity, SampledUser, Zero
 from xrec.games.outputs import List, Logit, Margin, Output
 from xrec.games.players import Field
-from xrec.models.attention.history_attention import HistoryAttention
 from xrec.models.recommender import Capabilities, Context, FitData, Recommender
 
 USERS, TARGETS = [4, 9, 2], [7, 8, 11]
@@ -128,19 +127,20 @@ def test_a_model_that_takes_another_way_for_empty_histories_is_refused() -> None
         DeepLift().attribute(game_of(Branching(20), plain_history([[0, 3, 5], [1, 2, 4]]), [9, 8]), 0, "x")
 
 
-def test_a_softmax_of_two_heads_on_paper(toy, tmp_path) -> None:
-    """sum g v / sum g, whose denominator D is 1 where nobody is there: g_j v_j (1 / D + 1) / 2 - N / 2 g_j / D."""
-    model = fitted_composed(toy, tmp_path, attention="multi_head", normaliser="softmax").only("attention")
-    game = game_of(model, histories(toy, USERS), TARGETS)
-    found = DeepLift().attribute(game, 0, "x").values
-    attention = model.component("attention")
-    assert isinstance(attention, HistoryAttention)
-    with torch.no_grad():
-        (tables,) = attention._tables(game.context, game.targets)
-        gate = (tables.logits - tables.logits.amax(2, keepdim=True)).exp()
-        total, value = gate.sum(2, keepdim=True), tables.value
-        read = (gate * value).sum(2, keepdim=True)
-        known = (gate * value * (1 / total + 1) / 2 - read / 2 * gate / total).sum(1)[..., 0] * attention.scale
+@pytest.mark.parametrize("normaliser", ["softmax", "sparsemax", "entmax15"])
+def test_weights_that_are_shared_out_have_their_slopes(normaliser: str, toy, tmp_path) -> None:
+    """Those of nobody are undefined, and would be whatever stands in for 0 / 0."""
+    model = fitted_composed(toy, tmp_path, attention="multi_head", normaliser=normaliser).only("attention")
+    found, slopes = (
+        e.attribute(game_of(model, histories(toy, USERS), TARGETS), 0, "x").values
+        for e in (DeepLift(), InputXGradient())
+    )
     there = ~np.isnan(found)
-    np.testing.assert_allclose(found[there], known.numpy()[there], atol=1e-5)
+    np.testing.assert_allclose(found[there], slopes[there], atol=1e-6)
     assert np.abs(found[there]).max() > 0.01
+
+
+def test_stacked_attention_is_explained_within_what_it_can_move(toy, tmp_path) -> None:
+    model = fitted_composed(toy, tmp_path, attention="self_attention", user_encoder=False).only("attention")
+    found = DeepLift().attribute(game_of(model, histories(toy, USERS), TARGETS), 0, "x")
+    assert 1e-4 < np.nanmax(np.abs(found.values)) < 20 * np.abs(found.f_x - found.f_empty).max()
