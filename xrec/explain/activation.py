@@ -29,10 +29,10 @@ _CLOSE = 1e-4
 class DeepLift(Explainer):
     """phi_j = multiplier of player j from no player to all of them (DeepLIFT, Shrikumar et al., ICML 2017): as the
     gradient, but each function of one number (tanh, sigmoid, log, ...) counts (f(a) - f(a0)) / (a - a0), a0 being what
-    it gets when nobody is there (the Rescale rule), and each product the mean of its two orders, as in the DeepExplainer
-    of shap. Other functions have their slopes (layer norms, what a layer picks or counts, and weights that are shared
-    out among those there, as by softmax: nobody's are undefined), so that values need not sum to f(x) - f(empty); of a
-    VAE they do. Two masks, one backward.
+    it gets when nobody is there (the Rescale rule), and each product the mean of its two orders, as in shap's
+    DeepExplainer. Other functions have their slopes (layer norms, what a layer picks or counts, and weights that are
+    shared out among those there, as by softmax: nobody's are undefined), so that values need not sum to f(x) -
+    f(empty); of a VAE they do. Two masks, one backward.
 
     Captum's DeepLift hooks modules, each used once; here they are functions, so that the functions themselves are told
     apart, in the order they are called while the game is scored for both ends.
