@@ -24,8 +24,8 @@ def adversarial(item_encoder: str, loss: str) -> tuple[str, ...]:
 #: What a whole run is made of: options that can work together, most of them beside others than the defaults. An option
 #: that none of these names has a run of its own.
 SCORES = "explainer=[random,popularity,leave_one_out,permutation_shap]"
-LAYERED = {"rollout"}  # need stacked attention
-EVERY = ",".join(sorted({path.stem for path in (CONF / "explainer").glob("*.yaml")} - LAYERED))
+APART = {"rollout", "exact_shapley"}  # want stacked attention, and few players
+EVERY = ",".join(sorted({path.stem for path in (CONF / "explainer").glob("*.yaml")} - APART))
 FITTED = (
     "boosted_trees,content_knn,ease,ials,item_knn,lightgcn,personal_frequency,popularity,repeat_classifier,tifu_knn"
 )
@@ -37,7 +37,7 @@ RUNS = (
     ("model/attention=multi_head", "model/wide=[linear]", "model/item_encoder=bigan", "loss/adversarial=nonsaturating",
      "model/user_encoder=h_vamp", "loss/reconstruction=bpr",
      "model.item_encoder.pretraining_steps=20", "output=margin", "players=field", "split=cold_item", "fidelity=[score]",
-     "explainer=[random,leave_one_out,attention,additive,attention_gradient,cosine,jaccard,expected_gradients]"),
+     "explainer=[random,leave_one_out,attention,additive,attention_gradient,cosine,jaccard,exact_shapley]"),
     ("model/attention=none", "model/wide=[linear,neighbours]", "model/item_encoder=embedding",
      "model/user_encoder=recvae", "loss/reconstruction=bernoulli", "output=list",
      "split=leave_last_out", "fidelity=[eraser]",
