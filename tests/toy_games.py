@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xrec.explain.controls import Popularity
+from xrec.explain.others import OnTraining
 from xrec.games.game import About, Game
 from xrec.games.maskers import Masker, Zero
 from xrec.games.model_game import ModelGame, Rules
@@ -65,6 +66,12 @@ def popularity_control(n_items: int) -> Popularity:
     control = Popularity()
     control.load_state({"share": torch.from_numpy(np.linspace(0.9, 0.1, n_items))})
     return control
+
+
+def with_users(explainer: OnTraining) -> OnTraining:
+    """As if two users of training had items 12 and 14 and nothing else."""
+    explainer.load_state({"indptr": torch.tensor([0, 1, 2]), "item": torch.tensor([12, 14], dtype=torch.int32)})
+    return explainer
 
 
 def exact_shapley(game: Game, row: int) -> np.ndarray:

@@ -30,11 +30,11 @@ def test_capabilities_follow_the_parts(compose: Compose) -> None:
     always = {
         "gradients", "fractional_presence", "likelihood", "trainable", "cold_items", "components", "item_features",
     }  # fmt: skip
-    assert capabilities_of(compose()) == always | {"attention", "additive"}
+    assert capabilities_of(compose()) == always | {"attention", "attention_values", "additive"}
     assert capabilities_of(compose("~model/attention")) == always | {"additive"}
     off = ["~model/attention", "model/wide=[prior]"]
     assert capabilities_of(compose(*off)) == always
-    assert capabilities_of(compose("model=ease")) == {"gradients", "fractional_presence", "additive"}
+    assert capabilities_of(compose("model=ease")) == {"gradients", "fractional_presence", "additive", "linear"}
     assert capabilities_of(compose("model=popularity", "model.name=mine")) is not None
 
 

@@ -22,7 +22,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package `own`, with a folder of options that is a package too."""
     folder = tmp_path / "own" / "conf of mine"
     (folder / "explainer").mkdir(parents=True)
-    (folder / "explainer" / "recency.yaml").write_text(YAML.format(name="recency"))
+    (folder / "explainer" / "volume.yaml").write_text(YAML.format(name="volume"))
     (folder / "model" / "window").mkdir(parents=True)
     (folder / "model" / "window" / "short.yaml").write_text("# @package model.window\nlength: 3\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -39,19 +39,19 @@ def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize("scheme", ["file://", ""])
 def test_own_options_are_options(mine: Path, scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = f"hydra.searchpath=['{scheme}{mine}']"
-    for good in (["explainer=[random,recency]", "explainer.recency.n_draws=3"], ["-m", "explainer=random,[recency]"]):
+    for good in (["explainer=[random,volume]", "explainer.volume.n_draws=3"], ["-m", "explainer=random,[volume]"]):
         assert main_prepass([path, *good], CONF) == [path, *good]
-    said = refusal([path, "explainer=[recencie]", "modle/window=short", "explainer.recency.n=1"], capsys)
-    assert "explainer has no option 'recencie'; did you mean 'recency'?" in said
+    said = refusal([path, "explainer=[volumne]", "modle/window=short", "explainer.volume.n=1"], capsys)
+    assert "explainer has no option 'volumne'; did you mean 'volume'?" in said
     assert "did you mean 'model/window'?" in said
-    assert "explainer has no option 'recency'" in refusal(["explainer=[recency]"], capsys)
-    said = refusal([path, "explainer=[recency]", "explainer.recency.n_draw=3"], capsys)
-    assert "did you mean 'explainer.recency.n_draws'?" in said
+    assert "explainer has no option 'volume'" in refusal(["explainer=[volume]"], capsys)
+    said = refusal([path, "explainer=[volume]", "explainer.volume.n_draw=3"], capsys)
+    assert "did you mean 'explainer.volume.n_draws'?" in said
 
 
 def test_a_package_of_options(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     package = mine.rename(mine.with_name("conf"))
-    arguments = ["hydra.searchpath=[pkg://own.conf]", "explainer=[recency]"]
+    arguments = ["hydra.searchpath=[pkg://own.conf]", "explainer=[volume]"]
     assert "hydra.searchpath: got 'pkg://own.conf', which is no package with an __init__.py" in refusal(
         arguments, capsys
     )
@@ -93,7 +93,7 @@ def test_help_shows_own_options(mine: Path, flag: str, capsys: pytest.CaptureFix
         main_prepass([f"hydra.searchpath=['{mine}']", flag], CONF)
     assert left.value.code == 0
     said = capsys.readouterr().out
-    assert "  recency               What recency does.\n" in said and "\nmodel/window\n" in said
+    assert "  volume                What volume does.\n" in said and "\nmodel/window\n" in said
     assert said.count("\nexplainer\n") == 1
     with pytest.raises(SystemExit) as stopped:
         main_prepass(["hydra.searchpath=[/nowhere]", flag], CONF)

@@ -42,6 +42,9 @@ def options() -> list[tuple[str, ...]]:
         if group == "loss/adversarial":
             found.append((choice, "model/item_encoder=bigan"))
             continue
+        if choice == "explainer=[rollout]":
+            found.append((choice, "model/attention=self_attention"))
+            continue
         single = group == "model" and path.stem != "composed"
         of_sums = choice == "output=log_probability"  # summands of scores are none of it
         found.append((choice, NO_ATTENTION) if single or of_sums else (choice,))

@@ -24,19 +24,20 @@ def adversarial(item_encoder: str, loss: str) -> tuple[str, ...]:
 #: What a whole run is made of: options that can work together, most of them beside others than the defaults. An option
 #: that none of these names has a run of its own.
 SCORES = "explainer=[random,popularity,leave_one_out,permutation_shap]"
-EVERY = f"explainer=[{','.join(path.stem for path in sorted((CONF / 'explainer').glob('*.yaml')))}]"
+APART = {"rollout", "exact_shapley"}  # want stacked attention, and few players
+EVERY = ",".join(sorted({path.stem for path in (CONF / "explainer").glob("*.yaml")} - APART))
 FITTED = (
     "boosted_trees,content_knn,ease,ials,item_knn,lightgcn,personal_frequency,popularity,repeat_classifier,tifu_knn"
 )
 RUNS = (
-    ("model=composed", "model/wide=[auto]", "cases.part=validation", EVERY),
+    ("model=composed", "model/wide=[auto]", "cases.part=validation", f"explainer=[{EVERY}]"),
     ("model/attention=mean", "model/wide=[affinity]", "model/item_encoder=attributes", "masker=popularity",
      "split=random", "fidelity=[removal]", "loss/terms=[content]", "baselines=[external]",
      "baselines.external.scores=tests.ease_by_hand.popular", "explainer=[random,leave_one_out,attention,additive]"),
     ("model/attention=multi_head", "model/wide=[linear]", "model/item_encoder=bigan", "loss/adversarial=nonsaturating",
      "model/user_encoder=h_vamp", "loss/reconstruction=bpr",
      "model.item_encoder.pretraining_steps=20", "output=margin", "players=field", "split=cold_item", "fidelity=[score]",
-     "explainer=[random,leave_one_out,attention,additive]"),
+     "explainer=[random,leave_one_out,attention,additive,attention_gradient,cosine,jaccard,exact_shapley]"),
     ("model/attention=none", "model/wide=[linear,neighbours]", "model/item_encoder=embedding",
      "model/user_encoder=recvae", "loss/reconstruction=bernoulli", "output=list",
      "split=leave_last_out", "fidelity=[eraser]",
@@ -44,10 +45,11 @@ RUNS = (
     ("model/attention=self_attention", "model/wide=[prior]", "model/item_encoder=embedding_attributes",
      "model/user_encoder=macrid_vae", "loss/reconstruction=sampled_softmax",
      "masker=sampled_user", "players=period", "split=user_holdout", "fidelity=[axiomatic]",
-     "explainer=[random,leave_one_out,attention]"),
+     "explainer=[random,leave_one_out,attention,attention_norm,attention_gradient,rollout,smooth_grad,spinrec]"),
     ("model/user_encoder=none", "model/wide=[repeat]", "training=next_item", *adversarial("aae", "lsgan"),
      "model/attention=temporal", "model.components.attention.normaliser=entmax15",
-     "output=log_probability", "explainer=[random,leave_one_out,attention,integrated_gradients]"),
+     "output=log_probability",
+     "explainer=[random,leave_one_out,attention,attention_gradient,integrated_gradients,lime_rs]"),
     ("training=profile", "model/wide=[prior,linear]", "schedule@loss.schedules.kl=cyclic",
      "schedule@training.learning_rate_schedule=cosine", "tracking=wandb", "split=temporal", "explainer=[additive]",
      f"baselines=[{FITTED}]", "baselines.boosted_trees.n_trees=5", "baselines.lightgcn.epochs=1",

@@ -36,18 +36,18 @@ class Option:
     check: Callable[[SavedRun], None]
 
 
-def _recency(run: SavedRun) -> None:
-    rows = run.results.frame.filter((pl.col("explainer") == "recency") & (pl.col("stage") == "fidelity"))
+def _volume(run: SavedRun) -> None:
+    rows = run.results.frame.filter((pl.col("explainer") == "volume") & (pl.col("stage") == "fidelity"))
     assert set(rows["role"]) == {"control"} and "deletion" in set(rows["metric"])
     saved = run.table("attributions.parquet")
     assert saved is not None
-    mine = saved.filter(pl.col("explainer") == "recency")
-    assert (mine["value"] == -mine["age"]).all()
+    mine = saved.filter(pl.col("explainer") == "volume")
+    assert (mine["value"] == mine["strength"]).all()
 
 
 def _largest_share(run: SavedRun) -> None:
     rows = run.results.frame.filter(pl.col("metric") == "largest_share")
-    assert {"random", "recency"} <= set(rows["explainer"]) and set(rows["direction"]) == {"lower"}
+    assert {"random", "volume"} <= set(rows["explainer"]) and set(rows["direction"]) == {"lower"}
     assert rows["value"].is_between(0, 1).all() and run.results.metric("largest_share").label == "Largest share"
 
 
@@ -117,23 +117,23 @@ def _nearness(run: SavedRun) -> None:
 
 
 OPTIONS = {
-    "recency": Option(
+    "volume": Option(
         '''
-        """Control: the latest event matters most."""
+        """Control: what there is most of matters most."""
 
         from xrec.explain.explainer import Explainer
 
 
-        class Recency(Explainer):
+        class Volume(Explainer):
             role = "control"
 
             def values(self, game, random):
-                return -game.players.least(game.history.age).numpy()
+                return game.players.pooled(game.history.strength).numpy()
         ''',
-        ("explainer/recency.yaml", "# @package explainer.recency\n_target_: mine.recency.Recency\n"),
-        ("explainer=[random,recency,leave_one_out]",),
-        (r"Controls</th>((?!rowgroup).)*<th scope=\"row\">recency</th>",),
-        _recency,
+        ("explainer/volume.yaml", "# @package explainer.volume\n_target_: mine.volume.Volume\n"),
+        ("explainer=[random,volume,leave_one_out]",),
+        (r"Controls</th>((?!rowgroup).)*<th scope=\"row\">volume</th>",),
+        _volume,
     ),
     "largest_share": Option(
         '''
@@ -304,7 +304,7 @@ OPTIONS = {
                 return Reading(targets, lambda scores: scores.squeeze(-1).exp())
         ''',
         ("output/odds.yaml", "_target_: mine.odds.Odds\n"),
-        ("output=odds", "explainer=[random,recency,leave_one_out]"),
+        ("output=odds", "explainer=[random,volume,leave_one_out]"),
         ("odds",),
         _odds,
     ),
@@ -376,10 +376,10 @@ OPTIONS = {
 }
 #: options that go into one run
 RUNS = {
-    "options of the default model": ("recency", "largest_share", "freshness", "anchor"),
-    "a game of its own": ("recency", "halves", "faded", "odds"),
+    "options of the default model": ("volume", "largest_share", "freshness", "anchor"),
+    "a game of its own": ("volume", "halves", "faded", "odds"),
     "one that learns": ("rehearsed",),
-    "a model of its own": ("nearness", "recency", "largest_share"),
+    "a model of its own": ("nearness", "volume", "largest_share"),
 }
 SWEEP = """\
 # @package _global_
@@ -398,7 +398,7 @@ hydra:
     directions: [maximize]
     space:
       model.reach: interval(0.5,4.0)
-      explainer: choice([recency],[random,recency])
+      explainer: choice([volume],[random,volume])
   sweep:
     dir: ${paths.runs}/reaches
     subdir: ${hydra.job.num}
@@ -478,7 +478,7 @@ def test_it_is_explained_again_from_the_saved_run(
     finished: Callable[[str], Path], journey: Path, outside: Path
 ) -> None:
     source, again = finished("a model of its own"), outside / "again"
-    stages = ["stages=[explain,fidelity,report]", f"from_run='{source}'", "explainer=[random,recency]"]
+    stages = ["stages=[explain,fidelity,report]", f"from_run='{source}'", "explainer=[random,volume]"]
     done = execute(
         outside, *small(journey, outside, "model=nearness", "model.reach=1.5", *stages, f"hydra.run.dir={again}")
     )
@@ -488,7 +488,7 @@ def test_it_is_explained_again_from_the_saved_run(
 
 @pytest.mark.slow
 def test_multiruns_and_studies_find_them(journey: Path, outside: Path) -> None:
-    jobs = ["-m", "explainer=[recency]", "model=nearness,popularity", "stages=[fit,rank]", "baselines=[]"]
+    jobs = ["-m", "explainer=[volume]", "model=nearness,popularity", "stages=[fit,rank]", "baselines=[]"]
     arguments = [a for a in small(journey, outside, "model=nearness", *jobs[1:]) if a != "model=nearness"]
     done = execute(outside, "-m", *arguments, f"hydra.sweep.dir={outside / 'both'}")
     assert done.returncode == 0, done.stderr

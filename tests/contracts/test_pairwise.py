@@ -74,7 +74,8 @@ class Combination(NamedTuple):
 ABLE = {name: {"gradients", "fractional_presence", "additive"} for name in MODELS} | {"external": set()}
 for with_likelihood in MODELS[:2]:
     ABLE[with_likelihood] |= {"likelihood"}
-ABLE["composed"] |= {"attention"}
+    ABLE[with_likelihood] |= {"item_features"}
+ABLE["composed"] |= {"attention", "attention_values"}
 
 
 @cache
@@ -172,7 +173,8 @@ def test_models_can_what_is_said_here(models: dict[str, Recommender]) -> None:
 
 
 def test_the_array_is_small_and_leaves_no_pair_out() -> None:
-    assert len(WORKING) < 60
+    most = sum(not lacking(Combination("items", "zero", "logit", e, m)) for e in OPTIONS["explainer"] for m in MODELS)
+    assert len(WORKING) < 1.2 * most  # every explainer with every model is the largest of the pairs
     met = set().union(*map(pairs, WORKING)) | set().union(*map(pairs, REFUSED))
     assert met >= set().union(*map(pairs, everything()))
 
@@ -263,7 +265,7 @@ def check_attribution(found: Attribution, game: ModelGame, rules: Rules) -> None
     padding = np.arange(game.width) >= game.n_players[:, None]
     assert np.isfinite(found.values[~padding]).all() and np.isnan(found.values[padding]).all()
     assert (found.n_forwards >= 0).all() and (found.seconds > 0).all()
-    assert found.role == "explainer" or (found.n_forwards == 0).all()
+    assert found.role != "control" or (found.n_forwards == 0).all()
 
 
 def check_fidelity(game: ModelGame, found: Attribution) -> None:

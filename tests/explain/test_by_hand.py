@@ -12,19 +12,30 @@ import shap
 import torch
 
 from tests.by_hand import CASES, N_ITEMS, OnPaper, Table, cases, game_of
-from tests.toy_games import Planted, popularity_control
+from tests.toy_games import Planted, popularity_control, with_users
 from tests.toy_games import game_of as toy_game
 from tests.toys import histories, no_progress
 from xrec.errors import SettingError
+from xrec.explain.activation import DeepLift
 from xrec.explain.attention import AdditiveContributions, RawAttention
-from xrec.explain.controls import Popularity, Random
+from xrec.explain.controls import Popularity, Random, Recency
 from xrec.explain.enumeration import ExactShapley
 from xrec.explain.explainer import Answer, Explainer
-from xrec.explain.gradient import IntegratedGradients
+from xrec.explain.gradient import (
+    ExpectedGradients,
+    InputXGradient,
+    IntegratedGradients,
+    Saliency,
+    SmoothGrad,
+    SPINRec,
+    SPINRecMean,
+)
 from xrec.explain.library import ShapExplainer, ShapKernel, ShapPermutation, numpy_global_seed
 from xrec.explain.pairwise import Pairwise
 from xrec.explain.removal import LeaveOneOut
 from xrec.explain.shapley import KernelShap, LeverageShap, PermutationShap, Sampled, Shapley
+from xrec.explain.similarity import Jaccard
+from xrec.explain.surrogate import LimeRS
 from xrec.games.fitting import Fitting
 from xrec.games.keyed import case_seed
 from xrec.games.players import Field
@@ -46,8 +57,18 @@ PROMISES = {
     ShapKernel(): (True, True),
     popularity_control(N_ITEMS): (False, False),
     Random(): (False, False),
+    Recency(): (False, False),
+    with_users(Jaccard()): (True, False),
+    Saliency(): (False, False),
+    InputXGradient(): (True, False),
+    SmoothGrad(n_samples=4): (True, False),
+    with_users(ExpectedGradients(4)): (True, False),
+    with_users(SPINRecMean(2, 3)): (True, False),
+    with_users(SPINRec(2, 3)): (True, False),
+    LimeRS(width=5.0, ridge=1e-9): (True, False),
+    DeepLift(): (True, False),
 }
-EXACT = [e for e in PROMISES if not isinstance(e, RawAttention | Popularity | Random)]
+EXACT = [e for e in PROMISES if e.role != "control" and e.signed]
 LENGTHS = [len(c.history) for c in CASES]
 
 
@@ -118,6 +139,17 @@ def test_random_is_uniform() -> None:
         (ShapKernel(budget=60), [62, 8, 32, 4]),
         (popularity_control(N_ITEMS), [0] * 4),
         (Random(), [0] * 4),
+        (Recency(), [0] * 4),
+        (with_users(Jaccard()), [0] * 4),
+        (Saliency(), [1] * 4),
+        (InputXGradient(), [1] * 4),
+        (SmoothGrad(n_samples=20), [20] * 4),
+        (with_users(ExpectedGradients(20)), [20] * 4),
+        (with_users(SPINRecMean(2, 3)), [6] * 4),
+        (with_users(SPINRec(2, 3)), [6 + 18] * 4),
+        (LimeRS(), [34, 14, 22, 10]),  # 4 P + 2
+        (LimeRS(budget=9), [9] * 4),
+        (DeepLift(), [2] * 4),
     ],
 )
 def test_forwards_are_counted_per_case_whatever_it_is_padded_to(explainer: Explainer, forwards: list[int]) -> None:
@@ -133,11 +165,14 @@ def test_an_attribution_says_where_it_comes_from(explainer: Explainer) -> None:
     assert (found.explainer, found.draw, found.cases, found.player_ids) == ("mine", 4, value.cases, value.player_ids)
     assert (found.output, found.masker, found.players) == ("logit", "zero", "items")
     assert (found.signed, found.complete) == PROMISES[explainer]
-    control = isinstance(explainer, Popularity | Random)
-    assert found.role == ("control" if control else "explainer")
+    control = isinstance(explainer, Popularity | Random | Recency | Jaccard)
+    oracle = "oracle" if isinstance(explainer, SPINRec) else "explainer"
+    assert found.role == ("control" if control else oracle)
     assert found.reference == isinstance(explainer, Random)
     assert found.f_x.tolist() == [3.5, -5.5, 4.0, 4.0] and found.f_empty.tolist() == [1.0, -5.0, 0.0, 4.0]
-    assert (found.standard_error is None) == (not isinstance(explainer, Sampled | Shapley)) and found.selected is None
+    sampled = isinstance(explainer, Sampled | Shapley | SmoothGrad | ExpectedGradients | SPINRecMean)
+    sampled &= not isinstance(explainer, SPINRec)
+    assert (found.standard_error is not None) == sampled and found.selected is None
     assert found.values.dtype == np.float64 and found.n_players.tolist() == LENGTHS
 
 

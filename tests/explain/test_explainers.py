@@ -6,14 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-from tests.toy_games import Planted, exact_shapley, game_of, plain_history, popularity_control
+from tests.toy_games import Planted, exact_shapley, game_of, plain_history, popularity_control, with_users
 from tests.toys import fitted_composed, histories, no_progress, toy_composed
+from xrec.explain.activation import DeepLift
 from xrec.explain.attention import AdditiveContributions, RawAttention
 from xrec.explain.controls import Random
-from xrec.explain.gradient import IntegratedGradients
+from xrec.explain.gradient import (
+    ExpectedGradients,
+    InputXGradient,
+    IntegratedGradients,
+    Saliency,
+    SmoothGrad,
+    SPINRec,
+    SPINRecMean,
+)
 from xrec.explain.library import ShapPermutation, numpy_global_seed
 from xrec.explain.removal import LeaveOneOut
 from xrec.explain.shapley import KernelShap, PermutationShap
+from xrec.explain.surrogate import LimeRS
 from xrec.games.fitting import Fitting
 from xrec.games.maskers import Masker, Popularity, SampledUser, Zero
 from xrec.games.outputs import List, Logit, LogProbability, Margin, Output
@@ -27,6 +37,14 @@ REAL = {
     "integrated_gradients": IntegratedGradients(n_steps=16),
     "permutation_shap": PermutationShap(),
     "kernel_shap": KernelShap(),
+    "saliency": Saliency(),
+    "input_x_gradient": InputXGradient(),
+    "smooth_grad": SmoothGrad(),
+    "expected_gradients": with_users(ExpectedGradients(16)),
+    "spinrec": with_users(SPINRec(3, 4)),
+    "spinrec_mean": with_users(SPINRecMean(3, 4)),
+    "lime_rs": LimeRS(budget=300),
+    "deep_lift": DeepLift(),
 }
 
 

@@ -172,6 +172,7 @@ def test_what_cannot_be_read_off_is_refused() -> None:
     silent = game_of(Mute(), plain_history([HISTORY]), [10])
     asked = {
         "attention": silent.attention,
+        "attention_values": silent.attention_norms,
         "additive": silent.contributions,
         "components": silent.components,
         "item_features": silent.item_features,

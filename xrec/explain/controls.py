@@ -57,3 +57,13 @@ class Popularity(Explainer):
     def values(self, game: Game, random: Keyed) -> Doubles:
         share = fitted("explainer popularity", self.share, "explains")
         return game.players.pooled(share.to(game.history.item.device)[game.history.item]).cpu().numpy()
+
+
+class Recency(Explainer):
+    """The latest event matters most: phi = -age, of a group its youngest item's."""
+
+    role = "control"
+    signed = False
+
+    def values(self, game: Game, random: Keyed) -> Doubles:
+        return -game.players.least(game.history.age).double().cpu().numpy()

@@ -119,6 +119,20 @@ class Game(ABC):
         'attention'. Raises: SettingError, here and below, without the capability."""
         self._refuse("attention")
 
+    def channel_attention(self) -> Tensor:
+        """[B, L] attention weights on the history items themselves, as `attention` otherwise. Needs 'attention'."""
+        self._refuse("attention")
+
+    def attention_norms(self) -> Doubles:
+        """[B, P] lengths of the vectors that the players' items add to what attention reads, for the target (the mean
+        over several), summed; one forward. Needs 'attention_values'."""
+        self._refuse("attention_values")
+
+    def attention_gradients(self) -> Doubles:
+        """[B, P] attention weights of the players' items times the gradient of the value of the whole history with
+        respect to them, summed over heads and items; one forward. Needs 'attention_values' and 'gradients'."""
+        self._refuse("attention_values")
+
     def contributions(self) -> Doubles:
         """[B, P] what the players add to the value, read off the model: exact summands times what the masker takes away
         of each item; one forward. Needs 'additive'."""

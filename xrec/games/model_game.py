@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -147,11 +147,31 @@ class ModelGame(Game):
         return view
 
     def attention(self) -> Doubles:
+        return _doubles(self.players.pooled(self.channel_attention()))
+
+    def channel_attention(self) -> Tensor:
         self._need("attention")
         self._count(1, views=1)
         with torch.no_grad():
-            weights = self.model.attention_weights(self.context, self.targets)  # [B, L, T]
-        return _doubles(self.players.pooled(self._over_targets(weights)))
+            return self._over_targets(self.model.attention_weights(self.context, self.targets))
+
+    def attention_norms(self) -> Doubles:
+        self._need("attention_values")
+        self._count(1, views=1)
+        with torch.no_grad():
+            norms = self.model.attention_norms(self.context, self.targets)
+        return _doubles(self.players.pooled(self._over_targets(norms)))
+
+    def attention_gradients(self) -> Doubles:
+        self._need("attention_values")
+        self._need("gradients")
+        self._count(1, views=1)
+        carried = torch.ones_like(self.history.presence, requires_grad=True)
+        context = replace(self.context, kept={}, carried=carried)  # a factor of 1 on w: w df/dw is its gradient
+        with _frozen(self.model):
+            scores = self.model.score(context, self.history.presence.unsqueeze(1), self._reading.items)
+            (gradient,) = torch.autograd.grad(self._reading.value(scores).sum(), carried)
+        return _doubles(self.players.pooled(gradient))
 
     def contributions(self) -> Doubles:
         self._need("additive")

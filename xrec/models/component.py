@@ -62,9 +62,10 @@ class Component(Submodule, ABC):
     `context.tables` holds what components share: 'features' [I, d] of the item encoder, 'statistics' [I, S] of the
     items just before the history's moment. What a component keeps there for later calls begins with its own name.
 
-    capabilities: `attention`, `additive`, `layers` and `weighted_means` mean the methods below. linear: the score is
-    exactly presence @ contributions, so that one table serves every masked copy. constant: the score does not depend on
-    presence. sparse: its `score` of masked copies costs less than a product with such a table.
+    capabilities: `attention`, `attention_values`, `additive`, `layers` and `weighted_means` mean the methods below.
+    linear: the score is exactly presence @ contributions, so that one table serves every masked copy. constant: the
+    score does not depend on presence. sparse: its `score` of masked copies costs less than a product with such a
+    table.
     uses_features: it needs the item encoder's features.
     in_mixture: how it enters a score that is a mixture (see `xrec.models.composed`); evidence is 0 where there is none.
     positions: it has `score_positions`, and can be trained on sequences.
@@ -120,6 +121,15 @@ class Component(Submodule, ABC):
             TypeError: it has no attention.
         """
         raise TypeError(f"{type(self).__name__} has no attention over the history")
+
+    def attention_norms(self, context: Context, targets: Tensor | None = None) -> Tensor:
+        """Lengths [B, L, T] of what each history item adds to the vector that is read out, for
+        `capabilities.attention_values`; its `score` heeds `context.carried` then.
+
+        Raises:
+            TypeError: it has none.
+        """
+        raise TypeError(f"{type(self).__name__} has no attention that is a sum of vectors")
 
     def attention_layers(self, context: Context, targets: Tensor | None = None) -> list[Tensor]:
         """Attention of history items on history items, [B, L, L] per layer, for `capabilities.layers`.

@@ -194,6 +194,7 @@ class Composed(Recommender):
             linear=linear,
             weighted_means=not all(constant)
             and all(c.weighted_means or fixed for c, fixed in zip(own, constant, strict=True)),
+            attention_values=any(c.attention_values for c in own),
             layers=any(c.layers for c in own),
             components=True,
             item_features=True,
@@ -368,6 +369,10 @@ class Composed(Recommender):
     def attention_weights(self, context: Context, targets: Tensor | None = None) -> Tensor:
         able = [c for _, c in self._active() if c.capabilities.attention]
         return able[0].attention_weights(context, targets) if able else super().attention_weights(context, targets)
+
+    def attention_norms(self, context: Context, targets: Tensor | None = None) -> Tensor:
+        able = [c for _, c in self._active() if c.capabilities.attention_values]
+        return able[0].attention_norms(context, targets) if able else super().attention_norms(context, targets)
 
     def attention_layers(self, context: Context, targets: Tensor | None = None) -> list[Tensor]:
         able = [c for _, c in self._active() if c.capabilities.layers]

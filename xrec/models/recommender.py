@@ -23,7 +23,8 @@ class Capabilities:
     attention: `attention_weights`. gradients: scores are differentiable with respect to presence. fractional_presence:
     presence between 0 and 1 means something. additive: `contributions`. linear: the score is what an empty history gets
     plus presence @ contributions, exactly. weighted_means: `weighted_means`. components: `component_scores` and `only`.
-    item_features: `item_features`. layers: `attention_layers`. cold_items: items that were never trained on get a
+    attention_values: `attention_norms`, and `Context.carried`. item_features: `item_features`. layers:
+    `attention_layers`. cold_items: items that were never trained on get a
     meaningful score. likelihood: scores are logits of a likelihood, so that a softmax of them is a probability.
     trainable: it has loss terms, and is trained by `xrec.training.fit`.
     """
@@ -35,6 +36,7 @@ class Capabilities:
     linear: bool = False
     weighted_means: bool = False
     components: bool = False
+    attention_values: bool = False
     item_features: bool = False
     layers: bool = False
     cold_items: bool = False
@@ -69,7 +71,8 @@ class Context:
 
     tables: what may be reused for every masked copy, by name. kept: what a part of a model keeps for its later calls,
     by the part. users [B]: ids, in training only. generator: there in training, when noise is drawn. profile: the
-    targets are the items of the training histories themselves (`training.examples=profile`).
+    targets are the items of the training histories themselves (`training.examples=profile`). carried [B, L]: factors
+    on what attention reads of each history item, its weights staying as they are (None: 1).
     """
 
     history: History
@@ -78,6 +81,7 @@ class Context:
     users: Tensor | None = None
     generator: torch.Generator | None = None
     profile: bool = False
+    carried: Tensor | None = None
 
     def presence(self, presence: Tensor | None) -> Tensor:
         """[B, M, L]: the given presence with padding kept at 0, or the history's own as M = 1."""
@@ -266,6 +270,15 @@ class Recommender(nn.Module, ABC):
             TypeError: the model has no attention.
         """
         raise TypeError(f"{type(self).__name__} has no attention over the history")
+
+    def attention_norms(self, context: Context, targets: Tensor | None = None) -> Tensor:
+        """Lengths [B, L, T] of the vectors that the history items add to what attention reads for each target, for
+        models with `capabilities.attention_values`.
+
+        Raises:
+            TypeError: the model has no attention that is a sum of vectors.
+        """
+        raise TypeError(f"{type(self).__name__} has no attention that is a sum of vectors")
 
 
 def checked_scores(

@@ -76,12 +76,20 @@ class AttentionTables:
         """Summands [B, L, T] of `score` at presence [B, L]."""
         return (self.weights(presence) * self.value).sum(1)
 
+    def norms(self, presence: Tensor) -> Tensor:
+        """Lengths [B, L, T] of sum_h g_hj row_hj, from inner products of heads: no table of vectors."""
+        weights = self.weights(presence)
+        inner = torch.einsum("bhld,bkld->bhkl", self.rows, self.rows)
+        return torch.einsum("bhlt,bklt,bhkl->blt", weights, weights, inner).clamp_min(0).sqrt()
+
 
 class HistoryAttention(Component):
     """score = attention over values <v_j, f_i> / sqrt(d). Contributions sum to the score of the whole history;
     they are deletion effects where the normaliser is linear."""
 
-    capabilities = Capabilities(gradients=True, fractional_presence=True, additive=True, attention=True)
+    capabilities = Capabilities(
+        gradients=True, fractional_presence=True, additive=True, attention=True, attention_values=True
+    )
     uses_features = True
     n_heads: int = 1
 
@@ -128,6 +136,11 @@ class HistoryAttention(Component):
         weights = [t.weights(own).mean(1).expand_as(t.value[:, 0]) for t in self._tables(context, targets)]
         return torch.cat(weights, dim=-1)
 
+    def attention_norms(self, context: Context, targets: Tensor | None = None) -> Tensor:
+        own = context.history.presence
+        norms = [t.norms(own).expand(-1, -1, t.target_features.shape[-2]) for t in self._tables(context, targets)]
+        return torch.cat(norms, dim=-1) * self.scale
+
     def _entries(self, context: Context) -> int:
         """Of a table per target."""
         return max(1, context.history.item.numel() * self.n_heads)
@@ -136,14 +149,14 @@ class HistoryAttention(Component):
         """Those of the targets, or of the catalogue block by block."""
         wanted, features = target_features(context, targets), context.tables["features"][context.history.item]
         if targets is not None:
-            yield self.tables(context.history, features, wanted, targets)
+            yield _carrying(self.tables(context.history, features, wanted, targets), context)
             return
         size, catalogue = (
             max(1, _MAX_ENTRIES // self._entries(context)),
             torch.arange(len(wanted), device=wanted.device),
         )
         for block, ids in zip(wanted.split(size), catalogue.split(size), strict=True):
-            yield self.tables(context.history, features, block, ids)
+            yield _carrying(self.tables(context.history, features, block, ids), context)
 
 
 class HeadedAttention(HistoryAttention):
@@ -176,6 +189,12 @@ class HeadedAttention(HistoryAttention):
     def heads(self, rows: Tensor) -> Tensor:
         """[B, L, H * s] -> [B, H, L, s]"""
         return rows.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+
+def _carrying(tables: AttentionTables, context: Context) -> AttentionTables:
+    if context.carried is None:
+        return tables
+    return replace(tables, rows=tables.rows * context.carried[:, None, :, None])
 
 
 def against(rows: Tensor, target_features: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+from xrec.models.attention.as_one import as_one
+
 #: nats within which gates may share a shift: exp(-60) is far above the smallest float32
 _SAFE = 60.0
 #: nats of a band of gates where they spread further
@@ -17,11 +19,13 @@ _BAND = 40.0
 _LARGEST = 40.0
 
 
+@as_one
 def present_softmax(logits: Tensor, present: Tensor, dim: int = -1) -> Tensor:
     """p_j exp(logit_j) / sum_k p_k exp(logit_k) over a dimension; 0 throughout where nothing is there."""
     return present_gates(logits, present, dim) * present
 
 
+@as_one
 def present_gates(logits: Tensor, present: Tensor, dim: int = -1) -> Tensor:
     """exp(logit_j) / sum_k p_k exp(logit_k) over a dimension, bounded for what is absent."""
     if logits.shape[dim] == 0:
@@ -54,6 +58,7 @@ class PresentMean:
             self._bands = sorted((known / _BAND).long().unique().tolist(), reverse=True)
             self._tables = depth, value
 
+    @as_one
     def __call__(self, presence: Tensor) -> Tensor:
         """[..., M, T] of presence [..., M, L]; 0 where nothing is there."""
         if self._bands:

@@ -44,7 +44,9 @@ class SelfAttention(Component):
             that is not positive.
     """
 
-    capabilities = Capabilities(gradients=True, fractional_presence=True, attention=True, layers=True)
+    capabilities = Capabilities(
+        gradients=True, fractional_presence=True, attention=True, attention_values=True, layers=True
+    )
     uses_features = True
     positions = True
 
@@ -98,11 +100,23 @@ class SelfAttention(Component):
 
     def attention_weights(self, context: Context, targets: Tensor | None = None) -> Tensor:
         """The read-out's weights, the same for every target."""
+        return self._for_all(self._read_out(context)[0], context, targets)
+
+    def attention_norms(self, context: Context, targets: Tensor | None = None) -> Tensor:
+        """Of the read-out's weights times the states after the blocks, the same for every target."""
+        weights, states = self._read_out(context)
+        return self._for_all(weights * states.norm(dim=-1), context, targets)
+
+    def _read_out(self, context: Context) -> tuple[Tensor, Tensor]:
+        """The read-out's weights [B, L] and what they weigh [B, L, d], of whole histories."""
         present = context.history.presence.unsqueeze(1)
         states = self._states(context, self._inputs(context), present)
-        weights = self._weights(context.history.age.unsqueeze(1), states, present)[:, 0]
+        return self._weights(context.history.age.unsqueeze(1), states, present)[:, 0], states[:, 0]
+
+    @staticmethod
+    def _for_all(values: Tensor, context: Context, targets: Tensor | None) -> Tensor:
         n_targets = len(context.tables["features"]) if targets is None else targets.shape[1]
-        return weights.unsqueeze(-1).expand(-1, -1, n_targets)
+        return values.unsqueeze(-1).expand(-1, -1, n_targets)
 
     def attention_layers(self, context: Context, targets: Tensor | None = None) -> list[Tensor]:
         """Averaged over heads; rows and columns of padding are 0."""
@@ -135,6 +149,8 @@ class SelfAttention(Component):
         """[B, M, d]"""
         states = self._states(context, states, present)
         weights = self._weights(context.history.age.unsqueeze(1), states, present)
+        if context.carried is not None:
+            weights = weights * context.carried.unsqueeze(1)
         return (weights.unsqueeze(-1) * states).sum(2)
 
     def _weights(self, age: Tensor, states: Tensor, present: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xrec.models.attention.as_one import as_one
 from xrec.models.attention.normalisers.normaliser import Normaliser
 
 #: entries [B, H, M, L, T] of masked copies that are computed together: what bounds memory
@@ -54,6 +55,7 @@ class Sparse(Normaliser):
     def below(self, total: Tensor, above: Tensor, reached: Tensor) -> Tensor:
         """t, how far the threshold lies below a rank with this P, A and sum of gates, which is less than 1."""
 
+    @as_one
     def gates(self, logits: Tensor, presence: Tensor) -> Tensor:
         if logits.shape[-2] == 0:
             return logits
@@ -83,6 +85,7 @@ class Sparse(Normaliser):
 
         return score
 
+    @as_one
     def _piece(self, x: Tensor, order: Tensor, value: Tensor, presence: Tensor) -> Tensor:
         """[B, M, T] of sorted x, order and value [B, H, L, T] and presence [B, M, L + 1]."""
         there = presence[:, None, :, :, None]
