@@ -127,6 +127,21 @@ class ModelGame(Game):
         with torch.no_grad():
             return np.concatenate([self._top(m, n) for m in self._chunks(masks)], axis=1)
 
+    def scores(self, masks: Bools, items: Tensor | None = None, uncounted: Ints | int = 0) -> Doubles:
+        with torch.no_grad():
+            scores = np.concatenate([_doubles(self._scores(m, items)) for m in self._chunks(masks)], axis=1)
+        self._count(-np.asarray(uncounted))
+        return scores
+
+    def contributions_of(self, items: Tensor) -> Tensor:
+        self._need("additive")
+        self._count(1, views=1)
+        with torch.no_grad():
+            added = self.model.contributions(self.context, items)  # [B, L, T]
+            whole = self.history.presence.unsqueeze(1)
+            taken = (self._views(whole) - self._views(torch.zeros_like(whole))).mean(2).squeeze(1)
+            return self.players.pooled(added * taken.unsqueeze(2))
+
     def spread(self) -> Doubles:
         if self._spread is None:
             with torch.no_grad():
