@@ -244,8 +244,8 @@ class Attribution:
     output, masker, players: names of the game's. f_x, f_empty [B]: the game's value of the whole history and of one
     without any player (which is for the masker to say). n_forwards [B]: masked copies scored;
     seconds [B]: wall time. standard_error [B, P] of sampling, or None. selected [B, P]: for explainers that answer
-    with a set, else None; outcome [B]: what came of a search for a set, else None. `complete`: promises that values sum to f(x) - f(empty). `reference`: what every other
-    explainer is tested against. `draw` numbers the draws of a random explainer.
+    with a set, outcome [B]: what came of the search for it; else None. `complete`: promises that values sum to f(x) -
+    f(empty). `reference`: what every other explainer is tested against. `draw` numbers the draws of a random explainer.
     """
 
     explainer: str

@@ -34,8 +34,8 @@ class World:
 
     def __init__(self, seed: int) -> None:
         random = np.random.default_rng(seed)
-        self.prior = {i: random.integers(-8, 9) / 4 for i in range(N_ITEMS)}
-        self.weights = {(j, i): random.integers(-4, 9) / 4 for j in range(N_ITEMS) for i in range(N_ITEMS)}
+        self.prior = {i: float(random.integers(-8, 9)) / 4 for i in range(N_ITEMS)}
+        self.weights = {(j, i): float(random.integers(-4, 9)) / 4 for j in range(N_ITEMS) for i in range(N_ITEMS)}
         self.cases = []
         for n in (7, 5, 2, 6):
             history = sorted(random.choice(N_ITEMS, n, replace=False).tolist())
@@ -149,8 +149,8 @@ class Capped(Table):
 
 
 def test_greedy_removal_computes_effects_anew() -> None:
-    """By hand: 23 has 1 + 4 for each of 0, 1 and 2 + .5 for 3, but no more than 5; 22 has 3. Any two can go for nothing,
-    with all three 23 falls from 5 to 1.5."""
+    """By hand: 23 has 1 + 4 for each of 0, 1 and 2 + .5 for 3, but no more than 5; 22 has 3. Any two can go for
+    nothing, with all three 23 falls from 5 to 1.5."""
     model = Capped({23: 1.0, 22: 3.0}, {(j, 23): 4.0 for j in (0, 1, 2)} | {(3, 23): 0.5})
     game = game_of((OnPaper((0, 1, 2, 3), 23),), model)
     first = LeaveOneOutSet(1).attribute(game, 0, "x")

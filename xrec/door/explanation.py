@@ -93,7 +93,7 @@ class Explanation:
 
     @property
     def outcome(self) -> Outcome | None:
-        """What came of the search for that set, such as 'smallest' or 'not_found'; None: the explainer searches none."""
+        """What came of the search for that set, such as 'smallest' or 'not_found'; None: there was no search."""
         outcomes = self.attribution.outcome
         return None if outcomes is None else outcomes[0]
 

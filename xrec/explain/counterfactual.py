@@ -19,6 +19,8 @@ from xrec.types import Bools, Doubles, Ints, Outcome
 _NEARBY = 4
 #: prefixes that are scored together at first; doubled from block to block
 _BLOCK = 8
+#: a lead where there is no rival
+_FAR = 1e30
 
 
 class Goal(ABC):
@@ -64,22 +66,32 @@ class LeavesTop(Goal):
 
 
 class Overtakes(Goal):
-    """A rival [B] stands before all of a case's targets; -1: there is none, and no reaching it. Lead: best target -
-    rival."""
+    """One of some rivals [B, R] stands before all of a case's targets (-1: no rival). Lead: the smallest margin."""
 
     def __init__(self, game: Game, rivals: Ints) -> None:
         super().__init__(game)
         self.targets = targets_of(game)
         self.there = rivals >= 0
-        self.rivals = torch.from_numpy(np.where(self.there, rivals, 0)).to(self.targets.device).unsqueeze(1)
+        self.rivals = torch.from_numpy(np.where(self.there, rivals, 0)).to(self.targets.device)
+        lower_id = self.rivals.unsqueeze(2) < self.targets.unsqueeze(1)
+        self.wins_ties = lower_id.all(2).cpu().numpy()
+
+    def margins(self, masks: Bools, uncounted: Ints | int = 0) -> Doubles:
+        """[B, M, R] best target - rival; infinite where there is no rival."""
+        scores = self.game.scores(masks, torch.cat([self.targets, self.rivals], dim=1), uncounted)
+        n_targets = self.targets.shape[1]
+        margins = scores[..., :n_targets].max(-1, keepdims=True) - scores[..., n_targets:]
+        return np.where(self.there[:, None], margins, np.inf)
+
+    def overtaken(self, margins: Doubles) -> Bools:
+        """[B, M, R] whether the rival stands before the targets, at these margins."""
+        return (margins < 0) | ((margins == 0) & self.wins_ties[:, None])
 
     def reached(self, masks: Bools) -> Bools:
-        lead, lower_id = self.lead(masks), (self.rivals < self.targets).all(1).cpu().numpy()
-        return ((lead < 0) | ((lead == 0) & lower_id[:, None])) & self.there[:, None]
+        return self.overtaken(self.margins(masks)).any(-1)
 
-    def lead(self, masks: Bools, now: Bools | None = None, uncounted: Ints | int = 0) -> Doubles:
-        scores = self.game.scores(masks, torch.cat([self.targets, self.rivals], dim=1), uncounted)
-        return scores[..., :-1].max(-1) - scores[..., -1]
+    def lead(self, masks: Bools, now: Bools, uncounted: Ints | int) -> Doubles:
+        return np.minimum(self.margins(masks, uncounted).min(-1), _FAR)
 
 
 def targets_of(game: Game) -> Tensor:
@@ -89,12 +101,18 @@ def targets_of(game: Game) -> Tensor:
     return torch.tensor(rows, dtype=torch.int64, device=game.candidates.device).reshape(-1, longest)
 
 
-def foils_of(game: Game) -> Ints:
-    """[B] the foil of each case; where it has none, the candidate right behind the (last) target; -1: nobody is."""
+def behind(game: Game, n: int) -> Ints:
+    """[B, n] the candidates right behind a case's (last) target; -1: there are no more."""
     whole = game.whole()
     rank = game.ranks(whole)[:, 0].max(-1)
-    behind = game.top(whole, int(rank.max(initial=0)) + 1)[np.arange(len(game)), 0, rank]
-    return np.array([b if c.foil is None else c.foil for c, b in zip(game.cases, behind, strict=True)], dtype=np.int64)
+    best = game.top(whole, int(rank.max(initial=0)) + n)[:, 0]
+    return np.take_along_axis(best, rank[:, None] + np.arange(n), axis=1)
+
+
+def foils_of(game: Game) -> Ints:
+    """[B, 1] the foil of each case; where it has none, the candidate right behind the target; -1: there is none."""
+    given = np.array([-1 if case.foil is None else case.foil for case in game.cases], dtype=np.int64)[:, None]
+    return given if (given >= 0).all() else np.where(given >= 0, given, behind(game, 1))
 
 
 class RemovalSet(Explainer):
@@ -130,14 +148,14 @@ class LeaveOneOutSet(TopRemoval):
     the target leaves the top k. Values: those effects, f(x) - f(x without j)."""
 
     def values(self, game: Game, random: Keyed) -> Answer:
-        values, goal = leave_one_out(game), LeavesTop(game, self.k)
+        (values, _), goal = leave_one_out(game), LeavesTop(game, self.k)
         sizes = smallest_prefix(goal, position := positions(values, game, random), self.size_limit(game))
         return answer(goal, values, position < sizes[:, None], sizes >= 0)
 
 
 class GreedyRemoval(TopRemoval):
-    """Removes the player without whom the lead of the target over the k-th best rival is smallest, again and again, until
-    the target has left the top k; then puts back whoever is not needed for it, so that no member can be spared.
+    """Removes the player without whom the lead of the target over the k-th best rival is smallest, again and again,
+    until the target has left the top k; then puts back whoever is not needed, so that no member can be spared.
 
     Values: what the lead lost with the player when it was last there: when it was removed, or in the last step.
     """
@@ -160,14 +178,14 @@ class BringIn(RemovalSet):
         return greedy(Overtakes(game, foils_of(game)), self.size_limit(game))
 
 
-def leave_one_out(game: Game, of: Callable[[Bools, Ints], np.ndarray] | None = None) -> Doubles:
-    """[B, P, ...] what `of` (masks [B, M, P], masks that fill up [B]) -> [B, M, ...] loses without each player; None:
-    the game's value."""
+def leave_one_out(game: Game, of: Callable[[Bools, Ints], Doubles] | None = None) -> tuple[Doubles, Doubles]:
+    """[B, P, ...] what `of` (masks [B, M, P], how many of them fill up [B]) -> [B, M, ...] loses without each player,
+    and what it is with all of them [B, ...]; None: the game's value."""
     width = game.width
     masks = np.ones((len(game), width + 1, width), dtype=bool)
     masks[:, np.arange(width), np.arange(width)] = False
     values = (of or game.values)(masks, width - game.n_players)
-    return values[:, -1:] - values[:, :-1]
+    return values[:, -1:] - values[:, :-1], values[:, -1]
 
 
 def positions(values: Doubles, game: Game, random: Keyed) -> Ints:
@@ -220,11 +238,12 @@ def _irreducible(goal: Goal, chosen: Bools, done: Bools) -> Bools:
             return chosen
         member = np.argsort(~chosen, axis=1, kind="stable")[:, :n]
         smaller = np.repeat(chosen[:, None], n, axis=1)
-        np.put_along_axis(smaller, member[:, :, None], False, axis=2)  # noqa: FBT003
+        np.put_along_axis(smaller, member[:, :, None], False, axis=2)
         spared = goal.reached(real[:, None] & ~smaller) & np.take_along_axis(chosen, member, axis=1) & done[:, None]
         if not spared.any():
             return chosen
-        chosen = np.where(spared.any(1)[:, None], smaller[np.arange(len(chosen)), spared.argmax(1)], chosen)
+        rows = np.flatnonzero(spared.any(1))
+        chosen[rows] = smaller[rows, spared.argmax(1)[rows]]
 
 
 def answer(goal: Goal, values: Doubles, chosen: Bools, found: Bools, proved: Bools | None = None) -> Answer:

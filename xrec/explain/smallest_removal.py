@@ -36,8 +36,8 @@ class SmallestRemoval(TopRemoval):
     m_r = s(target) - s(r) = m_r(empty) + sum_j c_jr with them; alone that takes n_r players, those of the largest c_jr.
     The target has left the top k when k rivals have overtaken it, so the k-th smallest n_r is a lower bound on the size
     of any set. A set of that size is proved ('smallest'), and an infinite bound is a proof that there is none
-    ('impossible'). Sets are searched by greedy removal on sums, and in the order of each near rival; they are checked by
-    a forward like all others. Of what is not proved so, cases of few players are enumerated by size.
+    ('impossible'). Sets are searched by greedy removal on sums, and in the order of each near rival; they are checked
+    by a forward like all others. Of what is not proved so, cases of few players are enumerated by size.
 
     That scores are sums is measured, on random subsets of the players and all candidates; where the error is more than
     rounding (a model that is additive in part only) contributions still guide the search, but the bound proves nothing.
