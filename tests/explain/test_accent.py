@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from tests.by_hand import N_ITEMS, OnPaper, Table, game_of
 from tests.explain.test_counterfactual import World, outcomes, sizes
@@ -18,7 +19,7 @@ ADDED = {(0, 10): 2.0, (1, 10): 2.0, (2, 10): 4.0, (2, 11): 4.0, (3, 12): -6.0}
 
 
 def by_hand(n_rivals: int):
-    prior = {i: -20.0 for i in range(N_ITEMS)} | {10: 0.0, 11: 1.0, 12: 9.0}
+    prior = dict.fromkeys(range(N_ITEMS), -20.0) | {10: 0.0, 11: 1.0, 12: 9.0}
     game = game_of((OnPaper((0, 1, 2, 3), 10),), Table(prior, ADDED))
     return Accent(n_rivals).attribute(game, 0, "x")
 
@@ -37,18 +38,21 @@ def test_the_smallest_of_the_rivals_sets_is_taken() -> None:
 
 
 class Floored(Table):
-    """No item has less than 4."""
+    """Item 10 never has less than 4.5."""
 
     def score(self, context, presence=None, targets=None):
-        return super().score(context, presence, targets).clamp(min=4.0)
+        total = super().score(context, presence, targets)
+        ids = torch.arange(N_ITEMS).unsqueeze(0) if targets is None else targets
+        return torch.where(ids.unsqueeze(1) == 10, total.clamp(min=4.5), total)
 
 
 def test_a_sum_that_promises_too_much_is_found_out_by_the_forward() -> None:
-    """10 falls from 6.5 to 4.5 without either player, and to 4, not 2.5, without both: below 11 by the sum only."""
-    prior = {i: -20.0 for i in range(N_ITEMS)} | {10: 2.5, 11: 3.5}
+    """10 falls from 6.5 to 4.5 without either player, and stays there, not at 2.5, without both: below 11 by the sum
+    only."""
+    prior = dict.fromkeys(range(N_ITEMS), -20.0) | {10: 2.5, 11: 4.0}
     game = game_of((OnPaper((0, 1), 10),), Floored(prior, {(0, 10): 2.0, (1, 10): 2.0}))
     found = Accent(1).attribute(game, 0, "x")
-    assert found.values[0].tolist() == [2.0, 2.0]  # over 11, which has 4 as well: a margin of 2.5, a sum of 4
+    assert found.values[0].tolist() == [2.0, 2.0]
     assert outcomes(found) == ["stays"] and sizes(found) == [0]
 
 

@@ -23,10 +23,10 @@ class Accent(Explainer):
     are first order still: hence every set is checked by a forward with all its members gone; the smallest that holds
     is taken, of several the one that turns the margin furthest; if none does, no set is returned.
 
-    Corrected: the influence on the target is part of the influence on the margin. The published implementations multiply
-    it into an empty dictionary, and so order by the rival alone.
+    Corrected: the influence on the target is part of that on the margin. The published implementations multiply it into
+    an empty dictionary, and so order by the rival alone.
 
-    Values: the influences on the margin over the rival of the answer; over the next-ranked one where there is no answer.
+    Values: the influences on the margin over the rival of the answer; over the next-ranked one where there is none.
 
     Args:
         n_rivals: candidates right behind the target that may replace it.

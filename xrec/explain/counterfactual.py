@@ -51,7 +51,7 @@ class LeavesTop(Goal):
 
     def reached(self, masks: Bools) -> Bools:
         ranks = self.game.ranks(masks)
-        return ((ranks > self.k) | (ranks == 0)).all(-1)
+        return np.where(ranks == 0, self.k + 1, ranks).min(axis=-1) > self.k
 
     def lead(self, masks: Bools, now: Bools, uncounted: Ints | int) -> Doubles:
         n_targets = self.targets.shape[1]
