@@ -46,7 +46,7 @@ class Accent(Explainer):
         gone = np.cumsum(np.take_along_axis(np.where(real, influence, 0.0), order, axis=1), axis=1)
         flips = goal.overtaken(margins[:, None] - gone)
         size = np.where(flips.any(1), flips.argmax(1) + 1, game.width + 1)  # [B, R]
-        removed = (np.argsort(order, axis=1) < size[:, None]) & real & flips.any(1)[:, None]
+        removed = (np.argsort(order, axis=1) < size[:, None]) & real & flips.max(axis=1)[:, None]
         sets = removed.transpose(0, 2, 1)  # [B, R, P]
         left = np.diagonal(goal.margins(game.whole() & ~sets), axis1=1, axis2=2)  # of each rival without its set
         holds = goal.overtaken(left[:, None])[:, 0] & flips.any(1)

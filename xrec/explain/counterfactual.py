@@ -85,10 +85,10 @@ class Overtakes(Goal):
 
     def overtaken(self, margins: Doubles) -> Bools:
         """[B, M, R] whether the rival stands before the targets, at these margins."""
-        return (margins < 0) | ((margins == 0) & self.wins_ties[:, None])
+        return np.where(self.wins_ties[:, None], margins <= 0, margins < 0)
 
     def reached(self, masks: Bools) -> Bools:
-        return self.overtaken(self.margins(masks)).any(-1)
+        return self.overtaken(self.margins(masks)).max(axis=-1)
 
     def lead(self, masks: Bools, now: Bools, uncounted: Ints | int) -> Doubles:
         return np.minimum(self.margins(masks, uncounted).min(-1), _FAR)
