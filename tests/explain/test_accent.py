@@ -93,3 +93,13 @@ def test_it_explains_a_real_model_alone_as_in_a_batch(toy, tmp_path) -> None:
 def test_there_is_at_least_one_rival() -> None:
     with pytest.raises(SettingError, match=r"explainer.accent.n_rivals must be at least 1, got 0"):
         Accent(0)
+
+
+def test_where_there_is_no_rival_there_is_no_answer() -> None:
+    """The last of all candidates, and one with a single rival left."""
+    prior = {i: 30.0 - i for i in range(N_ITEMS)}
+    model = Table(prior, {(0, N_ITEMS - 2): 0.5, (0, N_ITEMS - 1): 1.0})
+    game = game_of((OnPaper((0, 1), N_ITEMS - 1), OnPaper((0, 1), N_ITEMS - 2)), model)
+    found = Accent(5).attribute(game, 0, "x")
+    assert found.values.tolist() == [[0.0, 0.0], [-0.5, 0.0]]
+    assert outcomes(found) == ["stays"] * 2 and sizes(found) == [0, 0]

@@ -92,7 +92,7 @@ def test_the_loss_by_hand() -> None:
         expected = sum(w * t for w, t in zip(weights, terms, strict=True))
         positive, negative, sparsity = weights
         explainer = LXR(positive=positive, negative=negative, sparsity=sparsity)
-        assert explainer.loss(game, log_odds).item() == pytest.approx(expected, abs=1e-6)
+        assert explainer.loss(game, log_odds, game.ends()).item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_of_sums_a_player_is_kept_for_more_than_an_average_share() -> None:
@@ -101,7 +101,7 @@ def test_of_sums_a_player_is_kept_for_more_than_an_average_share() -> None:
     game = on_paper((OnPaper((0, 1, 2, 3), 10),), Table({10: 1.0}, added))
     for start in (-2.0, 0.0, 1.0):
         log_odds = torch.full((1, 4), start, requires_grad=True)
-        LXR().loss(game, log_odds).backward()
+        LXR().loss(game, log_odds, game.ends()).backward()
         assert log_odds.grad is not None
         mask = log_odds.detach().sigmoid()
         slope = log_odds.grad / (mask * (1 - mask))
@@ -111,7 +111,7 @@ def test_of_sums_a_player_is_kept_for_more_than_an_average_share() -> None:
 def test_cases_without_effect_do_no_harm() -> None:
     game = on_paper((OnPaper((0, 1), 10),), Table({10: 1.0}, {}))
     log_odds = torch.zeros(1, 2, requires_grad=True)
-    LXR().loss(game, log_odds).backward()
+    LXR().loss(game, log_odds, game.ends()).backward()
     assert log_odds.grad is not None and log_odds.grad.isfinite().all()
 
 

@@ -40,7 +40,6 @@ class Accent(Explainer):
     def values(self, game: Game, random: Keyed) -> Answer:
         goal, rows = Overtakes(game, behind(game, self.n_rivals)), np.arange(len(game))
         influence, margins = leave_one_out(game, goal.margins)  # [B, P, R], [B, R]
-        influence = np.where(goal.there[:, None], influence, 0.0)
         real = np.arange(game.width)[:, None] < game.n_players[:, None, None]
         order = np.argsort(np.where(real, -influence, np.inf), axis=1, kind="stable")
         gone = np.cumsum(np.take_along_axis(np.where(real, influence, 0.0), order, axis=1), axis=1)

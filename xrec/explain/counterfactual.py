@@ -77,11 +77,11 @@ class Overtakes(Goal):
         self.wins_ties = lower_id.all(2).cpu().numpy()
 
     def margins(self, masks: Bools, uncounted: Ints | int = 0) -> Doubles:
-        """[B, M, R] best target - rival; infinite where there is no rival."""
+        """[B, M, R] best target - rival; very large where there is no rival."""
         scores = self.game.scores(masks, torch.cat([self.targets, self.rivals], dim=1), uncounted)
         n_targets = self.targets.shape[1]
         margins = scores[..., :n_targets].max(-1, keepdims=True) - scores[..., n_targets:]
-        return np.where(self.there[:, None], margins, np.inf)
+        return np.where(self.there[:, None], margins, _FAR)
 
     def overtaken(self, margins: Doubles) -> Bools:
         """[B, M, R] whether the rival stands before the targets, at these margins."""
@@ -91,7 +91,7 @@ class Overtakes(Goal):
         return self.overtaken(self.margins(masks)).max(axis=-1)
 
     def lead(self, masks: Bools, now: Bools, uncounted: Ints | int) -> Doubles:
-        return np.minimum(self.margins(masks, uncounted).min(-1), _FAR)
+        return self.margins(masks, uncounted).min(axis=-1)
 
 
 def targets_of(game: Game) -> Tensor:

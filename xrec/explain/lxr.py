@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,6 +20,8 @@ from xrec.types import Doubles
 
 #: p of the whole history is sigmoid(_STEEP / 2), that of none sigmoid(-_STEEP / 2)
 _STEEP = 4.0
+#: effects below this share of the median count as that much
+_SMALL = 0.01
 _N_CHANNELS = 4
 
 
@@ -83,22 +87,25 @@ class LXR(Explainer):
             torch.manual_seed(fitting.seed)
             network = MaskNetwork(fitting.dataset.catalogue.n_items, self.embedding_size).to(fitting.device)
             order = [torch.randperm(len(games)) for _ in range(self.epochs)]
+        ends = [copy(game).ends() for game in games]
+        floor = _SMALL * float(np.median(np.concatenate([np.abs(whole - empty) for whole, empty in ends])))
         adam = torch.optim.Adam(network.parameters(), self.learning_rate)
         steps = torch.cat(order).tolist()
         for step in fitting.progress(steps, total=len(steps), description="lxr"):
+            game = copy(games[step])  # what the model keeps of a game is dropped with the copy
             adam.zero_grad()
-            self.loss(games[step], network.log_odds(games[step])).backward()
+            self.loss(game, network.log_odds(game), ends[step], floor).backward()
             adam.step()
         self.network = network.requires_grad_(False)
 
-    def loss(self, game: Game, log_odds: Tensor) -> Tensor:
-        """The mean over cases, of masks sigmoid(log_odds [B, P])."""
+    def loss(self, game: Game, log_odds: Tensor, ends: tuple[Doubles, Doubles], floor: float = 0.0) -> Tensor:
+        """The mean over cases, of masks sigmoid(log_odds [B, P]). ends: f(x) and f(empty), each [B]. floor: effects are
+        taken to be no smaller, lest a case without any effect rules the others."""
         real = game.players.real.float()
         mask = log_odds.sigmoid() * real
         values = game.differentiable(torch.stack([mask, real - mask], dim=1))
-        ends = torch.from_numpy(game.spread()), *(torch.from_numpy(end) for end in game.ends())
-        spread, whole, empty = (end.to(values) for end in ends)
-        scale = (whole - empty).abs().clamp_min(1e-6 * spread).clamp_min(torch.finfo(values.dtype).tiny)
+        whole, empty = (torch.from_numpy(end).to(values) for end in ends)
+        scale = (whole - empty).abs().clamp_min(max(floor, torch.finfo(values.dtype).eps))
         kept, left = (_STEEP * (values - ((whole + empty) / 2).unsqueeze(1)) / scale.unsqueeze(1)).unbind(1)
         size = mask.sum(1) / real.sum(1).clamp_min(1)
         terms = -self.positive * functional.logsigmoid(kept) + self.negative * functional.logsigmoid(left)
