@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from xrec.errors import SettingError
-from xrec.explain.counterfactual import Overtakes, answer, behind, leave_one_out
+from xrec.explain.counterfactual import Overtakes, answer, behind
 from xrec.explain.explainer import Answer, Explainer
+from xrec.explain.removal import leave_one_out
 from xrec.games.game import Game
 from xrec.games.keyed import Keyed
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from xrec.errors import SettingError
 from xrec.explain.explainer import Answer, Explainer
+from xrec.explain.removal import leave_one_out
 from xrec.games.game import Game
 from xrec.games.keyed import Keyed
 from xrec.types import Bools, Doubles, Ints, Outcome
@@ -176,16 +176,6 @@ class BringIn(RemovalSet):
 
     def values(self, game: Game, random: Keyed) -> Answer:
         return greedy(Overtakes(game, foils_of(game)), self.size_limit(game))
-
-
-def leave_one_out(game: Game, of: Callable[[Bools, Ints], Doubles] | None = None) -> tuple[Doubles, Doubles]:
-    """[B, P, ...] what `of` (masks [B, M, P], how many of them fill up [B]) -> [B, M, ...] loses without each player,
-    and what it is with all of them [B, ...]; None: the game's value."""
-    width = game.width
-    masks = np.ones((len(game), width + 1, width), dtype=bool)
-    masks[:, np.arange(width), np.arange(width)] = False
-    values = (of or game.values)(masks, width - game.n_players)
-    return values[:, -1:] - values[:, :-1], values[:, -1]
 
 
 def positions(values: Doubles, game: Game, random: Keyed) -> Ints:
