@@ -75,10 +75,11 @@ class Overtakes(Goal):
         self.rivals = torch.from_numpy(np.where(self.there, rivals, 0)).to(self.targets.device)
         lower_id = self.rivals.unsqueeze(2) < self.targets.unsqueeze(1)
         self.wins_ties = lower_id.all(2).cpu().numpy()
+        self.items = torch.cat([self.targets, self.rivals], dim=1)
 
     def margins(self, masks: Bools, uncounted: Ints | int = 0) -> Doubles:
         """[B, M, R] best target - rival; very large where there is no rival."""
-        scores = self.game.scores(masks, torch.cat([self.targets, self.rivals], dim=1), uncounted)
+        scores = self.game.scores(masks, self.items, uncounted)
         n_targets = self.targets.shape[1]
         margins = scores[..., :n_targets].max(-1, keepdims=True) - scores[..., n_targets:]
         return np.where(self.there[:, None], margins, _FAR)

@@ -263,10 +263,10 @@ class ModelGame(Game):
             shared.context = self.model.prepare(self.history.rows(shared.first.tolist()))
         if items is None:
             return checked_scores(self.model, shared.context, own)[shared.of_case]
-        if shared.items is None:
+        if shared.items is None or shared.asked is not items:
             wanted = items.new_zeros(len(shared.first), shared.most, items.shape[1])
             wanted[shared.of_case, shared.slot] = items
-            shared.items = wanted.flatten(1)
+            shared.items, shared.asked = wanted.flatten(1), items
         scores = checked_scores(self.model, shared.context, own, shared.items)
         return scores.unflatten(2, (shared.most, -1))[shared.of_case, :, shared.slot]
 
@@ -318,6 +318,7 @@ class _Shared:
     most: int
     context: Context | None = None
     items: Tensor | None = None
+    asked: Tensor | None = None
 
     @classmethod
     def of(cls, history: History) -> _Shared:
