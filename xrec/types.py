@@ -197,6 +197,12 @@ class Metric:
 Role = Literal["explainer", "control", "oracle"]
 
 
+#: what came of the search for a set whose removal does what was asked, checked by a forward: a set that is proved to
+#: be as small as any; a set; none was found, and removing all players does not do it either; none was found; there is
+#: proved to be none; nothing had to be removed
+Outcome = Literal["smallest", "found", "stays", "not_found", "impossible", "already"]
+
+
 @dataclass(frozen=True)
 class Case:
     """One recommendation to be explained: why the target stood at `position` of the list of `user`; or several of them
@@ -238,8 +244,8 @@ class Attribution:
     output, masker, players: names of the game's. f_x, f_empty [B]: the game's value of the whole history and of one
     without any player (which is for the masker to say). n_forwards [B]: masked copies scored;
     seconds [B]: wall time. standard_error [B, P] of sampling, or None. selected [B, P]: for explainers that answer
-    with a set, else None. `complete`: promises that values sum to f(x) - f(empty). `reference`: what every other
-    explainer is tested against. `draw` numbers the draws of a random explainer.
+    with a set, outcome [B]: what came of the search for it; else None. `complete`: promises that values sum to f(x) -
+    f(empty). `reference`: what every other explainer is tested against. `draw` numbers the draws of a random explainer.
     """
 
     explainer: str
@@ -260,6 +266,7 @@ class Attribution:
     reference: bool = False
     standard_error: Doubles | None = None
     selected: Bools | None = None
+    outcome: tuple[Outcome, ...] | None = None
 
     @property
     def n_players(self) -> Ints:

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 _SPELLED = {
     word.replace("-", " ").lower(): word
     for word in (
-        "BiGAN", "CDCG", "EASE", "iALS", "KL", "kNN", "leave-last-out", "leave-one-out", "LXR", "MRR", "NDCG", "SASRec",
-        "SHAP", "SVD", "TIFU", "VAE",
+        "ACCENT", "BiGAN", "CDCG", "EASE", "iALS", "KL", "kNN", "leave-last-out", "leave-one-out", "LXR", "MRR", "NDCG",
+        "SASRec", "SHAP", "SVD", "TIFU", "VAE",
     )
 }  # fmt: skip
 _NAMED = re.compile(rf"(?<![^\W_])({'|'.join(sorted(_SPELLED, key=len, reverse=True))})(?![^\W_])")

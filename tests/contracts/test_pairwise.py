@@ -7,8 +7,8 @@ over pairs: few enough to run, and yet no two options that never met.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,8 +30,7 @@ from xrec.errors import SettingError
 from xrec.explain.explainer import Explainer
 from xrec.fidelity.metric import FidelityMetric
 from xrec.fidelity.removal import Removal
-from xrec.games.fitting import Fitting
-from xrec.games.maskers import Masker
+from xrec.games.fitting import Fitting, Learner
 from xrec.games.model_game import ModelGame, Rules
 from xrec.games.outputs import Output
 from xrec.models.baselines.ease import EASE
@@ -41,7 +40,15 @@ from xrec.models.external import External
 from xrec.models.recommender import Recommender
 from xrec.rundir.directory import RunDirectory
 from xrec.rundir.explanations import Explanations, answer_rows, player_rows
-from xrec.stages.cases import case_chunks, choose_cases, games_of, load_cases, rules_of, save_cases
+from xrec.stages.cases import (
+    case_chunks,
+    choose_cases,
+    games_of,
+    games_of_others,
+    load_cases,
+    rules_of,
+    save_cases,
+)
 from xrec.stages.run import Run
 from xrec.types import Attribution, Catalogue
 
@@ -183,8 +190,9 @@ def test_the_array_is_small_and_leaves_no_pair_out() -> None:
 def test_what_meets_works(combination: Combination, make_run, models: dict[str, Recommender], tmp_path: Path) -> None:
     run, model = make_run(combination), models[combination.model]
     rules, explainer = rules_of(run), cast(Explainer, combination.make("explainer"))
-    learn(run, rules.masker, explainer)
+    learn(run, rules.masker)
     cases = choose_cases(run, model, rules).cases
+    learn(run, explainer, lambda n: games_of_others(run, model, rules, cases, min(n, 5)))
     save_cases(run, cases, rules)
     assert cases and load_cases(run) == cases
     for case in cases:
@@ -204,11 +212,11 @@ def test_what_meets_works(combination: Combination, make_run, models: dict[str, 
         same(found.attribution(combination.explainer, 0, attribution.cases), attribution)
 
 
-def learn(run: Run, masker: Masker, explainer: Explainer) -> None:
-    """Fit both, and have another pair take their state over."""
-    for learner in (masker, explainer):
-        learner.fit(Fitting(run.dataset, run.seed, run.device, no_progress))
-        learner.load_state(learner.state())
+def learn(run: Run, learner: Learner, games: Callable[[int], Iterator[ModelGame]] | None = None) -> None:
+    """Fit it, and have it take over its own state. games: of others, for explainers."""
+    fitting = Fitting(run.dataset, run.seed, run.device, no_progress)
+    learner.fit(fitting if games is None else replace(fitting, games=games))
+    learner.load_state(learner.state())
 
 
 def check_game(game: ModelGame, rules: Rules, combination: Combination) -> None:
@@ -290,7 +298,6 @@ def same(found: Attribution, saved: Attribution) -> None:
 def test_what_cannot_work_is_refused_with_the_reason(combination: Combination, make_run, models) -> None:
     run, model = make_run(combination), models[combination.model]
     rules, explainer = rules_of(run), cast(Explainer, combination.make("explainer"))
-    learn(run, rules.masker, explainer)
     option, capability = lacking(combination)[0]
 
     def ask() -> None:

@@ -54,6 +54,9 @@ def test_table_is_sorted_by_support_and_holds_what_the_explainer_knows(model: Ex
     assert e.standard_errors is not None and e.standard_errors.tolist() == [0.1, 0.2, 0.3]
     assert e.selected is not None and e.selected.tolist() == [False, True, False]
     assert (e.f_x, e.f_empty, e.user[:7], e.item, e.explainer) == (1.5, 0.5, "history", "t", "Given")
+    assert e.outcome is None
+    left = model.explain(["c", "a", "b"], "t", "leave_one_out_set", k=1)
+    assert left.outcome in ("smallest", "found", "stays", "not_found") and left.selected is not None
     bare = model.explain(["c", "a", "b"], "t", Given([1, 2, 3]))
     assert bare.standard_errors is None and bare.selected is None
     assert bare.table()["standard_error"].null_count() == bare.table()["selected"].null_count() == 3

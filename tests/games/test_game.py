@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from tests.by_hand import CASES, OnPaper, Table, attribution, cases, game_of
+from tests.toy_games import game_of as toy_game
 from tests.toy_games import plain_history
+from tests.toys import fitted_composed, histories
 from xrec.errors import SettingError
 from xrec.games.maskers import Masker
 from xrec.games.model_game import ModelGame
@@ -196,3 +198,16 @@ def test_scores_that_are_no_numbers_are_refused_with_their_cases() -> None:
     value = game_of(model=Spoilt(lambda s: s.where(s != 3.5, -torch.inf)))  # the first case, whole
     with pytest.raises(SettingError, match=r"^model Spoilt: cases \[0\] have scores that are not finite"):
         value.ends()
+
+
+def test_scores_of_other_items_are_not_those_of_the_targets(toy, tmp_path) -> None:
+    """Two cases of one history, which are scored together: the targets', then other items', then the targets' again."""
+    history = histories(toy, [4, 4])
+    game = toy_game(fitted_composed(toy, tmp_path), history, [7, 8])
+    masks = np.random.default_rng(0).random((1, 3, game.width)).repeat(2, axis=0) < 0.5
+    whole, items = game.scores(masks), torch.tensor([[3, 7, 9], [8, 2, 1]])
+    expected = np.take_along_axis(whole, items.numpy()[:, None].repeat(3, axis=1), axis=2)
+    values = game.values(masks)
+    np.testing.assert_allclose(values, whole[[[0], [1]], [[0, 1, 2]], [[7], [8]]], atol=1e-5)
+    np.testing.assert_allclose(game.scores(masks, items), expected, atol=1e-5)
+    np.testing.assert_array_equal(game.values(masks), values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import polars as pl
@@ -24,7 +25,7 @@ from xrec.rundir.explanations import (
     player_rows,
     write_explanations,
 )
-from xrec.types import Attribution, Case
+from xrec.types import Attribution, Case, Outcome
 
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 NAME = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=4)
@@ -74,6 +75,7 @@ def runs(draw) -> list[Attribution]:
             reference=draw(st.booleans()),
             standard_error=draw(st.sampled_from([None, errors()])),
             selected=draw(st.sampled_from([None, draw(arrays.arrays(np.bool_, there.shape)) & there])),
+            outcome=draw(st.none() | st.tuples(*[st.sampled_from(get_args(Outcome))] * n_cases)),
         )
 
     names = draw(st.lists(NAME, min_size=1, max_size=3, unique=True))
@@ -122,8 +124,15 @@ def test_any_of_the_cases_come_back_in_any_order(saved: list[Attribution], data)
             few[name] = None if table is None else table[order, :width]
         if few["standard_error"] is not None and np.isnan(few["standard_error"]).all():
             few["standard_error"] = None  # estimated for other cases only
+        few["outcome"] = None if one.outcome is None else tuple(one.outcome[i] for i in order)
         cases, players = (tuple(column[i] for i in order) for column in (one.cases, one.player_ids))
         same(found.attribution(one.explainer, one.draw, cases), replace(one, cases=cases, player_ids=players, **few))
+
+
+def test_runs_from_before_there_were_outcomes_are_read() -> None:
+    players, answers = rows([attribution()])
+    found = Explanations(players, answers.drop("outcome"))
+    same(found.attribution("by_hand", 0, attribution().cases), attribution())
 
 
 def test_rows_are_those_of_the_players_with_columns_beside_them() -> None:

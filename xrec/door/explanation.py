@@ -14,7 +14,7 @@ from xrec.errors import SettingError
 from xrec.games.model_game import ModelGame
 from xrec.report.explanation import bars, waterfall
 from xrec.report.plot import figure_bytes
-from xrec.types import Attribution, Bools, Case, Doubles
+from xrec.types import Attribution, Bools, Case, Doubles, Outcome
 from xrec.words import did_you_mean, listed, sentence, title_of
 
 if TYPE_CHECKING:
@@ -90,6 +90,12 @@ class Explanation:
         """[P] the set that the explainer chose; None: it answers with values only."""
         chosen = self.attribution.selected
         return None if chosen is None else chosen[0]
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What came of the search for that set, such as 'smallest' or 'not_found'; None: there was no search."""
+        outcomes = self.attribution.outcome
+        return None if outcomes is None else outcomes[0]
 
     @property
     def player_ids(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,18 +13,19 @@ from xrec.errors import SettingError
 from xrec.games.fitting import Learner
 from xrec.games.game import Game
 from xrec.games.keyed import Keyed
-from xrec.types import Attribution, Bools, Doubles, Role
+from xrec.types import Attribution, Bools, Doubles, Outcome, Role
 from xrec.words import listed
 
 
 @dataclass(frozen=True)
 class Answer:
     """Values [B, P] and what else an explainer knows of them: standard errors of sampling, the set it chose (both
-    [B, P])."""
+    [B, P]), what came of the search for that set [B]."""
 
     values: np.ndarray
     standard_error: np.ndarray | None = None
     selected: np.ndarray | None = None
+    outcome: Sequence[Outcome] | None = None
 
 
 class Explainer(Learner, ABC):
@@ -85,6 +87,7 @@ class Explainer(Learner, ABC):
             seconds=np.full(len(game), seconds),
             standard_error=_errors(answer.standard_error, name, padding),
             selected=_chosen(answer.selected, name, padding),
+            outcome=None if answer.outcome is None else tuple(answer.outcome),
         )
 
     def check(self, name: str, able: frozenset[str], whose: str) -> None:
@@ -114,7 +117,7 @@ def _errors(given: object, name: str, padding: Bools) -> Doubles | None:
         return None
     errors = _as_array(given, name, padding.shape, "standard errors")
     errors[padding] = np.nan
-    return errors
+    return errors if np.isfinite(errors).any() else None  # nothing is known of any
 
 
 def _chosen(given: object, name: str, padding: Bools) -> Bools | None:

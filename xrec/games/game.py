@@ -114,6 +114,21 @@ class Game(ABC):
         """
         self._refuse("ranks")
 
+    def scores(self, masks: Bools, items: Tensor | None = None, uncounted: Ints | int = 0) -> Doubles:
+        """Scores [B, M, T] of items [B, T] (None: of the whole catalogue) for masks [B, M, P], whatever the output.
+
+        Args:
+            uncounted: see `values`.
+        Raises:
+            SettingError: what is explained is no ranking.
+        """
+        self._refuse("ranks")
+
+    def contributions_of(self, items: Tensor) -> Tensor:
+        """[B, P, T] what the players add to the scores of items [B, T], as `contributions` are of the value; one
+        forward. Needs 'additive'."""
+        self._refuse("additive")
+
     def attention(self) -> Doubles:
         """[B, P] attention weights on the players' items, for the target (the mean over several); one forward. Needs
         'attention'. Raises: SettingError, here and below, without the capability."""

@@ -127,6 +127,21 @@ class ModelGame(Game):
         with torch.no_grad():
             return np.concatenate([self._top(m, n) for m in self._chunks(masks)], axis=1)
 
+    def scores(self, masks: Bools, items: Tensor | None = None, uncounted: Ints | int = 0) -> Doubles:
+        with torch.no_grad():
+            scores = np.concatenate([_doubles(self._scores(m, items)) for m in self._chunks(masks)], axis=1)
+        self._count(-np.asarray(uncounted))
+        return scores
+
+    def contributions_of(self, items: Tensor) -> Tensor:
+        self._need("additive")
+        self._count(1, views=1)
+        with torch.no_grad():
+            added = self.model.contributions(self.context, items)  # [B, L, T]
+            whole = self.history.presence.unsqueeze(1)
+            taken = (self._views(whole) - self._views(torch.zeros_like(whole))).mean(2).squeeze(1)
+            return self.players.pooled(added * taken.unsqueeze(2))
+
     def spread(self) -> Doubles:
         if self._spread is None:
             with torch.no_grad():
@@ -192,7 +207,8 @@ class ModelGame(Game):
         values, logs = (t.transpose(2, 3).double() for t in (means.values, means.log_weights))  # [B, H, T, L]
         weights = (logs - logs.amax(-1, keepdim=True).nan_to_num(neginf=0.0)).exp().expand_as(values).unsqueeze(1)
         weighted, shape = weights * values.unsqueeze(1), (len(self), -1, values.shape[3])
-        players = [self._pooled((part * taken).reshape(shape)) for part in (weights, weighted)]
+        rows = [(part * taken).reshape(shape).transpose(1, 2) for part in (weights, weighted)]  # [B, L, V * H * T]
+        players = [self.players.pooled(part).transpose(1, 2) for part in rows]
         base = [(part * left).sum(-1).flatten(1) for part in (weights, weighted)]
 
         def value(of_means: Tensor) -> Tensor:  # [B, V * H * T, P]
@@ -232,10 +248,6 @@ class ModelGame(Game):
         with_all, with_none = (self._views(players).squeeze(1) for players in (whole, torch.zeros_like(whole)))
         return with_all - with_none, with_none
 
-    def _pooled(self, values: Tensor) -> Tensor:
-        """[B, R, P] sums over the channels of each player of values [B, R, L]."""
-        return torch.stack([self.players.pooled(values[:, row]) for row in range(values.shape[1])], dim=1)
-
     def _need(self, capability: str) -> None:
         if capability not in self.capabilities:
             self._refuse(capability)
@@ -268,10 +280,10 @@ class ModelGame(Game):
             shared.context = self.model.prepare(self.history.rows(shared.first.tolist()))
         if items is None:
             return checked_scores(self.model, shared.context, own)[shared.of_case]
-        if shared.items is None:
+        if shared.items is None or shared.asked is not items:
             wanted = items.new_zeros(len(shared.first), shared.most, items.shape[1])
             wanted[shared.of_case, shared.slot] = items
-            shared.items = wanted.flatten(1)
+            shared.items, shared.asked = wanted.flatten(1), items
         scores = checked_scores(self.model, shared.context, own, shared.items)
         return scores.unflatten(2, (shared.most, -1))[shared.of_case, :, shared.slot]
 
@@ -323,6 +335,7 @@ class _Shared:
     most: int
     context: Context | None = None
     items: Tensor | None = None
+    asked: Tensor | None = None
 
     @classmethod
     def of(cls, history: History) -> _Shared:

@@ -61,11 +61,13 @@ class BoundPlayers:
         return masks.gather(2, index) * (self.membership >= 0).unsqueeze(1)
 
     def pooled(self, values: Tensor) -> Tensor:
-        """Sums [B, P] over the members of each player of values [B, L] per channel."""
+        """Sums [B, P, ...] over the members of each player of values [B, L, ...] per channel."""
         if self.are_channels:
             return values
-        total = values.new_zeros(len(values), self.width)
-        return total.scatter_add(1, self.membership.clamp_min(0), values * (self.membership >= 0))
+        trailing = values.shape[2:]
+        member = self.membership.reshape(*self.membership.shape, *[1] * len(trailing))
+        total = values.new_zeros(len(values), self.width, *trailing)
+        return total.scatter_add(1, member.clamp_min(0).expand_as(values), values * (member >= 0))
 
     def least(self, values: Tensor) -> Tensor:
         """Smallest value [B, P] among the members of each player of values [B, L] per channel."""

@@ -46,6 +46,7 @@ ANSWERS: dict[str, type[pl.DataType]] = {
     "f_empty": pl.Float64,
     "forwards": pl.Int64,
     "seconds": pl.Float64,
+    "outcome": pl.String,  # of the search for a set; null: there was none
 }
 _DECLARED = ("role", "reference", "signed", "complete", "players", "masker", "output")
 
@@ -83,6 +84,7 @@ def answer_rows(attribution: Attribution) -> pl.DataFrame:
         "f_empty": attribution.f_empty,
         "forwards": attribution.n_forwards,
         "seconds": attribution.seconds,
+        "outcome": [None] * n_cases if attribution.outcome is None else attribution.outcome,
     }
     return pl.DataFrame({name: columns[name] for name in ANSWERS}, schema=ANSWERS)
 
@@ -103,6 +105,8 @@ class Explanations:
     """
 
     def __init__(self, players: pl.DataFrame, answers: pl.DataFrame) -> None:
+        if "outcome" not in answers.columns:  # a run from before there were any
+            answers = answers.with_columns(outcome=pl.lit(None, pl.String))
         self.answers = answers.select(list(ANSWERS))
         self._players = dict(_pieces(players.select(list(PLAYERS)), "explainer", "draw", "case"))
         found = {key: piece.height for key, piece in self._players.items()}
@@ -144,6 +148,7 @@ class Explanations:
                 f"{EXPLANATIONS}: {explainer} (draw {draw}) has no answer for cases {missing}; explain again"
             )
         rows = [answers[c.index] for c in cases]
+        outcomes = tuple(r["outcome"] for r in rows)
         pieces = [self._players[(explainer, draw, c.index)] for c in cases]
         width = max(1, *(p.height for p in pieces))
         declared: Mapping[str, Any] = {name: rows[0][name] for name in _DECLARED}
@@ -159,6 +164,7 @@ class Explanations:
             seconds=np.array([r["seconds"] for r in rows]),
             standard_error=_optional([p["standard_error"] for p in pieces], width, np.nan),
             selected=_optional([p["selected"] for p in pieces], width, False),
+            outcome=None if None in outcomes else outcomes,
             **declared,
         )
 
