@@ -60,8 +60,7 @@ def games(run_directory: Path, n_cases: int, longest: int) -> list[Game]:
 
 def truth(game: Game) -> Doubles:
     exact = Shapley().attribute(game, 0, "truth")
-    assert exact.standard_error is not None
-    if not exact.standard_error.any():
+    if exact.standard_error is not None and not exact.standard_error.any():
         return exact.values[0]
     return PermutationShap(256 * game.width).attribute(game, 1, "truth").values[0]
 
@@ -113,9 +112,10 @@ def main() -> None:
             errors = mine.filter(pl.col("per_player") == budget)["error"].to_numpy()
             low, high = interval(errors) if len(errors) else (np.nan, np.nan)
             cells.append(f"{np.median(errors) if len(errors) else np.nan:.4f} [{low:.4f}, {high:.4f}]")
-        cost = mine.filter(pl.col("per_player") == (2 if name in ESTIMATORS else 0))["seconds"].median()
+        seconds = mine.filter(pl.col("per_player") == (2 if name in ESTIMATORS else 0))["seconds"].to_numpy()
+        cost = np.median(seconds) if len(seconds) else np.nan
         filled = [*cells, *[""] * (len(BUDGETS) - len(cells))]
-        print(f"{name:20s}" + "".join(f"{cell:>28s}" for cell in filled) + f"{1000 * float(cost or 0):10.1f}")
+        print(f"{name:20s}" + "".join(f"{cell:>28s}" for cell in filled) + f"{1000 * cost:10.1f}")
 
 
 if __name__ == "__main__":
