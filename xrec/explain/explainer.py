@@ -32,7 +32,7 @@ class Explainer(Learner, ABC):
     """requires: capabilities of the game that it needs. role: explainer, control (knows nothing of the model) or oracle
     (looks at the fidelity metric to choose its answer). reference: what the others are tested against. signed: negative
     values oppose the target. complete: values promise to sum to f(x) - f(empty). n_draws: how often a random control is
-    drawn, its fidelity being the mean."""
+    drawn, its fidelity being the mean. target_error: of sampling, that it draws on for."""
 
     requires: tuple[str, ...] = ()
     role: Role = "explainer"
@@ -40,6 +40,7 @@ class Explainer(Learner, ABC):
     signed: bool = True
     complete: bool = False
     n_draws: int = 1
+    target_error: float | None = None
 
     @abstractmethod
     def values(self, game: Game, random: Keyed) -> np.ndarray | Answer:

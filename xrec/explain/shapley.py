@@ -407,7 +407,7 @@ class Shapley(Explainer):
                 f"shapley: estimator must be one of {listed(ESTIMATORS)}; got {estimator!r}"
                 f"{did_you_mean(estimator, ESTIMATORS)}"
             )
-        self.estimator = ESTIMATORS[estimator](budget, target_error)
+        self.estimator, self.target_error = ESTIMATORS[estimator](budget, target_error), target_error
 
     def values(self, game: Game, random: Keyed) -> Answer:
         values, left = np.zeros((len(game), game.width)), []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import logging
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +26,8 @@ from xrec.stages.learned import MASKER, learn, learned_file
 from xrec.stages.run import Done, Run, progress
 from xrec.types import Attribution, Case, Metric
 
+log = logging.getLogger(__name__)
+
 METRICS = (
     Metric("n_cases", "Cases", None, ",.0f", "Recommendations that were explained."),
     Metric("n_without_foil", "Without foil", None, ",.0f", "Recommendations left out: nothing to hold them against."),
@@ -33,6 +37,28 @@ METRICS = (
         None,
         ".1%",
         "Share of the variance of the score over the top 100 that comes from one component of the model.",
+    ),
+    Metric(
+        "sampling_error",
+        "Sampling error",
+        "lower",
+        ".1%",
+        "L2 norm of the standard errors of an attribution over that of its values, where an explainer samples and "
+        "knows how exact it is.",
+    ),
+    Metric(
+        "target_missed",
+        "Target missed",
+        "lower",
+        ".1%",
+        "Share of cases whose sampling error is above the explainer's target_error: its budget was spent before.",
+    ),
+    Metric(
+        "flat",
+        "Flat",
+        "lower",
+        ".1%",
+        "Share of cases of two or more players that all have the same value: nothing is explained.",
     ),
 )
 COSTS = (
@@ -95,6 +121,8 @@ def explain(run: Run, model: Recommender) -> Done:
     cost = run.rows("cost", COSTS, part=run.config.cases.part, cost_of="explain")
     if chunks:
         _add_shares(rows, shares.join(frame, on="case"))
+        targets = {name: explainer.target_error for name, explainer in chosen.items()}
+        _add_flags(rows, players, answers.join(frame, on="case"), targets)
         _add_costs(cost, answers.join(frame, on="case"))
     shutil.rmtree(shards)
     return Done([rows, cost], [CASES, *learned, *files])
@@ -187,6 +215,42 @@ def _add_shares(rows: Rows, shares: pl.DataFrame) -> None:
     for (component, group, few), piece in _pieces(shares.sort("component", "case"), "component", "group", "few"):
         columns = {"component": component, "group": group, "few": few}
         rows.add("component_share", piece["share"].to_numpy(), **columns, **_whose(piece))
+
+
+def _add_flags(rows: Rows, players: pl.DataFrame, answers: pl.DataFrame, targets: Mapping[str, float | None]) -> None:
+    """What a reader should know before the values are used: how far sampling may have left them from the truth, and
+    whether they say anything. What is wrong is said aloud, too."""
+    if not len(answers):
+        return
+    keys = ["case", "explainer", "draw"]
+    value, error = pl.col("value"), pl.col("standard_error")
+    of_case = players.group_by(keys).agg(
+        sampling_error=pl.when(error.is_not_null().any()).then((error**2).sum().sqrt() / (value**2).sum().sqrt()),
+        flat=pl.when(pl.len() > 1).then((value.max() == value.min()).cast(pl.Float64)),
+    )
+    wanted = answers.join(of_case, on=keys).with_columns(
+        target=pl.col("explainer").replace_strict(targets, default=None, return_dtype=pl.Float64)
+    )
+    missed = pl.col("sampling_error").fill_null(math.inf).fill_nan(math.inf) > pl.col("target")
+    wanted = wanted.with_columns(target_missed=pl.when(pl.col("target").is_not_null()).then(missed.cast(pl.Float64)))
+    by = ("explainer", "role", "players", "masker", "output", "group", "few")
+    for metric in ("sampling_error", "target_missed", "flat"):
+        known = wanted.filter(pl.col(metric).is_not_null() & pl.col(metric).is_finite()).sort(
+            "explainer", "case", "draw"
+        )
+        for key, piece in _pieces(known, *by):
+            rows.add(metric, piece[metric].to_numpy(), **dict(zip(by, key, strict=True)), **_whose(piece))
+    for metric, words in _ALOUD.items():
+        for (name,), piece in _pieces(wanted.sort("explainer"), "explainer"):
+            if n := piece.filter(pl.col(metric) > 0)["case"].n_unique():
+                log.warning("explainer %s: %s %d of %d cases", name, words, n, piece["case"].n_unique())
+
+
+#: flags that are said aloud
+_ALOUD = {
+    "target_missed": "the budget was spent before the target error was reached in",
+    "flat": "all players have the same value in",
+}
 
 
 def _add_costs(cost: Rows, answers: pl.DataFrame) -> None:
