@@ -23,6 +23,7 @@ from xrec.explain.shapley import (
     KernelShap,
     LeverageShap,
     PermutationShap,
+    Sample,
     Sampled,
     Shapley,
     drawn_pairs,
@@ -330,3 +331,32 @@ def test_cases_of_one_history_share_their_masked_copies_and_get_the_same_values(
         np.testing.assert_allclose(found.values[row, :n], alone.values[0], atol=1e-6)
     one_by_one = [twins.single(row) for row in range(3)]
     assert twins.ranks(twins.whole()).tolist() == [game.ranks(game.whole())[0].tolist() for game in one_by_one]
+
+
+def test_cases_of_one_history_may_ask_for_different_masks(toy, tmp_path) -> None:
+    twins = game_of(fitted_composed(toy, tmp_path, normaliser="softmax"), histories(toy, [4, 4]), [7, 8])
+    masks = np.random.default_rng(0).random((2, 5, twins.width)) < 0.5
+    expected = [twins.single(row).values(masks[row : row + 1])[0] for row in range(2)]
+    np.testing.assert_allclose(twins.values(masks), expected, atol=1e-6)
+
+
+def test_further_pairs_share_the_weight_of_those_that_were_drawn() -> None:
+    def sample(weight: list[float], random: list[bool]) -> Sample:
+        return Sample(np.zeros((1, len(weight), 2)), np.zeros((1, len(weight))), np.array([weight]), np.array([random]))
+
+    joined = sample([0.4, 0.3, 0.3], [False, True, True]).joined(
+        sample([0.2, 0.2, 0.2, 0.0], [True, True, True, False])
+    )
+    np.testing.assert_allclose(joined.weight, [[0.4, 0.12, 0.12, 0.12, 0.12, 0.12, 0.0]])
+    untouched = sample([0.4, 0.6], [False, True]).joined(sample([0.0], [False]))
+    np.testing.assert_allclose(untouched.weight, [[0.4, 0.6, 0.0]])
+
+
+def test_a_gain_scales_what_is_exact(toy, tmp_path) -> None:
+    model = fitted_composed(toy, tmp_path, normaliser="softmax").only("attention")
+    game = game_of(model, histories(toy, [4]), [7])
+    before = exact_values(game)
+    model.gains = torch.nn.ParameterDict({"attention": torch.nn.Parameter(torch.tensor(-1.5))})
+    after = exact_values(game_of(model, histories(toy, [4]), [7]))
+    assert before is not None and np.abs(before).max() > 1e-3
+    np.testing.assert_allclose(after, -1.5 * before, atol=1e-6)
