@@ -30,7 +30,7 @@ FITTED = (
     "boosted_trees,content_knn,ease,ials,item_knn,lightgcn,personal_frequency,popularity,repeat_classifier,tifu_knn"
 )
 RUNS = (
-    ("model=composed", "model/wide=[auto]", "cases.part=validation", f"explainer=[{EVERY}]"),
+    ("model=composed", "model/wide=[auto]", "cases.part=validation", "fidelity=[removal]", f"explainer=[{EVERY}]"),
     ("model/attention=mean", "model/wide=[affinity]", "model/item_encoder=attributes", "masker=popularity",
      "split=random", "fidelity=[removal]", "loss/terms=[content]", "baselines=[external]",
      "baselines.external.scores=tests.ease_by_hand.popular", "explainer=[random,leave_one_out,attention,additive]"),

@@ -27,6 +27,7 @@ from xrec.config.instantiate import instantiate
 from xrec.data.cache import ArrayCache
 from xrec.data.interactions import SplitInteractions
 from xrec.errors import SettingError
+from xrec.explain.enumeration import MAX_PLAYERS
 from xrec.explain.explainer import Explainer
 from xrec.fidelity.metric import FidelityMetric
 from xrec.fidelity.removal import Removal
@@ -192,6 +193,9 @@ def test_what_meets_works(combination: Combination, make_run, models: dict[str, 
     rules, explainer = rules_of(run), cast(Explainer, combination.make("explainer"))
     learn(run, rules.masker)
     cases = choose_cases(run, model, rules).cases
+    if combination.explainer == "exact_shapley":
+        n_players = rules.players.count(run.dataset.histories(run.dataset.period("test")[0]), run.dataset.catalogue)
+        cases = [case for case in cases if n_players[case.user] <= MAX_PLAYERS]
     learn(run, explainer, lambda n: games_of_others(run, model, rules, cases, min(n, 5)))
     save_cases(run, cases, rules)
     assert cases and load_cases(run) == cases

@@ -223,10 +223,8 @@ def test_options_are_keywords_and_wrong_ones_are_named(run: LoadedRun) -> None:
         SettingError, match=r"explainer.permutation_shap.budgets: unknown argument; did you mean 'budget'"
     ):
         run.explain(user, budgets=3)
-    with pytest.raises(
-        SettingError, match=r"explainer: got 'permutation', takes additive, .*did you mean 'permutation_shap'"
-    ):
-        run.explain(user, explainer="permutation")
+    with pytest.raises(SettingError, match=r"explainer: got 'permutation_shp', takes .*did you mean 'permutation_shap'"):
+        run.explain(user, explainer="permutation_shp")
     with pytest.raises(SettingError, match=r"budget: got 'many', takes"):
         run.explain(user, budget="many")
     with pytest.raises(SettingError, match=r"n_draws would be lost"):

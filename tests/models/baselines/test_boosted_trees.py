@@ -74,7 +74,7 @@ def test_a_fitted_one_predicts_as_scikit_learn_whatever_the_global_generator(toy
 def test_its_gradient_in_presence_is_the_contribution(toy, tmp_path):
     model = BoostedTrees(toy.catalogue, n_trees=4)
     model.fit(fit_data(toy, tmp_path))
-    assert model.capabilities.names() == {"additive", "fractional_presence", "gradients"}
+    assert model.capabilities.names() == {"additive", "fractional_presence", "gradients", "linear"}
     context = model.prepare(histories(toy, [3, 8]))
     presence = context.history.presence.unsqueeze(1).clone().requires_grad_()
     targets = context.history.item[:, :1]
