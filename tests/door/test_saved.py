@@ -223,7 +223,7 @@ def test_options_are_keywords_and_wrong_ones_are_named(run: LoadedRun) -> None:
         SettingError, match=r"explainer.permutation_shap.budgets: unknown argument; did you mean 'budget'"
     ):
         run.explain(user, budgets=3)
-    with pytest.raises(SettingError, match=r"explainer: got 'permutation_shp', takes .*did you mean 'permutation_shap'"):
+    with pytest.raises(SettingError, match=r"got 'permutation_shp', takes .*did you mean 'permutation_shap'"):
         run.explain(user, explainer="permutation_shp")
     with pytest.raises(SettingError, match=r"budget: got 'many', takes"):
         run.explain(user, budget="many")
