@@ -184,7 +184,7 @@ def positions(values: Doubles, game: Game, random: Keyed) -> Ints:
     tie = np.zeros(values.shape)
     for row, n in enumerate(game.n_players.tolist()):
         tie[row, :n] = random.generator(game.cases[row]).permutation(n)
-    order = np.lexsort((tie, -values, ~_real(game)))
+    order = np.lexsort((tie, -values, ~game.whole()[:, 0]))
     return np.argsort(order, axis=1)
 
 
@@ -204,7 +204,7 @@ def smallest_prefix(goal: Goal, position: Ints, max_size: int) -> Ints:
 def greedy(goal: Goal, max_size: int) -> Answer:
     """Greedy removal, batched over cases; a case that is done only has its rank asked for."""
     game, rows = goal.game, np.arange(len(goal.game))
-    present, values = _real(game), np.zeros((len(game), game.width))
+    present, values = game.whole()[:, 0].copy(), np.zeros((len(game), game.width))
     done = goal.reached(present[:, None])[:, 0]
     alone = ~np.eye(game.width, dtype=bool)
     for _ in range(max_size):
@@ -217,12 +217,12 @@ def greedy(goal: Goal, max_size: int) -> Answer:
         best = np.where(present, values, -np.inf).argmax(1)
         present[rows[active], best[active]] = False
         done |= goal.reached(present[:, None])[:, 0]
-    return answer(goal, values, _irreducible(goal, _real(game) & ~present, done), done)
+    return answer(goal, values, _irreducible(goal, game.whole()[:, 0] & ~present, done), done)
 
 
 def _irreducible(goal: Goal, chosen: Bools, done: Bools) -> Bools:
     """The sets [B, P] without those members that can be put back; one after the other, while any can."""
-    real = _real(goal.game)
+    real = goal.game.whole()[:, 0]
     while True:
         n = int(chosen[done].sum(1).max(initial=0))
         if n < 2:
@@ -240,7 +240,7 @@ def _irreducible(goal: Goal, chosen: Bools, done: Bools) -> Bools:
 def answer(goal: Goal, values: Doubles, chosen: Bools, found: Bools, proved: Bools | None = None) -> Answer:
     """chosen [B, P], with what is said of it. found [B]: the goal is reached without them. proved [B]: no smaller set
     does it or, where none was found, none at all; a single player is always as few as can be."""
-    sizes = (chosen & _real(goal.game)).sum(1)
+    sizes = (chosen & goal.game.whole()[:, 0]).sum(1)
     smallest = (sizes == 1) if proved is None else (sizes == 1) | proved
     emptied = goal.reached(np.zeros_like(goal.game.whole()))[:, 0] if not found.all() else found
     impossible = np.zeros_like(found) if proved is None else proved
@@ -251,11 +251,6 @@ def answer(goal: Goal, values: Doubles, chosen: Bools, found: Bools, proved: Boo
     )
     outcome: list[Outcome] = kinds.tolist()
     return Answer(values, selected=chosen & found[:, None], outcome=outcome)
-
-
-def _real(game: Game) -> Bools:
-    """[B, P] which players are there."""
-    return np.arange(game.width) < game.n_players[:, None]
 
 
 def _at_least_one(explainer: Explainer, setting: str, value: int | None) -> None:

@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -26,6 +27,16 @@ class Answer:
     standard_error: np.ndarray | None = None
     selected: np.ndarray | None = None
     outcome: Sequence[Outcome] | None = None
+
+
+Budget = int | Literal["auto"]
+
+
+def checked_budget(what: str, budget: Budget, least: int = 1) -> Budget:
+    """A number of masks per case, or 'auto'. Raises: SettingError, which says what is wrong."""
+    if budget != "auto" and (isinstance(budget, str) or not least <= budget <= 1_000_000):
+        raise SettingError(f"{what} must be 'auto' or from {least} to 1000000 masks, got {budget!r}")
+    return budget
 
 
 class Explainer(Learner, ABC):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import numpy as np
 
 from xrec.errors import SettingError
-from xrec.explain.explainer import Explainer
+from xrec.explain.explainer import Budget, Explainer, checked_budget
 from xrec.games.game import Game
 from xrec.games.keyed import Keyed
 from xrec.types import Doubles
@@ -40,12 +39,8 @@ class ShapExplainer(Explainer):
     complete = True
     per_player = 2
 
-    def __init__(self, budget: int | Literal["auto"] = "auto") -> None:
-        if budget != "auto" and (isinstance(budget, str) or not 1 <= budget <= 1_000_000):
-            raise SettingError(
-                f"{type(self).__name__}: budget must be 'auto' or from 1 to 1000000 masks, got {budget!r}"
-            )
-        self.budget = budget
+    def __init__(self, budget: Budget = "auto") -> None:
+        self.budget = checked_budget(f"{type(self).__name__}: budget", budget)
 
     def values(self, game: Game, random: Keyed) -> Doubles:
         values = np.zeros((len(game), game.width))

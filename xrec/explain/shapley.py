@@ -10,20 +10,19 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from xrec.errors import SettingError
-from xrec.explain.explainer import Answer, Explainer
+from xrec.explain.explainer import Answer, Budget, Explainer, checked_budget
 from xrec.explain.weighted_mean import weighted_mean_shapley
 from xrec.games.game import Game
 from xrec.games.keyed import Keyed
 from xrec.types import Bools, Doubles, Ints
 from xrec.words import did_you_mean, listed
 
-Budget = int | Literal["auto"]
 #: masks a player that are the most a case may cost, where a target error decides and no budget is given
 _MOST_PER_PLAYER = 64
 #: masks of a case that are asked for together: what bounds memory
@@ -46,11 +45,9 @@ class Sampled(Explainer):
 
     def __init__(self, budget: Budget = "auto", target_error: float | None = None) -> None:
         called = type(self).__name__
-        if budget != "auto" and (isinstance(budget, str) or not 1 <= budget <= 1_000_000):
-            raise SettingError(f"{called}: budget must be 'auto' or from 1 to 1000000 masks, got {budget!r}")
         if target_error is not None and not target_error > 0:
             raise SettingError(f"{called}: target_error must be above 0 (or null), got {target_error!r}")
-        self.budget, self.target_error = budget, target_error
+        self.budget, self.target_error = checked_budget(f"{called}: budget", budget), target_error
 
     def values(self, game: Game, random: Keyed) -> Answer:
         n = game.n_players
@@ -218,6 +215,11 @@ class Sample:
         """[B]"""
         return (self.weight > 0).sum(1)
 
+    @property
+    def share(self) -> Doubles:
+        """[B, m] weights that sum to 1."""
+        return self.weight / np.maximum(self.weight.sum(1, keepdims=True), 1e-300)
+
     def joined(self, new: Sample) -> Sample:
         """With further random pairs, which share the weight of those that are there."""
         old, more = self.random.sum(1, keepdims=True), new.random.sum(1, keepdims=True)
@@ -286,8 +288,7 @@ def least_squares(sample: Sample, n_players: Ints) -> tuple[Doubles, Doubles]:
     """Coefficients [B, P], which sum to 0, and their variances by the residuals of what was drawn at random, with the
     kernel's own Gram matrix in place of an inverted one, and as many fewer pairs as there are unknowns."""
     values = coefficients(sample, n_players, np.full((len(n_players), 1), _JITTER))
-    weight = sample.weight / np.maximum(sample.weight.sum(1, keepdims=True), 1e-300)
-    residuals = (sample.halves - _times(sample.rows, values)) * weight * sample.random
+    residuals = (sample.halves - _times(sample.rows, values)) * sample.share * sample.random
     squares = _times(sample.rows.transpose(0, 2, 1) ** 2, residuals**2)
     freedom = sample.n_pairs - n_players + 1
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -304,7 +305,7 @@ def eigenvalues(n_players: Ints) -> Doubles:
 
 def coefficients(sample: Sample, n_players: Ints, ridge: Doubles) -> Doubles:
     """[B, P] of weighted least squares with a ridge [B, 1]; they sum to 0."""
-    weight = sample.weight / np.maximum(sample.weight.sum(1, keepdims=True), 1e-300)
+    weight = sample.share
     scaled = torch.from_numpy(sample.rows * np.sqrt(weight)[:, :, None])
     gram = scaled.mT @ scaled
     there = np.arange(scaled.shape[2]) < n_players[:, None]
@@ -359,9 +360,9 @@ class AdjustedShap(Regression):
         fold = (sample.weight > 0).cumsum(1) % n_folds
         values, variance = np.zeros_like(sample.rows[:, 0]), np.zeros_like(sample.rows[:, 0])
         for number in range(n_folds):
-            fitted, held = (_part(sample, side) for side in (fold != number, fold == number))
+            fitted, held = (replace(sample, weight=sample.weight * side) for side in (fold != number, fold == number))
             beta = coefficients(fitted, n_players, self.ridge * eigenvalue)
-            residuals = held.weight * (held.halves - _times(held.rows, beta))
+            residuals = held.share * (held.halves - _times(held.rows, beta))
             transposed = held.rows.transpose(0, 2, 1)
             values += (beta + _times(transposed, residuals) / eigenvalue) / n_folds
             variance += _times(transposed**2, (residuals * sample.random) ** 2) / eigenvalue**2 / n_folds**2
@@ -369,12 +370,6 @@ class AdjustedShap(Regression):
         if everything.any():
             values = np.where(everything, least_squares(sample, n_players)[0], values)
         return values, np.where(everything, 0.0, variance)
-
-
-def _part(sample: Sample, chosen: Bools) -> Sample:
-    """The weights of some of the pairs [B, m], which sum to 1, and 0 for the others."""
-    weight = sample.weight * chosen
-    return replace(sample, weight=weight / np.maximum(weight.sum(1, keepdims=True), 1e-300))
 
 
 ESTIMATORS: dict[str, type[Sampled]] = {

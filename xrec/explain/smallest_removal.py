@@ -57,7 +57,7 @@ class SmallestRemoval(TopRemoval):
 
     def values(self, game: Game, random: Keyed) -> Answer:
         values, goal, limit = game.contributions(), LeavesTop(game, self.k), self.size_limit(game)
-        real = np.arange(game.width) < game.n_players[:, None]
+        real = game.whole()[:, 0]
         sums = _sums(game, self.k, random)
         guide = _order(sums, real, self.k, limit)
         position = positions(guide, game, random)

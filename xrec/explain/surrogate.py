@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from xrec.errors import SettingError
-from xrec.explain.explainer import Explainer
+from xrec.explain.explainer import Budget, Explainer, checked_budget
 from xrec.games.game import Game
 from xrec.games.keyed import Keyed
 from xrec.types import Bools, Doubles, Ints
@@ -31,16 +29,14 @@ class LimeRS(Explainer):
         width: of the locality kernel. ridge: penalty on the squares of weights; not on the intercept.
     """
 
-    def __init__(self, budget: int | Literal["auto"] = "auto", width: float = 0.25, ridge: float = 1.0) -> None:
-        if budget != "auto" and (isinstance(budget, str) or not 2 <= budget <= 1_000_000):
-            raise SettingError(f"explainer.lime_rs.budget must be 'auto' or from 2 to 1000000 masks, got {budget!r}")
+    def __init__(self, budget: Budget = "auto", width: float = 0.25, ridge: float = 1.0) -> None:
         if not width > 0:
             raise SettingError(f"explainer.lime_rs.width must be above 0, got {width}")
         if not ridge > 0:
             raise SettingError(
                 f"explainer.lime_rs.ridge must be above 0, got {ridge}; without it there may be several answers"
             )
-        self.budget, self.width, self.ridge = budget, width, ridge
+        self.budget, self.width, self.ridge = checked_budget("explainer.lime_rs.budget", budget, 2), width, ridge
 
     def values(self, game: Game, random: Keyed) -> Doubles:
         n = game.n_players
