@@ -10,35 +10,22 @@ Usage: measure.py RUN_DIRECTORY [--part validation] [--users 60] [--players 10]
 from __future__ import annotations
 
 import argparse
-from math import comb
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from xrec.door.saved import load
+from xrec.explain.enumeration import coalitions, shapley_of
 from xrec.models.history import History
 from xrec.models.recommender import Recommender
 from xrec.types import Doubles
 
 
-def coalitions(n_players: int) -> Tensor:
-    """[2^P, P]; row r holds the bits of r."""
-    return (torch.arange(2**n_players).unsqueeze(1) >> torch.arange(n_players)) & 1
-
-
 def exact_shapley(values: Doubles, n_players: int) -> tuple[Doubles, Doubles]:
     """Shapley values and leave-one-out effects [P] of all values [2^P], in the order of `coalitions`."""
-    rows = np.arange(2**n_players)
-    sizes = np.array([int(row).bit_count() for row in rows])
-    shapley, removed = np.zeros(n_players), np.zeros(n_players)
-    for player in range(n_players):
-        without = rows[(rows >> player) & 1 == 0]
-        weight = 1.0 / (n_players * np.array([comb(n_players - 1, s) for s in sizes[without]]))
-        shapley[player] = (weight * (values[without | (1 << player)] - values[without])).sum()
-        removed[player] = values[-1] - values[rows[-1] ^ (1 << player)]
-    return shapley, removed
+    every = 2**n_players - 1
+    return shapley_of(values, n_players), values[every] - values[every ^ (1 << np.arange(n_players))]
 
 
 @torch.no_grad()
@@ -57,7 +44,7 @@ def of_user(model: Recommender, history: History, n_players: int) -> tuple[float
     group = torch.empty(history.item.shape[1], dtype=torch.long)
     for number, places in enumerate(torch.tensor_split(history.age[0].argsort(stable=True), n_players)):
         group[places] = number
-    masks = coalitions(n_players).float()
+    masks = torch.from_numpy(coalitions(n_players)).float()
     values = model.score(context, masks[:, group].unsqueeze(0), target)[0, :, 0].double().numpy()
     shapley, removed = exact_shapley(values, n_players)
     return float(np.linalg.norm(removed - shapley) / np.linalg.norm(shapley)), shares

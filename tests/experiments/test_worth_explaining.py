@@ -11,12 +11,12 @@ from tests.toys import fitted_composed, histories
 
 def test_an_additive_game_has_its_summands():
     weights = np.array([1.0, -2.0, 0.5, 3.0])
-    shapley, removed = exact_shapley(coalitions(4).numpy() @ weights + 7, 4)
+    shapley, removed = exact_shapley(coalitions(4) @ weights + 7, 4)
     assert shapley == pytest.approx(weights) and removed == pytest.approx(weights)
 
 
 def test_a_unanimity_game_is_shared_by_its_players_and_lost_by_each():
-    masks = coalitions(3).numpy()
+    masks = coalitions(3)
     shapley, removed = exact_shapley((masks[:, 0] * masks[:, 2]).astype(float), 3)
     assert shapley == pytest.approx([0.5, 0, 0.5]) and removed == pytest.approx([1, 0, 1])
 

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from xrec.errors import SettingError
 from xrec.explain.explainer import Answer, Explainer
@@ -46,19 +45,17 @@ class LeavesTop(Goal):
     def __init__(self, game: Game, k: int) -> None:
         super().__init__(game)
         self.k = k
-        self.n_targets = np.array([len(case.targets) for case in game.cases])
-        self.targets = targets_of(game)
 
     def reached(self, masks: Bools) -> Bools:
         ranks = self.game.ranks(masks)
         return np.where(ranks == 0, self.k + 1, ranks).min(axis=-1) > self.k
 
     def lead(self, masks: Bools, now: Bools, uncounted: Ints | int) -> Doubles:
-        n_targets = self.targets.shape[1]
+        n_targets = self.game.targets.shape[1]
         best = self.game.top(now[:, None], self.k * (1 + _NEARBY) + n_targets)[:, 0]
-        there = (best >= 0) & ~(best[:, :, None] == self.targets.cpu().numpy()[:, None]).any(-1)
-        rivals = torch.from_numpy(np.where(there, best, 0)).to(self.targets.device)
-        scores = self.game.scores(masks, torch.cat([self.targets, rivals], dim=1), uncounted)
+        there = (best >= 0) & ~(best[:, :, None] == self.game.targets.cpu().numpy()[:, None]).any(-1)
+        rivals = torch.from_numpy(np.where(there, best, 0)).to(self.game.targets.device)
+        scores = self.game.scores(masks, torch.cat([self.game.targets, rivals], dim=1), uncounted)
         own = scores[..., :n_targets].max(-1)
         last = np.clip(there.sum(1) - 1, 0, self.k - 1)  # with fewer rivals than k it is the last of them
         ordered = -np.sort(np.where(there[:, None], -scores[..., n_targets:], np.inf), axis=-1)
@@ -70,17 +67,16 @@ class Overtakes(Goal):
 
     def __init__(self, game: Game, rivals: Ints) -> None:
         super().__init__(game)
-        self.targets = targets_of(game)
         self.there = rivals >= 0
-        self.rivals = torch.from_numpy(np.where(self.there, rivals, 0)).to(self.targets.device)
-        lower_id = self.rivals.unsqueeze(2) < self.targets.unsqueeze(1)
+        self.rivals = torch.from_numpy(np.where(self.there, rivals, 0)).to(self.game.targets.device)
+        lower_id = self.rivals.unsqueeze(2) < self.game.targets.unsqueeze(1)
         self.wins_ties = lower_id.all(2).cpu().numpy()
-        self.items = torch.cat([self.targets, self.rivals], dim=1)
+        self.items = torch.cat([self.game.targets, self.rivals], dim=1)
 
     def margins(self, masks: Bools, uncounted: Ints | int = 0) -> Doubles:
         """[B, M, R] best target - rival; very large where there is no rival."""
         scores = self.game.scores(masks, self.items, uncounted)
-        n_targets = self.targets.shape[1]
+        n_targets = self.game.targets.shape[1]
         margins = scores[..., :n_targets].max(-1, keepdims=True) - scores[..., n_targets:]
         return np.where(self.there[:, None], margins, _FAR)
 
@@ -93,13 +89,6 @@ class Overtakes(Goal):
 
     def lead(self, masks: Bools, now: Bools, uncounted: Ints | int) -> Doubles:
         return self.margins(masks, uncounted).min(axis=-1)
-
-
-def targets_of(game: Game) -> Tensor:
-    """[B, T] targets of the cases; short rows are filled up with their first one."""
-    longest = max((len(case.targets) for case in game.cases), default=1)
-    rows = [[*case.targets, *[case.target] * (longest - len(case.targets))] for case in game.cases]
-    return torch.tensor(rows, dtype=torch.int64, device=game.candidates.device).reshape(-1, longest)
 
 
 def behind(game: Game, n: int) -> Ints:

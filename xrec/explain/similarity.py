@@ -22,10 +22,9 @@ class Similarity(Explainer):
 
     def values(self, game: Game, random: Keyed) -> Doubles:
         foil = np.array([-1 if case.foil is None else case.foil for case in game.cases])
-        longest = max(len(case.targets) for case in game.cases)
-        padded = np.array([case.targets + case.targets[:1] * (longest - len(case.targets)) for case in game.cases])
-        similar = self.similar(game, np.column_stack([padded, np.maximum(foil, 0)]))  # [B, L, T + 1]
-        there = np.arange(longest) < np.array([[len(case.targets)] for case in game.cases])
+        targets = game.targets.cpu().numpy()
+        similar = self.similar(game, np.column_stack([targets, np.maximum(foil, 0)]))  # [B, L, T + 1]
+        there = np.arange(targets.shape[1]) < game.n_targets[:, None]
         weights = np.column_stack([there / there.sum(1, keepdims=True), np.where(foil >= 0, -1.0, 0.0)])
         channel = torch.from_numpy((similar * weights[:, None]).sum(2)).to(game.history.presence.device)
         return game.players.pooled(channel * game.history.presence).cpu().numpy()

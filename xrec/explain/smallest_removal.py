@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xrec.errors import SettingError
-from xrec.explain.counterfactual import LeavesTop, TopRemoval, answer, positions, smallest_prefix, targets_of
+from xrec.explain.counterfactual import LeavesTop, TopRemoval, answer, positions, smallest_prefix
 from xrec.explain.explainer import Answer
 from xrec.games.game import Game
 from xrec.games.keyed import Keyed
@@ -63,7 +63,7 @@ class SmallestRemoval(TopRemoval):
         position = positions(guide, game, random)
         sizes = smallest_prefix(goal, position, limit)
         chosen, found = (position < sizes[:, None]) & real, sizes >= 0
-        bound = np.where(sums.additive & (goal.n_targets == 1), _bound(sums, self.k, game.n_players), 0)
+        bound = np.where(sums.additive & (game.n_targets == 1), _bound(sums, self.k, game.n_players), 0)
         proved = np.where(found, sizes <= bound, bound > game.n_players)
         for row in np.flatnonzero(~proved & (game.n_players <= self.exhaustive)).tolist():
             smaller = min(limit, game.width if sizes[row] < 0 else int(sizes[row]) - 1)
@@ -88,7 +88,7 @@ class _Sums:
 
 
 def _sums(game: Game, k: int, random: Keyed) -> _Sums:
-    n_items, targets = game.candidates.shape[1], targets_of(game)
+    n_items, targets = game.candidates.shape[1], game.targets
     masks = np.concatenate([game.whole(), _subsets(game, random)], axis=1)
     scores = torch.from_numpy(game.scores(masks)).to(targets.device)
     rivals = game.candidates.scatter(1, targets, value=False)

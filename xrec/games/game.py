@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NoReturn
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from xrec.errors import SettingError
@@ -56,6 +58,18 @@ class Game(ABC):
     def n_players(self) -> Ints:
         """[B]"""
         return self.players.n_players
+
+    @cached_property
+    def n_targets(self) -> Ints:
+        """[B]"""
+        return np.array([len(case.targets) for case in self.cases], dtype=np.int64)
+
+    @cached_property
+    def targets(self) -> Tensor:
+        """[B, T] targets of the cases; short rows are filled up with their first one."""
+        longest = max((len(case.targets) for case in self.cases), default=1)
+        rows = [[*case.targets, *[case.target] * (longest - len(case.targets))] for case in self.cases]
+        return torch.tensor(rows, dtype=torch.int64, device=self.candidates.device).reshape(-1, longest)
 
     @property
     def width(self) -> int:

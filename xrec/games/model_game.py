@@ -80,8 +80,6 @@ class ModelGame(Game):
         self.model, self.history, self.cases, self.candidates, self.rules = model, history, cases, candidates, rules
         self.about = About(model=type(model).__name__, **rules.names)
         self.players = rules.players.bind(history, rules.catalogue) if players is None else players
-        self.n_targets: Ints = np.array([len(c.targets) for c in cases], dtype=np.int64)
-        self.targets = _padded([c.targets for c in cases], history.item.device)
         self._views = rules.masker.bind(history, cases, rules.seed)
         self._reading = rules.output.bind(cases, candidates)
         self._masks: Ints = np.zeros(len(cases), dtype=np.int64)
@@ -347,12 +345,6 @@ class _Shared:
         first = (slot == 0).nonzero().squeeze(1)
         of_case = (of_case.unsqueeze(1) == of_case[first]).int().argmax(1)
         return cls(first, of_case, slot, int(slot.amax()) + 1)
-
-
-def _padded(rows: list[tuple[int, ...]], device: torch.device) -> Tensor:
-    """[B, T] ids, short rows filled up with their first one."""
-    longest = max((len(row) for row in rows), default=1)
-    return torch.tensor([[*row, *row[:1] * (longest - len(row))] for row in rows], dtype=torch.int64, device=device)
 
 
 def _doubles(values: Tensor) -> Doubles:
